@@ -1,0 +1,49 @@
+# `make help` lists what you can do here.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format types bench builtin-model clean
+
+help:  ## List these targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Make .venv with the project and its development tools (once).
+
+# torch comes first and alone: its pinned version is the CPU build where pip is set up with one, and nothing later replaces it.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## Run the main job on the shipped model: two methods' controls and a report.
+	$(BIN)/harness run --model builtin --method retmask --method nonretmask --method randmask --output runs/demo
+
+test: setup  ## Run the tests that take seconds to minutes.
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup  ## Run the long tests too.
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: setup  ## Check style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup  ## Check types.
+	$(BIN)/mypy
+
+bench: setup  ## Run the benchmarks; each prints its ratios.
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+builtin-model: setup  ## Train the shipped model again from nothing (hours); resumes where it was stopped.
+	$(BIN)/python -m harness.builtin.train --output harness/builtin/model
+
+clean:  ## Remove caches and build files; runs and .venv stay.
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,120 @@
+"""The types every task is made of.
+
+A *question* needs some *gold* passages; a context is those passages and its distractors, placed among *filler* passages; an *example* is
+one such prompt, fitted to a token budget. Examples that ask the same question with the gold elsewhere share a *cluster*.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from tasks.world import Split
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One unit of context. It is kept or dropped whole."""
+
+    text: str
+    tag: str = ""
+    """What an answer calls it by: a document ID, a label."""
+    grade: int = 0
+    """Relevance to the question it was drawn for; 0 for filler and distractors."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and the passages that must be in the context for it."""
+
+    text: str
+    gold: tuple[Passage, ...]
+    distractors: tuple[Passage, ...] = ()
+    facts: tuple[str, ...] = ()
+    """Short answers, one a gold passage where each passage holds one."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The right answer, once every passage has its place."""
+
+    answer: str
+    """A full-score output, as a model should write it."""
+    targets: tuple[str, ...]
+    meta: Mapping[str, object] = field(default_factory=dict)
+    """What a scorer needs besides the targets, JSON-compatible."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with its gold answers."""
+
+    id: str
+    cluster: str
+    task: str
+    category: str
+    length: int
+    """Tokens asked for, prompt and answer together."""
+    prompt: str
+    answer_prefix: str
+    """What a model without a chat template continues from, such as ``Answer:``."""
+    targets: tuple[str, ...]
+    answer: str
+    """A full-score output."""
+    depth: float
+    """Where the gold starts, as a share of the context in characters; NaN where several passages are gold."""
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+class Episode(Protocol):
+    """The invented facts of one context. Successive calls never repeat a name or key."""
+
+    @property
+    def intro(self) -> str:
+        """The instruction before the context."""
+
+    def question(self) -> Question:
+        """A new question."""
+
+    def filler(self) -> Passage:
+        """A passage that answers no question of this episode."""
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        """The context as the model reads it."""
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        """The answer to ``question`` in this context."""
+
+
+class Task(Protocol):
+    """One generated dataset. Instances are frozen and cheap."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the suite."""
+
+    @property
+    def category(self) -> str:
+        """One of :data:`tasks.suite.CATEGORIES`."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what :meth:`score` measures."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens that an answer may take."""
+
+    @property
+    def placements(self) -> int:
+        """Examples of one cluster: the same question with its gold elsewhere. 1 where no passage is gold."""
+
+    @property
+    def answer_prefix(self) -> str:
+        """See :attr:`Example.answer_prefix`."""
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        """Fresh facts. ``length`` (tokens) may set the difficulty, such as the number of classes."""
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        """Metric -> score in [0, 1], for every name in ``metrics``."""

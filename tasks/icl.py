@@ -1,0 +1,82 @@
+"""In-context learning: infer arbitrary labels from many labelled shots.
+
+    I would like to know more about the cello.
+    Label: 17
+    ...
+    My sister talked about the harp.
+    Label:   ->   17
+
+The classes are kinds of thing; their labels are numbers drawn anew for every example, so only the shots can tell them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.metrics import exact_match
+from tasks.parsing import answer_text
+from tasks.words import KINDS
+from tasks.world import Split
+
+_UTTERANCES = (
+    "I would like to know more about the {word}.",
+    "My sister talked about the {word}.",
+    "Can you explain the {word} to me?",
+    "Yesterday we read about the {word}.",
+    "Please remind me of the {word} tomorrow.",
+    "What is so special about the {word}?",
+)
+
+
+class _Shots:
+    intro = "Learn the labels from the examples, then label the last line with a number."
+
+    def __init__(self, rng: Random, classes: int) -> None:
+        self._rng = rng
+        kinds = rng.sample(sorted(KINDS), classes)
+        labels = rng.sample(range(100), classes)
+        self._labels = {kind: str(label) for kind, label in zip(kinds, labels, strict=True)}
+        self._round: list[str] = []
+
+    def question(self) -> Question:
+        kind = self._rng.choice(list(self._labels))
+        return Question(f"{self._utterance(kind)}\nLabel:", (), facts=(self._labels[kind],))
+
+    def _utterance(self, kind: str) -> str:
+        return self._rng.choice(_UTTERANCES).format(word=self._rng.choice(KINDS[kind]))
+
+    def filler(self) -> Passage:
+        """A shot. Classes take turns in shuffled rounds, so that they stay balanced at any number of shots."""
+        if not self._round:
+            self._round = self._rng.sample(list(self._labels), len(self._labels))
+        kind = self._round.pop()
+        return Passage(f"{self._utterance(kind)}\nLabel: {self._labels[kind]}", tag=self._labels[kind])
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        return "\n".join(passage.text for passage in passages)
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        return Solution(question.facts[0], question.facts, {"classes": len(self._labels), "shots": len(passages)})
+
+
+@dataclass(frozen=True)
+class IclTask:
+    """Label the last line. At most ``classes`` classes, fewer where the length has no room for several shots of each."""
+
+    name: str
+    classes: int
+    max_new_tokens: int = 8
+    category: str = "icl"
+    metrics: tuple[str, ...] = ("exact_match",)
+    placements: int = 1
+    answer_prefix: str = ""  # the question itself ends with "Label:"
+
+    #: Tokens of context a class needs, for about four shots.
+    TOKENS_PER_CLASS = 64
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        return _Shots(rng, min(self.classes, max(2, length // self.TOKENS_PER_CLASS)))
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        return {"exact_match": exact_match(answer_text(output), example.targets)}

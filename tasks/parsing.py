@@ -1,0 +1,27 @@
+"""Find the answer in what a model wrote.
+
+    >>> answer_text("Answer: the cello\\nDocument ...")
+    'the cello'
+    >>> ranking("Ranking: [ID: 12] > 7 > 12 > 3")
+    ['12', '7', '3']
+"""
+
+import re
+
+_PREFIX = re.compile(r"(?:answer|label|value|ranking)\s*:", re.IGNORECASE)
+_RANKING = re.compile(r"\d+(?:\s*>\s*\d+)*")
+
+
+def answer_text(output: str) -> str:
+    """What follows the first ``Answer:`` (or Label, Value, Ranking) up to the end of its line; else the first non-empty line."""
+    found = _PREFIX.search(output)
+    text = output[found.end() :] if found else output
+    return text.strip().split("\n", 1)[0].strip()
+
+
+def ranking(output: str) -> list[str]:
+    """The longest run of integers joined by ``>``; a repeated ID keeps its first place. Empty if there is none."""
+    text = re.sub(r"[\[\]:]|\bid\b", "", output, flags=re.IGNORECASE)
+    runs = _RANKING.findall(text)
+    longest = max(runs, key=lambda run: run.count(">"), default="")
+    return list(dict.fromkeys(re.findall(r"\d+", longest)))

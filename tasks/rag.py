@@ -1,0 +1,70 @@
+"""RAG: answer a short question from passages, most of which are about somebody else.
+
+    Document (Title: Mira Tolvane): Mira Tolvane plays the cello. Near the river the door was wet.
+    Which instrument does Mira Tolvane play?   ->   cello
+
+Hard passages name a person who shares half of the name, or the right person with the wrong thing ("Mira Tolvane once lent a friend the harp.").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.metrics import substring_exact_match
+from tasks.parsing import answer_text
+from tasks.prose import sentence
+from tasks.world import ATTRIBUTES, Attribute, Split, World
+
+
+class _Documents:
+    intro = "Use the documents to answer the question with one word."
+
+    def __init__(self, rng: Random, split: Split) -> None:
+        self._rng = rng
+        self._world = World(rng, split)
+
+    def _about(self, person: str, attribute: Attribute, value: str) -> Passage:
+        """Two sentences about ``person`` in either order: one states ``value``, the other is prose."""
+        sentences = [attribute.state(self._rng, person, value), sentence(self._rng)]
+        self._rng.shuffle(sentences)
+        return Passage(f"Document (Title: {person}): {' '.join(sentences)}", tag=value)
+
+    def question(self) -> Question:
+        person = self._world.person()
+        attribute = self._rng.choice(ATTRIBUTES)
+        value, *others = self._rng.sample(attribute.values, 4)
+        twins = tuple(
+            self._about(self._world.twin(person, change_first=first), attribute, other)
+            for first, other in zip((True, False), others, strict=False)
+        )
+        hint = Passage(f"Document (Title: {person}): {sentence(self._rng)} {attribute.hint.format(person=person, value=others[2])}")
+        return Question(attribute.question.format(person=person), (self._about(person, attribute, value),), (*twins, hint), (value,))
+
+    def filler(self) -> Passage:
+        attribute = self._rng.choice(ATTRIBUTES)
+        return self._about(self._world.person(), attribute, self._rng.choice(attribute.values))
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        return "\n".join(passage.text for passage in passages)
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        return Solution(question.facts[0], question.facts)
+
+
+@dataclass(frozen=True)
+class RagTask:
+    """One attribute of one person."""
+
+    name: str = "rag_qa"
+    max_new_tokens: int = 12
+    category: str = "rag"
+    metrics: tuple[str, ...] = ("substring_exact_match",)
+    placements: int = 3
+    answer_prefix: str = "Answer:"
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        return _Documents(rng, split)
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        return {"substring_exact_match": substring_exact_match(answer_text(output), example.targets)}

@@ -1,0 +1,157 @@
+"""Recall: find what was said, word for word (RULER's multi-key and multi-value needles, and JSON key-value lookup).
+
+    The fence near the river was wet. The code for the amber falcon is 483291. Nobody knew ...
+    What is the code for the amber falcon?   ->   483291
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.metrics import ruler_recall, substring_exact_match
+from tasks.needles import draw_needle
+from tasks.parsing import answer_text
+from tasks.prose import sentence
+from tasks.world import Split, World
+
+#: One sentence in this many is a needle that nobody asks for.
+NEEDLE_EVERY = 4
+
+
+class _Needles:
+    """Needles in prose. ``values`` codes belong to each key that is asked for."""
+
+    intro = "The text below hides some codes. Remember them."
+
+    def __init__(self, rng: Random, split: Split, values: int) -> None:
+        self._rng = rng
+        self._world = World(rng, split)
+        self._values = values
+        self._drawn = 0
+
+    def _needle(self, key: str) -> Passage:
+        value = self._world.number(6)
+        return Passage(f"The code for the {key} is {value}.", tag=value)
+
+    def question(self) -> Question:
+        key = self._world.key()
+        gold = tuple(self._needle(key) for _ in range(self._values))
+        twins = tuple(self._needle(self._world.twin(key, change_first=first)) for first in (True, False))
+        asked = f"What is the code for the {key}?" if self._values == 1 else f"What are all the codes for the {key}?"
+        return Question(asked, gold, twins)
+
+    def filler(self) -> Passage:
+        self._drawn += 1
+        return Passage(sentence(self._rng)) if self._drawn % NEEDLE_EVERY else self._needle(self._world.key())
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        return " ".join(passage.text for passage in passages)
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        codes = tuple(passage.tag for passage in passages if passage in question.gold)
+        return Solution(", ".join(codes), codes)
+
+
+class _Json:
+    intro = "Below is a JSON object. Look up the value of a key."
+
+    def __init__(self, rng: Random, split: Split) -> None:
+        self._world = World(rng, split)
+
+    def _pair(self, key: str) -> Passage:
+        value = self._world.key()
+        return Passage(f'"{key}": "{value}"', tag=value)
+
+    def question(self) -> Question:
+        key = self._world.key()
+        twins = tuple(self._pair(self._world.twin(key, change_first=first)) for first in (True, False))
+        return Question(f'What is the value of the key "{key}"?', (self._pair(key),), twins)
+
+    def filler(self) -> Passage:
+        return self._pair(self._world.key())
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        return "{" + ", ".join(passage.text for passage in passages) + "}"
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        value = question.gold[0].tag
+        return Solution(f'"{value}"', (value,))
+
+
+class _Notes:
+    """Needles whose answer is a phrase: what retrieval heads are measured on."""
+
+    intro = "Some notes are hidden in the following text. Remember them."
+
+    def __init__(self, rng: Random, split: Split) -> None:
+        self._rng = rng
+        self._world = World(rng, split)
+
+    def question(self) -> Question:
+        needle = draw_needle(self._rng, world=self._world)
+        return Question(needle.question, (Passage(needle.text, tag=needle.answer),))
+
+    def filler(self) -> Passage:
+        return Passage(sentence(self._rng))
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        return " ".join(passage.text for passage in passages)
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        return Solution(question.gold[0].tag, (question.gold[0].tag,))
+
+
+@dataclass(frozen=True)
+class NeedleTask:
+    """Multi-key (``values=1``) or multi-value needles; RULER's recall over the codes asked for."""
+
+    name: str
+    values: int
+    max_new_tokens: int
+    category: str = "recall"
+    metrics: tuple[str, ...] = ("ruler_recall",)
+    placements: int = 3
+    answer_prefix: str = "Answer:"
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        return _Needles(rng, split, self.values)
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        return {"ruler_recall": ruler_recall(output, example.targets)}
+
+
+@dataclass(frozen=True)
+class JsonTask:
+    """The value of one key in a large JSON object."""
+
+    name: str = "json_kv"
+    max_new_tokens: int = 16
+    category: str = "recall"
+    metrics: tuple[str, ...] = ("substring_exact_match",)
+    placements: int = 3
+    answer_prefix: str = "Value:"
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        return _Json(rng, split)
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        return {"substring_exact_match": substring_exact_match(answer_text(output), example.targets)}
+
+
+@dataclass(frozen=True)
+class NoteTask:
+    """The phrase of a note, as in retrieval-head detection. Not part of the suite."""
+
+    name: str = "note"
+    max_new_tokens: int = 24
+    category: str = "recall"
+    metrics: tuple[str, ...] = ("substring_exact_match",)
+    placements: int = 3
+    answer_prefix: str = "Answer:"
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        return _Notes(rng, split)
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        return {"substring_exact_match": substring_exact_match(answer_text(output), example.targets)}

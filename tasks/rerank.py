@@ -1,0 +1,95 @@
+"""Re-rank: order documents by how well they match a query.
+
+    A report on the flood in Harrowgate last winter. The rope was wet. [ID: 4831]
+    Query: the flood in Harrowgate in winter   ->   4831 > 2210 > 7405
+
+A document that matches event, place and season has grade 3, event and place 2, the place alone 1, anything else 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.metrics import ndcg
+from tasks.parsing import ranking
+from tasks.prose import sentence
+from tasks.words import KINDS, SEASONS, TOWNS
+from tasks.world import Split, World
+
+#: (event matches, season matches) -> grade, for documents about the right place; how many of each.
+_GRADES = ((True, True, 3), (True, False, 2), (True, False, 2), (False, True, 1), (False, False, 1))
+CUTOFF = 10
+
+
+class _Reports:
+    intro = (
+        "Rank the reports for a query, best first: first those that match its event, place and season, then event and place, "
+        "then the place alone. Write their IDs as ID > ID > ID."
+    )
+
+    def __init__(self, rng: Random, split: Split, digits: int) -> None:
+        self._rng = rng
+        self._world = World(rng, split)
+        self._digits = digits
+        self._places = rng.sample(TOWNS, len(TOWNS))
+        self._asked = 0
+
+    def _report(self, event: str, place: str, season: str, grade: int = 0) -> Passage:
+        identity = self._world.number(self._digits)
+        text = f"{sentence(self._rng)} A report on the {event} in {place} last {season}. [ID: {identity}]"
+        return Passage(text, tag=identity, grade=grade)
+
+    def question(self) -> Question:
+        event, season, place = self._rng.choice(KINDS["event"]), self._rng.choice(SEASONS), self._places[self._asked]
+        self._asked += 1
+        gold = tuple(
+            self._report(
+                event if same_event else self._other(KINDS["event"], event),
+                place,
+                season if same_season else self._other(SEASONS, season),
+                grade,
+            )
+            for same_event, same_season, grade in _GRADES
+        )
+        distractor = self._report(event, self._elsewhere(), season)
+        return Question(f"Query: the {event} in {place} in {season}", gold, (distractor,))
+
+    def _other(self, words: Sequence[str], word: str) -> str:
+        return self._rng.choice([candidate for candidate in words if candidate != word])
+
+    def _elsewhere(self) -> str:
+        """A place no question asks about: the last half of the shuffled towns is kept for that."""
+        return self._rng.choice(self._places[len(self._places) // 2 :])
+
+    def filler(self) -> Passage:
+        return self._report(self._rng.choice(KINDS["event"]), self._elsewhere(), self._rng.choice(SEASONS))
+
+    def render(self, passages: Sequence[Passage]) -> str:
+        return "\n".join(passage.text for passage in passages)
+
+    def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
+        relevant = sorted((p for p in passages if p in question.gold), key=lambda passage: -passage.grade)  # ties in order of appearance
+        identities = tuple(passage.tag for passage in relevant)
+        grades = {passage.tag: passage.grade for passage in relevant}
+        return Solution(" > ".join(identities), identities, {"grades": grades})
+
+
+@dataclass(frozen=True)
+class RerankTask:
+    """Graded re-ranking by NDCG@10."""
+
+    name: str = "rerank_reports"
+    max_new_tokens: int = 80
+    category: str = "rerank"
+    metrics: tuple[str, ...] = ("NDCG@10",)
+    placements: int = 3
+    answer_prefix: str = "Ranking:"
+
+    def episode(self, rng: Random, split: Split, length: int) -> Episode:
+        return _Reports(rng, split, digits=4 if length <= 65_536 else 6)
+
+    def score(self, example: Example, output: str) -> dict[str, float]:
+        grades = example.meta["grades"]
+        assert isinstance(grades, Mapping)
+        return {"NDCG@10": ndcg(ranking(output), grades, CUTOFF)}

@@ -1,0 +1,82 @@
+"""Examples: within budget, gold present, at the depth claimed, the same on every machine."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.build import Budget, BudgetError, build
+from tasks.suite import TASKS
+
+LENGTHS = (512, 2_048)
+
+
+def count(text: str) -> int:
+    """A tokenizer good enough for tests: words and signs."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("name", TASKS)
+def test_prompt_and_answer_fill_the_length_to_within_a_passage(name: str, length: int) -> None:
+    task = TASKS[name]
+    for example in build(task, Budget(length, count), 6, seed=1):
+        used = count(example.prompt) + task.max_new_tokens
+        assert used <= length
+        assert used >= length - 60, "room for another passage was left empty"
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("icl")])
+def test_every_gold_answer_is_in_the_prompt(name: str) -> None:
+    for example in build(TASKS[name], Budget(1_024, count), 6, seed=2):
+        assert all(target in example.prompt for target in example.targets)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), name=st.sampled_from(["niah_mk", "json_kv"]))
+def test_the_gold_is_unique_and_at_the_depth_claimed(seed: int, name: str) -> None:
+    examples = list(build(TASKS[name], Budget(768, count), 3, seed=seed))
+    for example in examples:
+        (gold,) = example.targets
+        assert example.prompt.count(gold) == 1
+        context = example.prompt.split("\n\n")[1]
+        assert context.index(gold) / len(context) == pytest.approx(example.depth, abs=0.06)
+    for third, example in enumerate(examples):
+        assert third / 3 - 0.07 <= example.depth <= (third + 1) / 3 + 0.07
+
+
+def test_a_question_appears_early_in_the_middle_and_late_under_one_cluster() -> None:
+    examples = list(build(TASKS["rag_qa"], Budget(1_024, count), 6, seed=0))
+    assert [example.cluster for example in examples] == [examples[0].cluster] * 3 + [examples[3].cluster] * 3
+    questions = [example.prompt.rsplit("\n\n", 1)[1] for example in examples]
+    assert len(set(questions)) == 2
+    assert len({example.id for example in examples}) == 6
+
+
+def test_the_same_seed_gives_the_same_examples_and_more_of_them_begin_alike() -> None:
+    few, many, other = (
+        [example.prompt for example in build(TASKS["cite_facts"], Budget(512, count), n, seed)] for n, seed in ((3, 0), (6, 0), (3, 1))
+    )
+    assert few == many[:3]
+    assert few != other
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_perfect_answerer_scores_1_and_an_empty_one_0(name: str) -> None:
+    task = TASKS[name]
+    for example in build(task, Budget(1_024, count), 3, seed=3):
+        assert task.score(example, example.answer) == dict.fromkeys(task.metrics, 1.0)
+        assert task.score(example, f"Answer: {example.answer}\nSo it is.")[task.metrics[0]] == 1.0
+        assert task.score(example, "") == dict.fromkeys(task.metrics, 0.0)
+
+
+def test_a_length_without_room_for_the_gold_is_an_error_that_says_so() -> None:
+    with pytest.raises(BudgetError, match="ask for a longer one"):
+        list(build(TASKS["rerank_reports"], Budget(150, count), 1, seed=0))
+
+
+def test_long_contexts_keep_names_apart() -> None:
+    (example, *_) = build(TASKS["json_kv"], Budget(32_768, count), 1, seed=0)
+    keys = re.findall(r'"([^"]+)": "', example.prompt)
+    assert len(keys) == len(set(keys)) > 2_000

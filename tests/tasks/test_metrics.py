@@ -1,0 +1,64 @@
+"""Metrics against figures worked out by hand."""
+
+import math
+
+import pytest
+
+from tasks.citations import score_citations
+from tasks.metrics import exact_match, ndcg, normalize, ruler_recall, str_em, substring_exact_match
+from tasks.parsing import answer_text, ranking
+
+
+def test_normalize_is_squads() -> None:
+    assert normalize("  The Cat's  pyjamas, a hat!") == "cats pyjamas hat"
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "score"),
+    [("It is the Cello.", "cello", 1), ("13", "3", 0), ("violoncello", "cello", 0), ("", "cello", 0), ("anything", "", 0)],
+)
+def test_substring_exact_match_is_on_whole_words(output: str, gold: str, score: int) -> None:
+    assert substring_exact_match(output, [gold]) == score
+
+
+def test_exact_match_and_shares() -> None:
+    assert exact_match("Label 17", ["17"]) == 0
+    assert exact_match(" 17. ", ["17"]) == 1
+    assert str_em("a red kettle", ["red kettle", "blue drum"]) == 0.5
+    assert ruler_recall("483291 and 222222", ["483291", "111111", "222222"]) == pytest.approx(2 / 3)
+
+
+def test_ndcg_by_hand() -> None:
+    grades = {"a": 3, "b": 2, "c": 1}
+    ideal = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
+    assert ndcg(["a", "b", "c"], grades, 10) == pytest.approx(1.0)
+    assert ndcg(["x", "b", "a"], grades, 10) == pytest.approx((2 / math.log2(3) + 3 / math.log2(4)) / ideal)
+    assert ndcg(["c", "c", "b"], grades, 10) == pytest.approx((1 / math.log2(2) + 2 / math.log2(3)) / ideal), "a repeat takes no place"
+    assert ndcg([], grades, 10) == 0
+
+
+def test_answer_text() -> None:
+    assert answer_text("\n\n cello\nmore") == "cello"
+    assert answer_text("Well. Label: 12 \nText") == "12"
+
+
+def test_ranking_takes_the_longest_run() -> None:
+    assert ranking("In 2024: 5 > 3\n[ID: 12] > [ID: 4] > 12 > 9") == ["12", "4", "9"]
+    assert ranking("nothing") == []
+
+
+META = {"support": {"Mira Tolvane owns the pale drum.": [3], "Mira Tolvane owns the red kite.": [5]}}
+
+
+@pytest.mark.parametrize(
+    ("output", "recall", "precision"),
+    [
+        ("Mira Tolvane owns the pale drum [3]. Mira Tolvane owns the red kite [5].", 1, 1),
+        ("Mira Tolvane owns the pale drum [3][4]. Mira Tolvane owns the red kite.", 0.5, 0.5),
+        ("Mira Tolvane owns the pale drum [4].", 0, 0),
+        ("Mira Tolvane owns the old boat [3].", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_citations(output: str, recall: float, precision: float) -> None:
+    assert score_citations(output, META) == (recall, precision)
