@@ -93,9 +93,7 @@ def place(question: Question, filler: Sequence[Passage], positions: Sequence[flo
     return placed
 
 
-def _fit(
-    task: Task, budget: Budget, episode: Episode, question: Question, filler: _Filler, positions: Sequence[float]
-) -> list[Passage]:
+def _fit(task: Task, budget: Budget, episode: Episode, question: Question, filler: _Filler, positions: Sequence[float]) -> list[Passage]:
     """As many whole filler passages as the budget takes. Two or three counts of the prompt: a guess, corrections, and a last passage."""
     room = budget.length - task.max_new_tokens
 
@@ -105,8 +103,8 @@ def _fit(
     bare = tokens(0)
     if bare > room:
         raise BudgetError(
-            f"{task.name}: the question and its {len(question.gold) + len(question.distractors)} passages take {bare} tokens and the answer "
-            f"{task.max_new_tokens}, which is more than the length {budget.length}; ask for a longer one"
+            f"{task.name}: the question with its {len(question.gold) + len(question.distractors)} passages takes {bare} tokens "
+            f"and the answer {task.max_new_tokens}, which is more than the length {budget.length}; ask for a longer one"
         )
     fits, over = 0, math.inf  # invariant: `fits` passages fit, `over` do not
     spent = bare

@@ -1,9 +1,9 @@
 """Find the answer in what a model wrote.
 
-    >>> answer_text("Answer: the cello\\nDocument ...")
-    'the cello'
-    >>> ranking("Ranking: [ID: 12] > 7 > 12 > 3")
-    ['12', '7', '3']
+>>> answer_text("Answer: the cello\\nDocument ...")
+'the cello'
+>>> ranking("Ranking: [ID: 12] > 7 > 12 > 3")
+['12', '7', '3']
 """
 
 import re

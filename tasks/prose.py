@@ -12,11 +12,51 @@ from typing import Final
 
 _MANNER: Final = ("slowly", "carefully", "again", "without a word", "before noon", "after supper", "for a while", "at last")
 _PEOPLE: Final = ("the keeper", "the widow", "the child", "the miller", "an old sailor", "the teacher", "the guest", "a stranger")
-_THINGS: Final = ("the door", "the fence", "the map", "the bread", "the rope", "the window", "the clock", "the boat", "the stairs", "the bell")
-_PLACES: Final = ("the river", "the square", "the harbour", "the bridge", "the orchard", "the market", "the mill", "the road", "the garden", "the hill")
+_THINGS: Final = (
+    "the door",
+    "the fence",
+    "the map",
+    "the bread",
+    "the rope",
+    "the window",
+    "the clock",
+    "the boat",
+    "the stairs",
+    "the bell",
+)
+_PLACES: Final = (
+    "the river",
+    "the square",
+    "the harbour",
+    "the bridge",
+    "the orchard",
+    "the market",
+    "the mill",
+    "the road",
+    "the garden",
+    "the hill",
+)
 _ACTS: Final = ("mended", "watched", "carried", "painted", "measured", "forgot", "cleaned", "opened", "sold", "found")
-_STATES: Final = ("was empty", "stayed open", "looked smaller", "was quite still", "smelled of smoke", "belonged to nobody", "was wet", "needed repair")
-_TIMES: Final = ("in the morning", "every evening", "on market days", "at midnight", "during the holidays", "long ago", "that year", "by daylight")
+_STATES: Final = (
+    "was empty",
+    "stayed open",
+    "looked smaller",
+    "was quite still",
+    "smelled of smoke",
+    "belonged to nobody",
+    "was wet",
+    "needed repair",
+)
+_TIMES: Final = (
+    "in the morning",
+    "every evening",
+    "on market days",
+    "at midnight",
+    "during the holidays",
+    "long ago",
+    "that year",
+    "by daylight",
+)
 
 _PATTERNS: Final = (
     "{Person} {act} {thing} {manner}.",

@@ -3,7 +3,8 @@
     Document (Title: Mira Tolvane): Mira Tolvane plays the cello. Near the river the door was wet.
     Which instrument does Mira Tolvane play?   ->   cello
 
-Hard passages name a person who shares half of the name, or the right person with the wrong thing ("Mira Tolvane once lent a friend the harp.").
+Hard passages name a person who shares half of the name, or the right person with the wrong thing ("Mira Tolvane once lent a friend the
+harp.").
 """
 
 from collections.abc import Sequence

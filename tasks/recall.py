@@ -1,7 +1,7 @@
 """Recall: find what was said, word for word (RULER's multi-key and multi-value needles, and JSON key-value lookup).
 
-    The fence near the river was wet. The code for the amber falcon is 483291. Nobody knew ...
-    What is the code for the amber falcon?   ->   483291
+The fence near the river was wet. The code for the amber falcon is 483291. Nobody knew ...
+What is the code for the amber falcon?   ->   483291
 """
 
 from collections.abc import Sequence

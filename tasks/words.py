@@ -82,7 +82,5 @@ ADJECTIVES: Final = _split(
 )
 #: Nouns for keys and JSON values, drawn from kinds of solid things.
 NOUNS: Final = tuple(
-    word
-    for kind in ("bird", "animal", "tree", "tool", "vessel", "light", "garment", "furniture")
-    for word in KINDS[kind][:8]
+    word for kind in ("bird", "animal", "tree", "tool", "vessel", "light", "garment", "furniture") for word in KINDS[kind][:8]
 )

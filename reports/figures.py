@@ -1,0 +1,135 @@
+"""Figures of differences: score by length, and differences with their intervals.
+
+Each function returns a matplotlib figure; :func:`reports.canvas.to_svg` and :func:`reports.canvas.save` turn it into files.
+:mod:`reports.headfigures` draws the scores of heads.
+"""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports import canvas
+from reports.bootstrap import Scope
+from reports.compare import Comparison
+from reports.tables import ByName, label, length_label, lines
+
+_PANELS_PER_ROW = 3
+_ROW_INCHES = 0.17
+
+
+def length_curves(comparisons: ByName) -> Figure:
+    """Score by length, one panel for the overall score and one for each category.
+
+    A method's band is the interval of its *paired* difference, added to the baseline: where it leaves the baseline's line, the
+    difference is detected. Bands of unpaired scores would overlap long after that.
+    """
+    panels: dict[str, list[tuple[Comparison, ...]]] = {}
+    for line in lines(comparisons):
+        if line.length is not None:
+            panels.setdefault(line.label, []).append(line.comparisons)
+    columns = min(_PANELS_PER_ROW, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    with canvas.style():
+        figure = Figure(figsize=(0.6 + 2.3 * columns, 0.7 + 1.9 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for panel, (name, points) in zip(axes.flat, panels.items(), strict=False):
+            _curves(panel, points)
+            panel.set_title(name)
+        for panel in axes.flat[len(panels) :]:
+            panel.remove()
+        figure.supxlabel("length (tokens)", fontsize=9)
+        figure.supylabel("score", fontsize=9)
+        _legend(figure, list(comparisons), baseline=True)
+    return figure
+
+
+def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), length: int | None = None) -> Figure:
+    """Differences with their intervals, one line for each category and method; filled where the interval excludes 0.
+
+    ``length`` None takes the mean over lengths.
+    """
+    rows: dict[str, tuple[Comparison, ...]] = {}
+    for column in comparisons.values():
+        for each in column:
+            if each.scope in scopes and each.length == length:
+                rows[label(each)] = (*rows.get(label(each), ()), each)
+    n_methods = len(comparisons)
+    with canvas.style():
+        figure = Figure(figsize=(6.4, 1.1 + _ROW_INCHES * len(rows) * (n_methods + 0.8)), layout="constrained")
+        axes = figure.subplots()
+        for row, found in enumerate(rows.values()):
+            for position, each in enumerate(found):
+                _whisker(axes, each, row + (position - (n_methods - 1) / 2) / (n_methods + 0.8), canvas.look(position))
+            if row % 2:
+                axes.axhspan(row - 0.5, row + 0.5, color=canvas.INK, alpha=0.05, linewidth=0)
+        axes.axvline(0, color=canvas.INK, linewidth=1)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("difference (points); filled: the interval excludes 0")
+        _legend(figure, list(comparisons), baseline=False)
+    return figure
+
+
+def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]]) -> None:
+    """Baseline and methods at every length. A shifted curve that falls would look better than it is."""
+    lengths = [each[0].length or 0 for each in points]
+    axes.plot(lengths, [100 * each[0].baseline for each in points], color=canvas.INK, marker=canvas.BASELINE.marker, markersize=4)
+    if len(lengths) == 1:
+        axes.axhline(100 * points[0][0].baseline, color=canvas.INK, linewidth=0.7)
+    for position in range(len(points[0])):
+        series = canvas.look(position)
+        found = [each[position] for each in points]
+        low, high = ([100 * (each.baseline + end) for each, end in zip(found, ends, strict=True)] for ends in _ends(found))
+        at = [float(n) for n in lengths]
+        if len(lengths) == 1:
+            at = [lengths[0] * 2 ** (0.1 * (position + 1))]
+            axes.vlines(at, low, high, color=series.colour, linewidth=1.2)
+        axes.fill_between(at, low, high, color=series.colour, alpha=0.1, linewidth=0)
+        for edge in (low, high):
+            axes.plot(at, edge, color=series.colour, linestyle=series.dashes, linewidth=0.5)
+        scores = [100 * each.candidate for each in found]
+        axes.plot(at, scores, color=series.colour, linestyle=series.dashes, linewidth=1.4, marker=series.marker, markersize=4)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(lengths, [length_label(n) for n in lengths])
+    axes.minorticks_off()
+    axes.margins(x=0.08)
+
+
+def _ends(found: Sequence[Comparison]) -> tuple[list[float], list[float]]:
+    return [each.low for each in found], [each.high for each in found]
+
+
+def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series) -> None:
+    low, high = 100 * each.low, 100 * each.high
+    axes.plot([low, high], [height, height], color=series.colour, linewidth=1.3, marker="|", markersize=4)
+    fill = series.colour if each.sign else "none"
+    axes.plot(
+        [100 * each.delta],
+        [height],
+        marker=series.marker,
+        markersize=5,
+        color=series.colour,
+        markerfacecolor=fill,
+        linestyle="none",
+    )
+
+
+def _legend(figure: Figure, names: Sequence[str], *, baseline: bool) -> None:
+    looks = [("baseline", canvas.BASELINE)] if baseline else []
+    looks += [(name, canvas.look(position)) for position, name in enumerate(names)]
+    handles = [
+        Line2D([], [], color=series.colour, marker=series.marker, linestyle=series.dashes if baseline else "none", markersize=4)
+        for _, series in looks
+    ]
+    figure.legend(
+        handles,
+        [name for name, _ in looks],
+        loc="outside upper center",
+        ncols=min(4, len(looks)),
+        handlelength=3 if baseline else 1,
+    )

@@ -1,0 +1,137 @@
+"""Figures of retrieval scores: the map of heads, the sorted curve, the distribution. Scores are layers x heads, in [0, 1]."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+
+from reports import canvas
+
+Scores: TypeAlias = Sequence[Sequence[float]] | npt.NDArray[np.float64]
+Heads: TypeAlias = Sequence[tuple[int, int]]
+
+_BINS = 25
+
+
+def head_map(scores: Scores, masked: Mapping[str, Heads]) -> Figure:
+    """Layer x head, one panel for each method that masks heads; those heads are outlined.
+
+    Raises ValueError for scores that are not a rectangle and for masked heads outside it.
+    """
+    values = _rectangle(scores)
+    _check_heads(values, masked)
+    panels: Mapping[str, Heads] = {name: heads for name, heads in masked.items() if heads} or {"": ()}
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width = 3.2 if columns == 2 else 5.2
+    height = float(np.clip(width * values.shape[0] / values.shape[1], 0.8, 6))
+    with canvas.style():
+        figure = Figure(figsize=(1.0 + width * columns, 0.5 + (height + 0.7) * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        top = max(float(values.max()), 1e-9)
+        for panel, (name, heads) in zip(axes.flat, panels.items(), strict=False):
+            picture = panel.imshow(values, cmap="viridis", vmin=0, vmax=top, aspect="auto", interpolation="none")
+            _outline(panel, heads)
+            panel.grid(visible=False)
+            panel.set_title(f"{name}: {len(heads)} of {values.size} heads masked" if name else "")
+            for axis, size in ((panel.xaxis, values.shape[1]), (panel.yaxis, values.shape[0])):
+                axis.set_ticks(range(0, size, math.ceil(size / 8)))
+            panel.set_xlabel("head")
+            panel.set_ylabel("layer")
+        for panel in axes.flat[len(panels) :]:
+            panel.remove()
+        figure.colorbar(picture, ax=list(axes.flat[: len(panels)]), label="retrieval score", shrink=0.8, aspect=30)
+    return figure
+
+
+def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | None) -> Figure:
+    """Scores from the highest to the lowest, with the threshold and a tick row for each method's masked heads."""
+    values = _rectangle(scores)
+    _check_heads(values, masked)
+    order = np.argsort(-values.ravel(), kind="stable")
+    rank = np.empty(values.size, dtype=np.intp)
+    rank[order] = np.arange(values.size)
+    with canvas.style():
+        figure = Figure(figsize=(6.4, 2.6 + 0.18 * len(masked)), layout="constrained")
+        grid = figure.add_gridspec(2 if masked else 1, 1, height_ratios=[2.2, 0.18 * len(masked)] if masked else None)
+        curve = figure.add_subplot(grid[0])
+        curve.plot(np.arange(1, values.size + 1), values.ravel()[order], color=canvas.INK, linewidth=1.4)
+        curve.set_ylabel("retrieval score")
+        curve.set_ylim(bottom=0)
+        if threshold is not None:
+            above = int((values >= threshold).sum())
+            curve.axhline(threshold, color=canvas.look(1).colour, linestyle="--", linewidth=1.2)
+            curve.annotate(
+                f"threshold {threshold:.3g}: {above} of {values.size} heads", (1, threshold), xycoords=("axes fraction", "data"),
+                xytext=(-2, 3), textcoords="offset points", ha="right", va="bottom",
+            )  # fmt: skip
+        last = _mask_strip(figure.add_subplot(grid[1], sharex=curve), masked, rank.reshape(values.shape)) if masked else curve
+        last.set_xlabel("rank of the head")
+        if masked:
+            curve.tick_params(labelbottom=False)
+    return figure
+
+
+def score_distribution(scores: Scores, threshold: float | None) -> Figure:
+    """How many heads have which score; counts on a logarithmic axis, since most heads score near 0."""
+    values = _rectangle(scores)
+    edges = np.linspace(0, max(float(values.max()), threshold or 0, 1e-9), _BINS + 1)
+    with canvas.style():
+        figure = Figure(figsize=(6.4, 2.4), layout="constrained")
+        axes = figure.subplots()
+        colour = canvas.look(0).colour
+        axes.hist(values.ravel(), bins=edges.tolist(), color=(colour, 0.45), edgecolor=colour, linewidth=0.8)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(bottom=0.7)
+        axes.set_xlabel("retrieval score")
+        axes.set_ylabel("heads")
+        axes.xaxis.set_major_locator(MaxNLocator(8))
+        if threshold is not None:
+            axes.axvline(threshold, color=canvas.look(1).colour, linestyle="--", linewidth=1.2)
+            axes.annotate(
+                f"threshold {threshold:.3g}", (threshold, 1), xycoords=("data", "axes fraction"),
+                xytext=(4, -2), textcoords="offset points", ha="left", va="top",
+            )  # fmt: skip
+    return figure
+
+
+def _rectangle(scores: Scores) -> npt.NDArray[np.float64]:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"head scores must be finite and layers x heads, not of shape {values.shape}")
+    return values
+
+
+def _check_heads(values: npt.NDArray[np.float64], masked: Mapping[str, Heads]) -> None:
+    for name, heads in masked.items():
+        for layer, head in heads:
+            if not (0 <= layer < values.shape[0] and 0 <= head < values.shape[1]):
+                raise ValueError(f"{name} masks head ({layer}, {head}); the scores have {values.shape[0]} x {values.shape[1]} heads")
+
+
+def _mask_strip(axes: Axes, masked: Mapping[str, Heads], rank: npt.NDArray[np.intp]) -> Axes:
+    """A row of ticks for each method at the ranks of its masked heads."""
+    for row, heads in enumerate(masked.values()):
+        places = [int(rank[head]) + 1 for head in heads]
+        axes.plot(places, [row] * len(places), linestyle="none", marker="|", markersize=7, color=canvas.look(row).colour)
+    axes.set_yticks(range(len(masked)), [f"masked by {name}" for name in masked])
+    axes.set_ylim(len(masked) - 0.5, -0.5)
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", length=0)
+    return axes
+
+
+def _outline(axes: Axes, heads: Heads) -> None:
+    """A black frame with a white rim, visible on every colour of the map and on paper."""
+    for layer, head in heads:
+        for colour, width in (("#ffffff", 2.6), ("#000000", 1.0)):
+            frame = Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width, clip_on=False, zorder=3)
+            axes.add_patch(frame)

@@ -1,0 +1,235 @@
+"""The report: one HTML file that needs no network and holds everything a reader wants to check.
+
+All text is escaped; figures are inline SVG whose ink follows the light or dark theme.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from matplotlib.figure import Figure
+
+from reports import canvas, figures, headfigures
+from reports.bootstrap import POWER, Scope
+from reports.compare import Comparison, p_value, points
+from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
+
+_CLASSES = {1: "better", 0: "", -1: "worse"}
+_BANDS = (
+    "A band is the interval of the paired difference, added to the baseline: where it leaves the baseline's line, the difference "
+    "is detected at that length."
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the run cost."""
+
+    name: str
+    seconds: float
+    reused: bool
+    """An earlier command had already finished it; ``seconds`` is then what it cost at that time."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page shows."""
+
+    title: str
+    verdict: str
+    """Plain sentences, see :func:`reports.compare.verdict`; a line becomes a paragraph."""
+    methods: tuple[str, ...]
+    """Names in the order of columns and legends; the keys of ``comparisons``."""
+    comparisons: Mapping[str, Sequence[Comparison]]
+    """Each method against the baseline."""
+    contrasts: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
+    """"a minus b" -> differences between methods."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Whatever identifies the run: digests, versions, seeds, generation settings."""
+    head_scores: Sequence[Sequence[float]] | None = None
+    """Retrieval scores, layers x heads."""
+    masked_heads: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """Method -> (layer, head) pairs it ablated."""
+    threshold: float | None = None
+    """Retrieval score from which a head counts as a retrieval head."""
+    facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Method -> short figures, such as ``{"pairs": 512}``."""
+    steps: Sequence[Step] = ()
+    notes: Sequence[str] = ()
+    """Warnings that a reader must see before the numbers."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a method has no comparisons."""
+        missing = [name for name in self.methods if name not in self.comparisons]
+        if missing or not self.methods:
+            raise ValueError(f"a report needs comparisons for every method; none for {', '.join(missing) or 'any'}")
+
+
+def render(data: ReportData) -> str:
+    """The page as HTML text."""
+    chosen = {name: data.comparisons[name] for name in data.methods}
+    body = [
+        *(f'<p class="note">{escape(note)}</p>' for note in data.notes),
+        _section("Scores", _scores(chosen, data.contrasts)),
+        _section("Differences", _differences(chosen, data.contrasts)),
+        _section("Score by length", _curves(chosen)),
+        _section("Heads", _heads(data)),
+        _section("Methods", _facts(data)),
+        _section("Cost", _costs(data.steps)),
+        _section("Settings", _pairs(data.settings)),
+    ]
+    verdict = "\n".join(f"<p>{escape(line)}</p>" for line in data.verdict.splitlines())
+    page = Template(_resource("page.html"))
+    return page.substitute(title=escape(data.title), css=_resource("page.css"), verdict=verdict, body="\n".join(body))
+
+
+def _resource(name: str) -> str:
+    return files("reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
+
+
+def _scores(comparisons: ByName, contrasts: ByName) -> str:
+    example = next(iter(comparisons.values()))[0]
+    caption = f"{LEGEND} In brackets: {example.confidence:.0%} interval of the paired difference."
+    parts = [_caption(caption), _table(comparisons, ("overall", "category"))]
+    if contrasts:
+        parts += ["<h3>Between methods</h3>", _table(contrasts, ("overall", "category"), contrast=True)]
+    parts.append(_details("Every dataset and metric", _table(comparisons, ("task",))))
+    parts.append(_details("p-values, detectable effects and sample sizes", _evidence({**comparisons, **contrasts})))
+    return "\n".join(parts)
+
+
+def _differences(comparisons: ByName, contrasts: ByName) -> str:
+    parts = [_figure(figures.forest(comparisons), "forest", "Differences to the baseline with intervals, mean over lengths")]
+    if contrasts:
+        parts.append(_figure(figures.forest(contrasts), "contrasts", "Differences between methods with intervals, mean over lengths"))
+    return "\n".join(parts)
+
+
+def _curves(comparisons: ByName) -> str:
+    return _figure(figures.length_curves(comparisons), "curves", "Score of baseline and methods by length", _BANDS)
+
+
+def _heads(data: ReportData) -> str:
+    if data.head_scores is None:
+        return ""
+    scores = data.head_scores
+    masked = {name: data.masked_heads.get(name, ()) for name in data.methods}
+    return "\n".join(
+        [
+            _figure(
+                headfigures.head_map(scores, masked),
+                "heads",
+                "Retrieval score by layer and head",
+                "Framed: heads that were masked.",
+            ),
+            _figure(headfigures.score_curve(scores, masked, data.threshold), "ranks", "Retrieval scores in descending order"),
+            _figure(headfigures.score_distribution(scores, data.threshold), "distribution", "Number of heads by retrieval score"),
+        ]
+    )
+
+
+def _facts(data: ReportData) -> str:
+    return "\n".join(f"<h3>{escape(name)}</h3>\n{_pairs(data.facts[name])}" for name in data.methods if data.facts.get(name))
+
+
+def _costs(steps: Sequence[Step]) -> str:
+    if not steps:
+        return ""
+    spent = sum(step.seconds for step in steps if not step.reused)
+    rows = [[escape(step.name), _duration(step.seconds), "reused" if step.reused else ""] for step in steps]
+    rows.append(["<strong>this command</strong>", f"<strong>{_duration(spent)}</strong>", ""])
+    return _rows(["step", "time", ""], rows)
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return _rows([], [[escape(name), f"<code>{escape(_text(value))}</code>"] for name, value in values.items()]) if values else ""
+
+
+def _table(comparisons: ByName, scopes: Sequence[Scope], *, contrast: bool = False) -> str:
+    head = ["", "length", *([] if contrast else ["baseline"]), *(escape(name) for name in comparisons)]
+    rows: list[list[str]] = []
+    firsts: set[int] = set()
+    previous: Line | None = None
+    for line in lines(comparisons, scopes):
+        if previous is None or previous.label != line.label:
+            firsts.add(len(rows))
+        baseline = [] if contrast else [points(line.comparisons[0].baseline)]
+        cells = [_cell(each, contrast) for each in line.comparisons]
+        rows.append([escape(line.label) if len(rows) in firsts else "", length_label(line.length), *baseline, *cells])
+        previous = line
+    return _rows(head, rows, firsts, numbers=(1,) if contrast else (1, 2))
+
+
+def _cell(comparison: Comparison, contrast: bool) -> str:
+    score = "" if contrast else f'<span class="score">{points(comparison.candidate)}</span>'
+    return f'{score}<span class="{_CLASSES[comparison.sign]}">{difference(comparison)}</span>'
+
+
+def _evidence(comparisons: ByName) -> str:
+    head = ["", "scope", "length", "p", "detectable", "examples", "questions"]
+    rows = [
+        [
+            escape(name),
+            escape(each.category or "overall"),
+            length_label(each.length),
+            p_value(each.p),
+            points(each.mde),
+            f"{each.n_examples:,}",
+            f"{each.n_clusters:,}",
+        ]
+        for name, column in comparisons.items()
+        for line in lines({name: column})
+        for each in line.comparisons
+    ]
+    caption = _caption(
+        "p: two-sided sign-flip permutation test over questions, not corrected for the number of comparisons. Detectable: the "
+        f"smallest true difference, in points, that would be found in {POWER:.0%} of such experiments."
+    )
+    return caption + _rows(head, rows, numbers=(2, 3, 4, 5, 6))
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], firsts: Iterable[int] = (), numbers: Sequence[int] = ()) -> str:
+    """A table from cells that are HTML already."""
+    rules = set(firsts)
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        opening = (f'<{tag} class="number">' if at in numbers else f"<{tag}>" for at in range(len(row)))
+        return "".join(f"{start}{cell}</{tag}>" for start, cell in zip(opening, row, strict=True))
+
+    top = f"<thead><tr>{cells(head, 'th')}</tr></thead>\n" if head else ""
+    openings = ('<tr class="first">' if at in rules else "<tr>" for at in range(len(rows)))
+    body = "\n".join(f"{start}{cells(row, 'td')}</tr>" for start, row in zip(openings, rows, strict=True))
+    return f'<div class="wide"><table>\n{top}<tbody>\n{body}\n</tbody>\n</table></div>'
+
+
+def _figure(figure: Figure, name: str, description: str, caption: str = "") -> str:
+    said = escape(f"{description}. {caption}".strip())
+    svg = canvas.to_svg(figure, name, description)
+    return f'<figure>\n<div class="wide">{svg}</div>\n<figcaption class="caption">{said}</figcaption></figure>'
+
+
+def _details(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def _caption(text: str) -> str:
+    return f'<p class="caption">{escape(text)}</p>'
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

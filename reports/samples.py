@@ -1,0 +1,134 @@
+"""The samples table: one row per (example, metric), the only thing a comparison looks at."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+#: Column -> pandas dtype. ``score`` is in [0, 1]; tables show it times 100.
+COLUMNS: Final[dict[str, str]] = {
+    "run": "string",
+    "model_digest": "string",
+    "suite_digest": "string",
+    "backend": "string",
+    "task": "string",
+    "category": "string",
+    "length": "int64",  # tokens asked for, prompt and answer together
+    "example_id": "string",
+    "cluster": "string",  # the question; its examples differ only in where the gold stands
+    "depth": "float64",  # 0 = start of the context, 1 = end; NaN where several passages are gold
+    "metric": "string",
+    "score": "float64",
+    "output": "string",
+    "targets": "string",  # JSON list of gold answers
+    "prompt_tokens": "int64",
+    "output_tokens": "int64",
+    "finish_reason": "string",  # "stop" or "length"
+    "truncated_tokens": "int64",  # prompt tokens that never reached the model; 0 unless the user asked for clipping
+}
+
+#: What makes a row of one table unique.
+KEY: Final = ("task", "length", "metric", "example_id")
+FINISH_REASONS: Final = frozenset({"stop", "length"})
+_KINDS: Final[dict[str, str]] = {"int64": "iu", "float64": "fiu"}
+
+
+class SamplesError(ValueError):
+    """A samples table that cannot be trusted; the message names the first offending example."""
+
+
+def validate(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``frame`` with exactly :data:`COLUMNS`, in that order and with those dtypes; rows and their order stay.
+
+    Only lossless conversions are made (``object`` that holds ``str``, narrower numbers). Raises :class:`SamplesError` on missing or
+    unknown columns, wrong types, missing values (``depth`` alone may be NaN), scores or depths outside [0, 1], repeated
+    (task, length, metric, example_id), and on an example that belongs to two clusters or a task that belongs to two categories.
+    """
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    unknown = [str(name) for name in frame.columns if name not in COLUMNS]
+    if missing or unknown:
+        wrong = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
+        raise SamplesError(f"the samples table {' and '.join(wrong)}; its columns are listed in reports.samples.COLUMNS")
+    if not len(frame):
+        raise SamplesError("the samples table has no rows")
+    table = pd.DataFrame({name: _column(frame, name, dtype) for name, dtype in COLUMNS.items()}).reset_index(drop=True)
+    _check_values(table)
+    _check_identity(table)
+    return table
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Validate ``frame`` and publish it at ``path`` as Parquet; a reader sees the whole table or none."""
+    table = validate(frame)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        table.to_parquet(name, index=False)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read and validate a table that :func:`write` published; raises :class:`SamplesError` if there is none, or it is damaged."""
+    if not path.is_file():
+        raise SamplesError(f"no samples table at {path}; run the evaluation first")
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise SamplesError(f"{path} is not a readable Parquet file ({error}); delete it and evaluate again") from error
+    return validate(frame)
+
+
+def _column(frame: pd.DataFrame, name: str, dtype: str) -> "pd.Series[Any]":
+    column = frame[name]
+    if dtype == "string":
+        typed = isinstance(column.dtype, pd.StringDtype)
+        text = (column.notna() if typed else column.map(lambda value: isinstance(value, str))).to_numpy(dtype=bool)
+        if not text.all():
+            found = column[~text].iloc[0]
+            raise SamplesError(f"{_where(frame, ~text)}: {name} is {'missing' if pd.isna(found) else f'{found!r}, not text'}")
+        return column.astype("string")
+    if column.dtype.kind not in _KINDS[dtype]:
+        raise SamplesError(f"column {name} holds {column.dtype}, not {dtype}")
+    if name != "depth" and column.isna().any():
+        where = _where(frame, column.isna().to_numpy(dtype=bool))
+        raise SamplesError(f"{where}: {name} is missing; a failed example is scored 0 or fails the run")
+    return column.astype("int64") if dtype == "int64" else column.astype("float64")
+
+
+def _check_values(table: pd.DataFrame) -> None:
+    checks = {
+        "score is outside [0, 1]": ~table["score"].between(0, 1),
+        "depth is outside [0, 1]": ~(table["depth"].between(0, 1) | table["depth"].isna()),
+        "length is not positive": table["length"] <= 0,
+        "a token count is negative": (table[["prompt_tokens", "output_tokens", "truncated_tokens"]] < 0).any(axis=1),
+        f"finish_reason is none of {sorted(FINISH_REASONS)}": ~table["finish_reason"].isin(FINISH_REASONS),
+    }
+    for problem, bad in checks.items():
+        if bad.any():
+            raise SamplesError(f"{_where(table, bad.to_numpy(dtype=bool))}: {problem}")
+
+
+def _check_identity(table: pd.DataFrame) -> None:
+    repeated = table.duplicated(list(KEY)).to_numpy(dtype=bool)
+    if repeated.any():
+        raise SamplesError(f"{_where(table, repeated)}: the same example and metric twice")
+    for owner, owned in ((["task", "length", "example_id"], "cluster"), (["task"], "category")):
+        pairs = table[[*owner, owned]].drop_duplicates()
+        torn = pairs.duplicated(owner)
+        if torn.any():
+            at = int(pairs.index[torn][0])
+            where = _where(table, table.index.to_numpy() == at)
+            raise SamplesError(f"{where}: {owned} {table[owned].iloc[at]!r} contradicts an earlier row")
+
+
+def _where(frame: pd.DataFrame, bad: "npt.NDArray[np.bool_]") -> str:
+    row = frame.iloc[int(bad.argmax())]
+    return f"example {row['example_id']!r} of task {row['task']!r} at length {row['length']}, metric {row['metric']!r}"

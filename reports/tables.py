@@ -1,0 +1,153 @@
+"""Comparisons as a terminal table, Markdown, CSV and JSON.
+
+    category   length   baseline   retmask
+    overall       512       61.2   64.0  +2.8 [+0.9, +4.7] ▲
+    overall        1K       48.7   48.9  +0.2 [−1.6, +2.1]
+    overall      mean       55.0   56.5  +1.5 [+0.2, +2.8] ▲
+
+Scores are points out of 100 where people read them (terminal, Markdown), fractions of 1 where programs do (CSV, JSON). ▲ and ▼ mark
+an interval that excludes 0. Every function takes the comparisons by column name: a method's name, or "a minus b" for a contrast.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TypeAlias
+
+from rich.table import Table
+from rich.text import Text
+
+from reports.bootstrap import Scope
+from reports.compare import Comparison, points
+
+ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
+Value: TypeAlias = str | int | float | None
+
+LEGEND = "▲ better, ▼ worse: the interval excludes 0. Scores and differences are points out of 100."
+_MARKS = {1: "▲", 0: "", -1: "▼"}
+_STYLES = {1: "green", 0: "", -1: "red"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_COLUMNS = ("name", *(field.name for field in fields(Comparison)))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a category (or dataset-metric, or the overall score) at one length."""
+
+    label: str
+    length: int | None
+    comparisons: tuple[Comparison, ...]
+    """One for each column, in order."""
+
+
+def lines(comparisons: ByName, scopes: Sequence[Scope] = ("overall", "category")) -> list[Line]:
+    """The table's lines: lengths ascending, then their mean where there are several; columns in the order of ``comparisons``."""
+    by_place = [{_place(each): each for each in column if each.scope in scopes} for column in comparisons.values()]
+    if not by_place:
+        return []
+    several = len({each.length for each in by_place[0].values() if each.length is not None}) > 1
+    places = [place for place in by_place[0] if (several or place[-1] is not None) and all(place in column for column in by_place)]
+    rank = {place[:-1]: position for position, place in reversed(list(enumerate(places)))}
+    places.sort(key=lambda place: (rank[place[:-1]], math.inf if place[-1] is None else place[-1]))
+    return [Line(label(by_place[0][place]), place[-1], tuple(column[place] for column in by_place)) for place in places]
+
+
+def label(comparison: Comparison) -> str:
+    """Short name of what a comparison is about: "overall", "recall", "niah ruler_recall"."""
+    if comparison.scope == "task":
+        return f"{comparison.task} {comparison.metric}"
+    return comparison.category or "overall"
+
+
+def length_label(length: int | None) -> str:
+    """Length in tokens: 512 is "512", 8192 is "8K", None is "mean"."""
+    if length is None:
+        return "mean"
+    return f"{length // 1024}K" if length % 1024 == 0 else str(length)
+
+
+def difference(comparison: Comparison) -> str:
+    """Difference, interval and mark: "+2.8 [+0.9, +4.7] ▲"."""
+    interval = f"[{points(comparison.low, signed=True)}, {points(comparison.high, signed=True)}]"
+    return f"{points(comparison.delta, signed=True)} {interval} {_MARKS[comparison.sign]}".rstrip()
+
+
+def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
+    """A rich table. With ``contrast`` the columns have different baselines, so only differences are shown."""
+    table = Table(title=Text(title) if title else None, caption=LEGEND, caption_justify="left")
+    table.add_column()
+    table.add_column("length", justify="right")
+    if not contrast:
+        table.add_column("baseline", justify="right")
+    for name in comparisons:
+        table.add_column(Text(name))
+    found = lines(comparisons, scopes)
+    for line, following in zip(found, [*found[1:], None], strict=True):
+        baseline = [] if contrast else [Text(points(line.comparisons[0].baseline))]
+        cells = [Text(_cell(each, contrast), style=_STYLES[each.sign]) for each in line.comparisons]
+        last = following is not None and following.label != line.label
+        table.add_row(Text(line.label), length_label(line.length), *baseline, *cells, end_section=last)
+    return table
+
+
+def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), contrast: bool = False) -> str:
+    """A GitHub-flavoured table, with the same columns as :func:`terminal`."""
+    head = ["", "length", *([] if contrast else ["baseline"]), *comparisons]
+    align = ["-", "-:", *([] if contrast else ["-:"]), *("-" for _ in comparisons)]
+    body = [
+        [
+            line.label,
+            length_label(line.length),
+            *([] if contrast else [points(line.comparisons[0].baseline)]),
+            *(_cell(each, contrast) for each in line.comparisons),
+        ]
+        for line in lines(comparisons, scopes)
+    ]
+    rows = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *body)]
+    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", LEGEND]) + "\n"
+
+
+def records(comparisons: ByName) -> list[dict[str, Value]]:
+    """Every comparison as a flat record, ``name`` first; unknown figures are None."""
+    return [
+        {"name": name} | {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(each).items()}
+        for name, column in comparisons.items()
+        for each in column
+    ]
+
+
+def json_text(comparisons: ByName) -> str:
+    """:func:`records` as a JSON list; valid JSON, without NaN."""
+    return json.dumps(records(comparisons), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_text(comparisons: ByName) -> str:
+    """:func:`records` as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS)
+    writer.writeheader()
+    for record in records(comparisons):
+        writer.writerow({key: plain(value) if isinstance(value, str) else value for key, value in record.items()})
+    return out.getvalue()
+
+
+def plain(text: str) -> str:
+    """``text``, made harmless as a spreadsheet cell."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _place(comparison: Comparison) -> tuple[str, str | None, str | None, str | None, int | None]:
+    return comparison.scope, comparison.category, comparison.task, comparison.metric, comparison.length
+
+
+def _cell(comparison: Comparison, contrast: bool) -> str:
+    return difference(comparison) if contrast else f"{points(comparison.candidate)}  {difference(comparison)}"
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|<>*_`[]":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split()) if text else text

@@ -1,0 +1,71 @@
+"""Sample tables for the tests, small enough to reason about."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.samples import COLUMNS
+
+MakeSamples = Callable[..., pd.DataFrame]
+SUITE = (("niah", "recall", ("ruler_recall",)), ("asqa", "cite", ("str_em", "citation_rec")), ("nq", "rag", ("sub_em",)))
+
+
+@pytest.fixture
+def make_samples() -> MakeSamples:
+    """Random scores for a suite of (task, category, metrics); each question is asked at several depths."""
+
+    def make(
+        *,
+        seed: int = 0,
+        suite: Sequence[tuple[str, str, Sequence[str]]] = SUITE,
+        lengths: Sequence[int] = (512, 1024),
+        questions: int = 6,
+        depths: int = 2,
+        shift: float = 0.0,
+    ) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        rows = [
+            row(
+                task=task,
+                category=category,
+                metric=metric,
+                length=length,
+                cluster=f"q{question}",
+                depth=depth / max(1, depths - 1),
+                example_id=f"q{question}d{depth}",
+                score=float(np.clip(rng.normal(0.5 + shift, 0.2), 0, 1)),
+            )
+            for task, category, metrics in suite
+            for length in lengths
+            for question in range(questions)
+            for depth in range(depths)
+            for metric in metrics
+        ]
+        return table(rows)
+
+    return make
+
+
+def row(**values: object) -> dict[str, object]:
+    defaults: dict[str, object] = {
+        "run": "r", "model_digest": "m", "suite_digest": "s", "backend": "hf", "task": "niah", "category": "recall", "length": 512,
+        "example_id": "e0", "cluster": "q0", "depth": 0.5, "metric": "em", "score": 1.0, "output": "x", "targets": "[]",
+        "prompt_tokens": 500, "output_tokens": 3, "finish_reason": "stop", "truncated_tokens": 0,
+    }  # fmt: skip
+    return defaults | values
+
+
+def table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    return pd.DataFrame(rows).astype(COLUMNS)
+
+
+@pytest.fixture
+def make_row() -> Callable[..., dict[str, object]]:
+    return row
+
+
+@pytest.fixture
+def make_table() -> Callable[..., pd.DataFrame]:
+    return table

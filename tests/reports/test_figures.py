@@ -1,0 +1,157 @@
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage, imread
+from matplotlib.patches import Rectangle
+
+from reports import canvas
+from reports.compare import MethodComparisons, compare_methods
+from reports.figures import forest, length_curves
+from reports.headfigures import head_map, score_curve, score_distribution
+
+Make = Callable[..., pd.DataFrame]
+SCORES = [[0.0, 0.1, 0.9, 0.0], [0.05, 0.0, 0.2, 0.6], [0.0, 0.0, 0.0, 0.01]]
+MASKS = {"retmask": [(0, 2), (1, 3)], "randmask": [(2, 0), (2, 1)]}
+
+
+@pytest.fixture
+def found(make_samples: Make) -> MethodComparisons:
+    baseline = make_samples(questions=12)
+    up = baseline.assign(score=(baseline["score"] + 0.1).clip(0, 1))
+    return compare_methods(baseline, {"retmask": up, "rand$mask<b>": make_samples(seed=1, questions=12)}, resamples=100)
+
+
+def words(figure: Figure) -> set[str]:
+    root = ET.fromstring(canvas.to_svg(figure, "f", "a figure"))
+    return {text for element in root.iter("{http://www.w3.org/2000/svg}text") if (text := "".join(element.itertext()).strip())}
+
+
+def test_length_curves_have_a_panel_for_each_category_and_a_line_for_each_method(found: MethodComparisons) -> None:
+    figure = length_curves(found.methods)
+    assert [axes.get_title() for axes in figure.axes] == ["overall", "cite", "rag", "recall"]
+    at = {each.length: each for each in found.methods["retmask"] if each.scope == "overall" and each.length}
+    drawn = [line.get_ydata() for line in figure.axes[0].lines]
+    for expected in ([at[n].baseline for n in (512, 1024)], [at[n].candidate for n in (512, 1024)]):
+        assert any(np.allclose(np.asarray(line, dtype=float), 100 * np.array(expected)) for line in drawn)
+    assert {"baseline", "retmask", "rand$mask<b>", "512", "1K", "overall", "rag"} <= words(figure)
+
+
+def test_series_differ_without_colour() -> None:
+    looks = [canvas.BASELINE, *canvas.METHODS]
+    assert len({look.marker for look in looks}) == len({look.dashes for look in looks}) == len(looks)
+
+
+def test_colours_stand_out_on_white_and_on_black() -> None:
+    def luminance(colour: str) -> float:
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgba(colour)[:3])
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    for look in canvas.METHODS:
+        assert 1.05 / (luminance(look.colour) + 0.05) >= 3
+        assert (luminance(look.colour) + 0.05) / (luminance("#131517") + 0.05) >= 3
+
+
+def test_one_length_still_shows_intervals(make_samples: Make) -> None:
+    found = compare_methods(make_samples(lengths=(512,)), {"a": make_samples(lengths=(512,), seed=1)}, resamples=50)
+    figure = length_curves(found.methods)
+    segments = [tuple(segment[:, 1]) for each in figure.axes[0].collections for segment in getattr(each, "get_segments", list)()]
+    overall = next(each for each in found.methods["a"] if each.scope == "overall" and each.length == 512)
+    expected = (100 * (overall.baseline + overall.low), 100 * (overall.baseline + overall.high))
+    assert any(segment == pytest.approx(expected) for segment in segments)
+
+
+def test_forest_fills_a_marker_only_where_the_interval_excludes_0(found: MethodComparisons) -> None:
+    figure = forest(found.methods)
+    markers = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    expected = {
+        round(100 * each.delta, 9): each.sign != 0
+        for column in found.methods.values()
+        for each in column
+        if each.scope != "task" and each.length is None
+    }
+    drawn = {round(float(np.asarray(line.get_xdata())[0]), 9): line.get_markerfacecolor() != "none" for line in markers}
+    assert drawn == expected
+    assert set(expected.values()) == {True, False}
+    assert {"overall", "cite", "retmask"} <= words(figure)
+
+
+def test_a_head_map_outlines_exactly_the_masked_heads() -> None:
+    figure = head_map(SCORES, {**MASKS, "none": []})
+    panels = [axes for axes in figure.axes if any(isinstance(child, AxesImage) for child in axes.get_children())]
+    assert [axes.get_title() for axes in panels] == ["retmask: 2 of 12 heads masked", "randmask: 2 of 12 heads masked"]
+    for axes, heads in zip(panels, MASKS.values(), strict=True):
+        frames = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert {(patch.get_y() + 0.5, patch.get_x() + 0.5) for patch in frames} == set(heads)
+        assert np.array_equal(np.asarray(axes.images[0].get_array()), np.array(SCORES))
+
+
+def test_the_sorted_curve_counts_the_heads_above_the_threshold_and_places_the_masks() -> None:
+    figure = score_curve(SCORES, MASKS, 0.2)
+    assert "threshold 0.2: 3 of 12 heads" in words(figure)
+    assert "masked by randmask" in words(figure)
+    curve, strip = figure.axes
+    assert list(np.asarray(curve.lines[0].get_ydata())) == sorted(np.ravel(SCORES), reverse=True)
+    assert sorted(np.asarray(strip.lines[0].get_xdata())) == [1, 2]
+
+
+def test_the_distribution_counts_every_head_once() -> None:
+    figure = score_distribution(SCORES, 0.2)
+    bars = [patch.get_height() for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert sum(bars) == 12
+    assert not any("mathdefault" in word for word in words(figure))
+
+
+def test_figures_without_masks_or_threshold_can_be_drawn() -> None:
+    assert "retrieval score" in words(head_map(SCORES, {}))
+    assert not any("threshold" in word for word in words(score_curve(SCORES, {}, None)) | words(score_distribution(SCORES, None)))
+
+
+@pytest.mark.parametrize(("scores", "heads"), [([[0.1, 0.2]], [(0, 2)]), ([[0.1, 0.2]], [(-1, 0)]), ([[float("nan")]], []), ([], [])])
+def test_impossible_scores_and_heads_are_refused(scores: list[list[float]], heads: list[tuple[int, int]]) -> None:
+    with pytest.raises(ValueError, match="head"):
+        head_map(scores, {"m": heads})
+
+
+def test_svg_is_deterministic_and_two_figures_can_share_a_page() -> None:
+    first, again = (canvas.to_svg(score_distribution(SCORES, 0.2), "one", "d") for _ in range(2))
+    assert first == again
+    other = canvas.to_svg(score_distribution(SCORES, 0.2), "two", "d")
+    ids = [{element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")} for svg in (first, other)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_svg_follows_the_theme_and_escapes_names(found: MethodComparisons) -> None:
+    svg = canvas.to_svg(forest(found.methods), "f", 'say "<b>"')
+    assert svg.startswith('<svg role="img" aria-label="say &quot;&lt;b&gt;&quot;"')
+    assert "currentColor" in svg
+    assert canvas.INK not in svg
+    assert "<b>" not in svg
+
+
+def test_no_text_leaves_the_figure(found: MethodComparisons) -> None:
+    for figure in (forest(found.methods), length_curves(found.methods), head_map(SCORES, MASKS), score_curve(SCORES, MASKS, 0.2)):
+        with canvas.style():
+            figure.draw_without_rendering()
+            drawn = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        assert drawn.x0 >= -0.02
+        assert drawn.y0 >= -0.02
+        assert drawn.x1 <= width + 0.02
+        assert drawn.y1 <= height + 0.02
+
+
+def test_save_writes_svg_and_png_and_leaves_the_settings_alone(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    svg, png = canvas.save(score_distribution(SCORES, 0.2), tmp_path / "figures" / "heads.v1", "d")
+    assert (svg.name, png.name) == ("heads.v1.svg", "heads.v1.png")
+    assert ET.parse(svg).getroot().tag.endswith("svg")
+    assert imread(png).shape[:2] == (480, 1280)
+    assert dict(mpl.rcParams) == before
