@@ -1,0 +1,103 @@
+"""What a method plugin sees: the contract of the entry-point group ``harness.methods``.
+
+A method is a class with a ``name`` and a ``run``; it turns the baseline model into an ordinary Hugging Face checkpoint:
+
+    class Identity:
+        name = "identity"
+
+        def run(self, context: RunContext) -> Outcome:
+            artifact = context.step("copy", {"model": context.model.digest}, lambda work: copytree(context.model.path, work / "model"))
+            return Outcome(checkpoint=artifact.path / "model")
+
+Everything expensive goes through :meth:`RunContext.step`. A step is identified by the hash of its inputs, so two methods that ask for
+the same step (the same detection, the same chosen responses) share one execution, and a repeated command reuses it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+
+class HarnessError(Exception):
+    """A mistake the user can mend: shown as one line on stderr, exit code 2. Say what happened, where, and what to do next."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A causal language model in a Hugging Face directory."""
+
+    name: str
+    """As the user typed it: a path, a Hub id or ``builtin``."""
+    path: Path
+    """The directory that holds config, tokenizer and safetensors weights."""
+    digest: str
+    """Hash of weights, config, tokenizer and chat template."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished step on disk."""
+
+    name: str
+    key: str
+    """Hash of the step's name, version and inputs."""
+    path: Path
+    manifest: Mapping[str, Json]
+    reused: bool
+    """True when an earlier command had already finished it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method hands back."""
+
+    checkpoint: Path
+    """Hugging Face directory with the trained model."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """Short figures for the report, such as ``{"masked heads": 8, "pairs": 512}``."""
+    head_scores: tuple[tuple[float, ...], ...] | None = None
+    """Retrieval scores, layers x heads, if the method measured them."""
+    masked_heads: tuple[tuple[int, int], ...] = ()
+    """(layer, head) pairs that the method ablated."""
+
+
+class RunContext(Protocol):
+    """The run a method is part of."""
+
+    @property
+    def model(self) -> Model:
+        """The baseline model."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed; derive every other seed from it."""
+
+    @property
+    def options(self) -> Mapping[str, Json]:
+        """The ``[method]`` table of the preset, with the command line's overrides."""
+
+    @property
+    def device(self) -> str:
+        """A torch device string."""
+
+    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+        """Run ``build(work_dir)`` once for these inputs; what it writes below ``work_dir`` becomes the artifact's content.
+
+        ``inputs`` holds everything that can change the result and nothing that cannot. The mapping that ``build`` returns lands in the
+        manifest under ``facts``. If ``build`` raises, nothing is published; the work directory stays, so ``build`` may resume from it.
+        """
+
+    def say(self, message: str) -> None:
+        """One line of progress for the person watching."""
+
+
+class Method(Protocol):
+    """A training method: the entry point's object is a class with no constructor arguments."""
+
+    name: str
+
+    def run(self, context: RunContext) -> Outcome:
+        """Make a new model from ``context.model``."""

@@ -1,0 +1,163 @@
+"""The command line. Every command parses, calls one function and prints; nothing heavy is imported before it is needed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.api import HarnessError, Json
+from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
+from harness.models import BUILTIN
+
+
+class Lengths(click.ParamType[tuple[int, ...]]):
+    """Context lengths: ``512,1k,128k``."""
+
+    name = "lengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(self._tokens(part, param, ctx) for part in str(value).split(",")))
+
+    def _tokens(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        digits = text.strip().lower().removesuffix("k")
+        if not digits.isdecimal():
+            self.fail(f"{text!r} is not a length; write tokens or thousands of 1024, such as 512,1k,128k", param, ctx)
+        return int(digits) * (1024 if text.strip().lower().endswith("k") else 1)
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names joined by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class Setting(click.ParamType[tuple[str, Json]]):
+    """A method option, ``KEY=VALUE`` with the value as TOML writes it."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Json]:
+        import tomllib
+
+        key, equals, text = str(value).partition("=")
+        if not equals or not key.strip():
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+        try:
+            parsed: Json = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = text  # a bare word is a string
+        return key.strip(), parsed
+
+
+class HarnessGroup(click.Group):
+    """Turns a :class:`HarnessError` into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"harness: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=HarnessGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="retmask-harness")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Does this training method make this model better at long context, and how sure are we?
+
+    \b
+    Try it on the model that ships with the project:
+      harness run --model builtin --method retmask --method randmask
+    """
+
+
+def _shared(command: Any) -> Any:
+    """The options of every command that evaluates."""
+    options = (
+        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
+        click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
+        click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
+        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
+        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
+        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
+        click.option("--backend", help="Engine that generates: hf."),
+        click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
+        click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+        click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
+    chosen = preset or (BUILTIN_PRESET if model_name == BUILTIN else DEFAULT_PRESET)
+    return override(load_preset(chosen), settings, options)
+
+
+def _root(output: Path | None, model_name: str) -> Path:
+    return output or Path("runs") / (Path(model_name).name or BUILTIN)
+
+
+@main.command("run")
+@_shared
+@click.option(
+    "--method", "methods", multiple=True, required=True, help="A method to try; repeat it for controls, which share what they can."
+)
+@click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
+def run_command(
+    model_name: str,
+    output: Path | None,
+    preset: str | None,
+    methods: tuple[str, ...],
+    options: tuple[tuple[str, Json], ...],
+    **settings: Any,
+) -> None:
+    """Evaluate, apply each method, evaluate again, and compare.
+
+    \b
+    Examples:
+      harness run --model builtin --method retmask --method randmask
+      harness run --model meta-llama/Llama-3.1-8B-Instruct --method retmask --lengths 8k,32k --set top_k=33
+
+    The same command again reuses whatever is finished, and goes on where it was killed.
+    """
+    from harness.pipeline import run_methods
+    from harness.results import show
+
+    root = _root(output, model_name)
+    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, dict(options)))
+    show(root)
+    click.echo(f"\nreport: {page}")
+
+
+@main.command("eval")
+@_shared
+def eval_command(model_name: str, output: Path | None, preset: str | None, **settings: Any) -> None:
+    """Evaluate one model.
+
+    \b
+    Example:
+      harness eval --model builtin --lengths 1k,4k --tasks recall,rag
+    """
+    from harness.pipeline import run_evaluation
+    from harness.results import show_scores
+
+    root = _root(output, model_name)
+    samples = run_evaluation(root, model_name, _config(model_name, preset, settings, {}))
+    show_scores(samples)
+    click.echo(f"\nsamples: {samples.path / 'samples.parquet'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What a run is made of: presets in TOML, overridden by the command line. An unknown key is an error with a suggestion."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from harness.api import HarnessError, Json
+
+BUILTIN_PRESET: Final = "builtin"
+DEFAULT_PRESET: Final = "default"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The ``[run]`` table of a preset, and its ``[method]`` table as ``options``."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks or categories; empty for the whole suite."""
+    lengths: tuple[int, ...] = (8_192, 16_384, 32_768, 65_536, 131_072)
+    """Context lengths in tokens, prompt and answer together."""
+    examples: int = 100
+    """Of each task at each length."""
+    seed: int = 42
+    backend: str = "hf"
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_tokens: int = 131_072
+    """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""
+    resamples: int = 10_000
+    """Of the bootstrap."""
+    confidence: float = 0.95
+    options: Mapping[str, Json] = field(default_factory=dict)
+    """What the method gets; each method checks its own."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 1:
+            raise HarnessError(f"examples is {self.examples}; ask for at least 1")
+        if not self.lengths or min(self.lengths) < 64:
+            raise HarnessError(f"lengths are {list(self.lengths)}; give at least one, none below 64 tokens")
+        if not 0 < self.confidence < 1:
+            raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
+
+
+def load_preset(name: str) -> RunConfig:
+    """A preset by name, or from a TOML file of the user's."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        text, where = _read(path), str(path)
+    else:
+        file = resources.files("harness") / "presets" / f"{name}.toml"
+        if not file.is_file():
+            raise HarnessError(f"unknown preset {name!r}; choose from {', '.join(preset_names())}, or give a .toml file")
+        text, where = file.read_text(), f"preset {name}"
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise HarnessError(f"{where} is not TOML: {error}") from None
+    check_keys(table, ("run", "method"), where)
+    settings = table.get("run", {})
+    names = [item.name for item in fields(RunConfig) if item.name != "options"]
+    check_keys(settings, names, f"{where} [run]")
+    try:
+        return RunConfig(**{key: _as_field(value) for key, value in settings.items()}, options=table.get("method", {}))
+    except TypeError as error:
+        raise HarnessError(f"{where} [run]: {error}") from None
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the project."""
+    return sorted(
+        item.name.removesuffix(".toml") for item in (resources.files("harness") / "presets").iterdir() if item.name.endswith(".toml")
+    )
+
+
+def override(config: RunConfig, settings: Mapping[str, Any], options: Mapping[str, Json]) -> RunConfig:
+    """``config`` with the command line's choices; ``None`` leaves a setting as it is."""
+    given = {key: value for key, value in settings.items() if value is not None and value != ()}
+    return replace(config, **given, options={**config.options, **options})
+
+
+def check_keys(table: Mapping[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
+    """Raise on a key that nobody reads."""
+    for key in table:
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            raise HarnessError(
+                f"{where}: unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}")
+            )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise HarnessError(f"cannot read preset {path}: {error.strerror}") from None
+
+
+def _as_field(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,96 @@
+"""What the user calls a model -> a directory that holds one, with a digest of everything in it that can change an answer."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from harness.api import HarnessError, Model
+from harness.artifacts import digest, file_digest
+from harness.builtin import MODEL_DIR
+
+BUILTIN: Final = "builtin"
+_WEIGHTS: Final = "*.safetensors"
+#: Files besides the weights that can change what a model answers.
+_SETTINGS: Final = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "chat_template*",
+)
+
+
+def resolve(name: str) -> Model:
+    """The model called ``name``: ``builtin``, a local directory, or a Hub id.
+
+    Raises:
+        HarnessError: nothing is there, there are no safetensors weights, or it is not a decoder-only language model.
+    """
+    path = MODEL_DIR if name == BUILTIN else Path(name)
+    if not path.is_dir():
+        path = _download(name)
+    return Model(name, path.resolve(), _checked_digest(name, path))
+
+
+def _download(name: str) -> Path:
+    """Only what is needed, and nothing that could run code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[_WEIGHTS, "*.json", "*.txt", "*.model", "*.jinja"]))
+    except HFValidationError:
+        raise HarnessError(f"no model at {name!r}: not a directory, not a Hub id (owner/name), and not 'builtin'") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise HarnessError(f"no model at {name!r}: no such directory, and the Hub did not deliver it ({reason})") from None
+
+
+def _checked_digest(name: str, path: Path) -> str:
+    config = _config(path)
+    architectures = config.get("architectures")
+    names = [str(item) for item in architectures] if isinstance(architectures, list) else []
+    if config.get("is_encoder_decoder") or not any(item.endswith("ForCausalLM") for item in names):
+        raise HarnessError(
+            f"{name} is not a decoder-only language model (architectures: {', '.join(names) or 'none'}); choose a ...ForCausalLM one"
+        )
+    weights = sorted(path.glob(_WEIGHTS))
+    if not weights:
+        raise HarnessError(f"{path} has no safetensors weights; save the model with save_pretrained(..., safe_serialization=True)")
+    settings = sorted({file for pattern in _SETTINGS for file in path.glob(pattern)})
+    return digest({file.name: _digest(file) for file in (*weights, *settings)})
+
+
+def _digest(file: Path) -> str:
+    """A settings file counts by its meaning: the version that wrote it changes nothing."""
+    if file.name not in ("config.json", "generation_config.json"):
+        return file_digest(file)
+    value = json.loads(file.read_text())
+    return digest({key: value[key] for key in value if key not in ("transformers_version", "_name_or_path")})
+
+
+def _config(path: Path) -> dict[str, object]:
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except OSError:
+        raise HarnessError(f"{path} is not a model directory: it has no config.json") from None
+    except ValueError as error:
+        raise HarnessError(f"{path / 'config.json'} is not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise HarnessError(f"{path / 'config.json'} does not hold a JSON object")
+    return config
+
+
+def context_length(model: Model) -> int | None:
+    """The longest context the model's config allows, in tokens; None if it does not say."""
+    value = _config(model.path).get("max_position_embeddings")
+    return value if isinstance(value, int) else None
+
+
+def tokenizer_digest(model: Model) -> str:
+    """Hash of the tokenizer and its chat template: models that share it can share a suite."""
+    files: Iterable[Path] = {file for pattern in _SETTINGS[2:] for file in model.path.glob(pattern)}
+    return digest({file.name: file_digest(file) for file in files})

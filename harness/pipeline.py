@@ -1,0 +1,174 @@
+"""The run: evaluate, method, evaluate, compare; every part a step of one store."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Final, TypeVar
+
+from harness import progress
+from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome
+from harness.artifacts import Store, write_json
+from harness.config import RunConfig
+from harness.evaluate import EngineConfig, evaluate
+from harness.models import resolve
+from harness.results import Candidate, publish
+from harness.suite import SuiteConfig, chosen_tasks, prepare
+
+T = TypeVar("T")
+_GROUP: Final = "harness.methods"
+_RECORDED: Final = ("retmask-harness", "torch", "transformers", "trl", "lm-eval", "numpy", "pandas", "scipy")
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step as the report lists it."""
+
+    name: str
+    key: str
+    seconds: float
+    reused: bool
+
+
+class Run:
+    """One command's work in one run directory. Implements :class:`harness.api.RunContext`."""
+
+    def __init__(self, root: Path, model: Model, config: RunConfig) -> None:
+        self.root = root
+        self.model = model
+        self.config = config
+        self.device = _device(config.device)
+        self.steps: list[StepRecord] = []
+        self._store = Store(root)
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    @property
+    def options(self) -> Mapping[str, Json]:
+        return self.config.options
+
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
+        artifact = self._store.step(name, inputs, build, version=version, started=lambda: self.say(f"{name} ..."))
+        seconds = artifact.manifest["seconds"]
+        assert isinstance(seconds, int | float)
+        if all(record.key != artifact.key for record in self.steps):
+            self.steps.append(StepRecord(name, artifact.key, float(seconds), artifact.reused))
+            self.say(f"{name} {artifact.key[:12]}: {'reused' if artifact.reused else f'done in {seconds:.1f} s'}")
+        return artifact
+
+    def say(self, message: str) -> None:
+        progress.say(message)
+
+    def bar(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A progress bar; yields ``advance(n)``."""
+        return progress.bar(title, total)
+
+    def track(self, title: str, items: Iterable[T], total: int) -> Iterator[T]:
+        """The items, with a progress bar."""
+        return progress.track(title, items, total)
+
+
+def run_methods(root: Path, model_name: str, methods: Sequence[str], config: RunConfig) -> Path:
+    """The main job: baseline evaluation once, then each method and its evaluation, then the comparison. Returns the report's path."""
+    plugins = {name: find_method(name) for name in methods}
+    chosen_tasks(config.tasks)
+    run = Run(root, resolve(model_name), config)
+    begun = time.time()
+    suite, baseline = _evaluate(run, run.model)
+    candidates = []
+    for name, plugin in plugins.items():
+        run.say(f"== {name}")
+        outcome = plugin.run(run)
+        candidates.append(_candidate(run, name, outcome, suite))
+    page = publish(run, suite, baseline, candidates)
+    _write_manifest(run, begun, methods, suite, [baseline, *(candidate.samples for candidate in candidates)])
+    return page
+
+
+def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
+    """Evaluate one model; its samples artifact."""
+    chosen_tasks(config.tasks)
+    run = Run(root, resolve(model_name), config)
+    begun = time.time()
+    suite, samples = _evaluate(run, run.model)
+    _write_manifest(run, begun, [], suite, [samples])
+    return samples
+
+
+def method_names() -> list[str]:
+    """Names of the installed methods."""
+    return sorted({point.name for point in entry_points(group=_GROUP)})
+
+
+def find_method(name: str) -> Method:
+    """The installed method called ``name``, instantiated."""
+    for point in entry_points(group=_GROUP):
+        if point.name == name:
+            try:
+                method: Method = point.load()()
+            except Exception as error:
+                raise HarnessError(f"method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
+            return method
+    raise HarnessError(f"unknown method {name!r}; installed: {', '.join(method_names())}")
+
+
+def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
+    config = run.config
+    if suite is None:
+        suite = prepare(run, SuiteConfig(config.tasks, config.lengths, config.examples, config.seed), model)
+    return suite, evaluate(run, model, suite, EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens))
+
+
+def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:
+    resolved = resolve(str(outcome.checkpoint))
+    trained = Model(name, resolved.path, resolved.digest)
+    return Candidate(name, outcome, _evaluate(run, trained, suite)[1])
+
+
+def _write_manifest(run: Run, begun: float, methods: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact]) -> None:
+    write_json(
+        run.root / "manifest.json",
+        {
+            "command": " ".join(sys.argv),
+            "model": {"name": run.model.name, "path": str(run.model.path), "digest": run.model.digest},
+            "methods": list(methods),
+            "config": _plain({**asdict(run.config), "device": run.device}),
+            "suite": _plain(suite.manifest["facts"]),
+            "evaluations": [artifact.key for artifact in evaluations],
+            "steps": [_plain(asdict(record)) for record in run.steps],
+            "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _RECORDED}},
+            "started": begun,
+            "seconds": round(time.time() - begun, 3),
+        },
+    )
+
+
+def _plain(value: object) -> Json:
+    """Tuples and mappings as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    assert value is None or isinstance(value, bool | int | float | str)
+    return value
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _device(asked: str) -> str:
+    """``auto`` is the first CUDA device where the driver is there, found without loading torch."""
+    if asked != "auto":
+        return asked
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"

@@ -1,0 +1,152 @@
+"""From samples to what a person reads: the comparison, its tables and the report."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from harness.api import Artifact, HarnessError, Json, Outcome
+from harness.artifacts import read_json
+
+if TYPE_CHECKING:
+    from harness.pipeline import Run
+
+VERSION: Final = 1
+#: What a finished comparison leaves in the run directory.
+_FILES: Final = ("report.html", "comparison.json", "comparison.csv", "comparison.md", "table.txt")
+_TABLE_WIDTH: Final = 150
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method's model, evaluated."""
+
+    name: str
+    outcome: Outcome
+    samples: Artifact
+
+
+def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate]) -> Path:
+    """Compare every candidate with the baseline and write tables and page into the run directory; the page's path."""
+    settings = run.config
+    inputs: dict[str, Json] = {
+        "baseline": baseline.key,
+        "candidates": {candidate.name: candidate.samples.key for candidate in candidates},
+        "order": [candidate.name for candidate in candidates],
+        "resamples": settings.resamples,
+        "confidence": settings.confidence,
+        "seed": settings.seed,
+    }
+    artifact = run.step("report", inputs, lambda work: _write(run, suite, baseline, candidates, work), version=VERSION)
+    for name in _FILES:
+        temporary = run.root / f".{name}"
+        shutil.copyfile(artifact.path / name, temporary)
+        temporary.replace(run.root / name)
+    return run.root / "report.html"
+
+
+def show(root: Path) -> None:
+    """Print a finished comparison's table."""
+    print((root / "table.txt").read_text())
+
+
+def show_scores(samples: Artifact) -> None:
+    """Print mean scores per category and length."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from reports import scores
+    from reports.samples import read
+
+    found = scores.summarize(read(samples.path / "samples.parquet"))
+    table = Table(title="scores x 100")
+    table.add_column("")
+    lengths = sorted({score.length for score in found})
+    for length in lengths:
+        table.add_column(f"{length // 1024}K" if length % 1024 == 0 else str(length), justify="right")
+    for label in dict.fromkeys(score.label for score in found):
+        table.add_row(
+            label, *(f"{100 * score.mean:.1f}" for score in sorted(found, key=lambda score: score.length) if score.label == label)
+        )
+    Console().print(table)
+
+
+def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
+    from harness.evaluate import read_samples
+    from reports import page, tables
+    from reports.compare import CompareError, compare_methods, verdict
+
+    try:
+        found = compare_methods(
+            read_samples(baseline, "baseline"),
+            {candidate.name: read_samples(candidate.samples, candidate.name) for candidate in candidates},
+            resamples=run.config.resamples,
+            seed=run.config.seed,
+            confidence=run.config.confidence,
+        )
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+    verdicts = " ".join(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)
+    (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}))
+    (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}))
+    (work / "comparison.md").write_text(f"{verdicts}\n\n{tables.markdown(found.methods)}")
+    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts))
+    data = page.ReportData(
+        title=f"{run.model.name}: {', '.join(candidate.name for candidate in candidates)}",
+        verdict=verdicts,
+        methods=tuple(candidate.name for candidate in candidates),
+        comparisons=found.methods,
+        contrasts=found.contrasts,
+        settings=_settings(run, suite),
+        head_scores=next((candidate.outcome.head_scores for candidate in candidates if candidate.outcome.head_scores), None),
+        masked_heads={candidate.name: candidate.outcome.masked_heads for candidate in candidates if candidate.outcome.masked_heads},
+        threshold=_threshold(run.options),
+        facts={candidate.name: candidate.outcome.facts for candidate in candidates},
+        steps=tuple(page.Step(record.name, record.seconds, record.reused) for record in run.steps),
+    )
+    (work / "report.html").write_text(page.render(data))
+
+
+def _text_tables(methods: Mapping[str, Sequence[object]], contrasts: Mapping[str, Sequence[object]], verdicts: str) -> str:
+    import io
+
+    from rich.console import Console
+
+    from reports import tables
+
+    out = io.StringIO()
+    console = Console(file=out, width=_TABLE_WIDTH)
+    console.print(tables.terminal(methods, title="scores x 100; difference to the baseline [interval]"))  # type: ignore[arg-type]
+    if contrasts:
+        console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))  # type: ignore[arg-type]
+    console.print(verdicts)
+    return out.getvalue()
+
+
+def _threshold(options: Mapping[str, Json]) -> float | None:
+    value = options.get("threshold")
+    return float(value) if isinstance(value, int | float) and options.get("top_k") is None else None
+
+
+def _settings(run: "Run", suite: Artifact) -> dict[str, object]:
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    return {
+        "model": run.model.name,
+        "model digest": run.model.digest,
+        "suite digest": facts["digest"],
+        "tasks": ", ".join(run.config.tasks) or "all",
+        "lengths": ", ".join(map(str, run.config.lengths)),
+        "examples per task and length": run.config.examples,
+        "backend": f"{run.config.backend}, {run.config.dtype}, {run.device}",
+        "seed": run.config.seed,
+        "bootstrap resamples": run.config.resamples,
+        "method options": json.dumps(dict(run.options), sort_keys=True),
+    }
+
+
+def last_manifest(root: Path) -> dict[str, Json]:
+    """The manifest of the last command in a run directory."""
+    return read_json(root / "manifest.json")

@@ -1,0 +1,118 @@
+"""The suite of one evaluation: every example, built once for a tokenizer and kept as a step. Models with one tokenizer share it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from harness.api import Artifact, HarnessError, Json, Model
+from harness.models import context_length, tokenizer_digest
+from tasks.build import Budget, BudgetError, build
+from tasks.example import Example, Task
+from tasks.suite import CATEGORIES, TASKS, select
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.pipeline import Run
+
+#: Raise when the same seed should give other examples than before.
+VERSION: Final = 1
+_FILE: Final = "examples.jsonl"
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """Which examples to build."""
+
+    tasks: tuple[str, ...]
+    """Task or category names; empty for all."""
+    lengths: tuple[int, ...]
+    """Tokens for prompt and answer together."""
+    examples: int
+    """Of each task at each length."""
+    seed: int
+
+
+def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks by name or category."""
+    try:
+        return select(tuple(names))
+    except KeyError as error:
+        known = ", ".join((*CATEGORIES, *TASKS))
+        raise HarnessError(f"unknown task {error.args[0]!r}; choose from {known}") from None
+
+
+def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
+    """The step that holds the suite's examples; its facts hold their digest."""
+    tasks = chosen_tasks(config.tasks)
+    limit = context_length(model)
+    if limit is not None and max(config.lengths) > limit:
+        raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; leave that length out")
+
+    def write(work: Path) -> dict[str, Json]:
+        examples = _build(tasks, config, load_tokenizer(model))
+        return _write(work / _FILE, run.track("building examples", examples, total=len(tasks) * len(config.lengths) * config.examples))
+
+    inputs: dict[str, Json] = {
+        "tasks": [task.name for task in tasks],
+        "lengths": list(config.lengths),
+        "examples": config.examples,
+        "seed": config.seed,
+        "tokenizer": tokenizer_digest(model),
+    }
+    return run.step("suite", inputs, write, version=VERSION)
+
+
+def load(suite: Artifact) -> Iterator[Example]:
+    """The examples of a prepared suite."""
+    with (suite.path / _FILE).open() as file:
+        for line in file:
+            record = json.loads(line)
+            depth = float("nan") if record["depth"] is None else record["depth"]
+            yield Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
+
+
+def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
+    return tokenizer
+
+
+def as_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str) -> str:
+    """What the model reads: one user turn in its chat template; without a template, the text and the answer's prefix."""
+    if tokenizer.chat_template is None:
+        return f"{text}\n{prefix}" if prefix else text
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+    assert isinstance(rendered, str)
+    return rendered
+
+
+def _build(tasks: Sequence[Task], config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
+    for length in config.lengths:
+        for task in tasks:
+
+            def count(text: str, prefix: str = task.answer_prefix) -> int:
+                return len(tokenizer(as_prompt(tokenizer, text, prefix), add_special_tokens=tokenizer.chat_template is None)["input_ids"])
+
+            try:
+                yield from build(task, Budget(length, count), config.examples, config.seed)
+            except BudgetError as error:
+                raise HarnessError(str(error)) from None
+
+
+def _write(path: Path, examples: Iterable[Example]) -> dict[str, Json]:
+    digest = hashlib.sha256()
+    written = 0
+    with path.open("w") as file:
+        for example in examples:
+            record = asdict(example)
+            record["depth"] = None if example.depth != example.depth else round(example.depth, 4)
+            line = json.dumps(record, sort_keys=True)
+            digest.update(line.encode() + b"\n")
+            file.write(line + "\n")
+            written += 1
+    return {"digest": digest.hexdigest(), "examples": written}

@@ -1,0 +1,44 @@
+"""Presets: readable, strict, overridable."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.api import HarnessError
+from harness.config import RunConfig, load_preset, override, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_shipped_preset_loads(name: str) -> None:
+    assert load_preset(name).examples > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[run]\nexamlpes = 3", "did you mean 'examples'"),
+        ("[runn]\n", "did you mean 'run'"),
+        ("[run\n", "not TOML"),
+        ("[run]\nexamples = 0", "at least 1"),
+        ("[run]\nlengths = []", "at least one"),
+        ("[run]\nconfidence = 95", "between 0 and 1"),
+    ],
+)
+def test_a_mistake_is_one_line_with_advice(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(HarnessError, match=message) as caught:
+        load_preset(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(HarnessError, match="builtin, default"):
+        load_preset("papers")
+
+
+def test_the_command_line_wins_over_the_preset() -> None:
+    config = override(RunConfig(examples=5, options={"a": 1, "b": 2}), {"examples": 7, "lengths": None, "tasks": ()}, {"b": 3})
+    assert config.examples == 7
+    assert config.lengths == RunConfig().lengths
+    assert config.options == {"a": 1, "b": 3}
