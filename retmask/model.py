@@ -1,0 +1,107 @@
+"""Loading a model, and putting a user's text in front of it the way its chat template wants."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api import HarnessError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer in ``path``."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"cannot load a tokenizer from {path}: {_first_line(error)}") from error
+
+
+def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
+    """The causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"cannot load a causal language model from {path}: {_first_line(error)}") from error
+    network: PreTrainedModel = model
+    torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
+    network.train(False)
+    return network
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """``auto`` is float32 on a CPU and bfloat16 elsewhere; anything else stays as it is."""
+    if dtype == "auto":
+        return "float32" if device.startswith("cpu") else "bfloat16"
+    return dtype
+
+
+def render(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    """One user turn, ready for the assistant's answer. Plain text for a tokenizer without a template.
+
+    Thinking is switched off where the template knows the switch: a needle is then copied in the answer, not in a hidden draft.
+    """
+    if not tokenizer.chat_template:
+        return text
+    takes_switch = "enable_thinking" in tokenizer.get_chat_template()
+    options: dict[str, Any] = {"enable_thinking": False} if takes_switch else {}
+    turn = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, **options))
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", rendered: str) -> list[int]:
+    """Token ids of a rendered prompt. A template writes its own begin-of-text token; only plain text gets the tokenizer's."""
+    return list(tokenizer(rendered, add_special_tokens=not tokenizer.chat_template)["input_ids"])
+
+
+def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The token ids that end an answer; many chat models have several."""
+    eos = getattr(model.generation_config, "eos_token_id", None)
+    ids = list(eos) if isinstance(eos, list) else [] if eos is None else [eos]
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ids:
+        ids.append(tokenizer.eos_token_id)
+    return ids
+
+
+def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """A token id to pad with; which one does not matter, since padding is masked."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0):
+        if candidate is not None:
+            return int(candidate)
+    raise AssertionError("unreachable")
+
+
+def plain_generation(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int) -> "GenerationConfig":
+    """Settings under which ``generate`` takes the arg-max and nothing that a model's ``generation_config.json`` adds to it."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        eos_token_id=stop_ids(model, tokenizer) or None,
+        pad_token_id=pad_id(tokenizer),
+    )
+
+
+def generate(model: "PreTrainedModel") -> Callable[..., "Tensor"]:
+    """The model's ``generate``, whose type transformers does not declare."""
+    method: Any = model.generate
+    bound: Callable[..., Tensor] = method
+    return bound
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,185 @@
+"""The plugins, from options to a trained checkpoint, through a kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from harness.api import Artifact, HarnessError, Json, Method
+from retmask.heads import HeadScores, TrialFacts
+from retmask.launch import TrainConfig
+from retmask.methods import NonRetMask, Options, RandMask, RetMask, derive
+from retmask.options import parse_table
+from retmask.train import train
+from tests.retmask.directory import DirectoryContext
+from tests.retmask.small import random_model, word_level
+
+OPTIONS: dict[str, Json] = {
+    "prompts": 40,
+    "threshold": 0.3,
+    "detection_lengths": [120],
+    "detection_trials": 2,
+    "max_new_tokens": 6,
+    "temperature": 1.0,
+    "learning_rate": 1e-3,
+    "epochs": 5.0,
+    "batch_size": 4,
+    "micro_batch_size": 4,
+}
+MEAN = [[0.9, 0.0, 0.1, 0.2], [0.0, 0.4, 0.0, 0.0]]
+
+
+class Prepared(DirectoryContext):
+    """A model of random weights finds no needle, so its heads come measured; all else runs."""
+
+    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+        def measured(work: Path) -> None:
+            HeadScores(self.model.digest, np.array([MEAN], np.float32), (TrialFacts(True),)).save(work / "heads.safetensors")
+
+        return super().step(name, inputs, measured if name == "heads" else build)
+
+
+class NoTraining(Prepared):
+    """Stops before the costly step."""
+
+    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+        if name == "dpo":
+            raise StopIteration(json.dumps(inputs, sort_keys=True))
+        return super().step(name, inputs, build)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose tokenizer makes short prompts."""
+    path = tmp_path_factory.mktemp("words")
+    random_model("Llama").save_pretrained(path)
+    word_level().save_pretrained(path)
+    return path
+
+
+def until_training(method: Method, root: Path, checkpoint: Path, **options: Json) -> tuple[NoTraining, str]:
+    context = NoTraining(root, checkpoint, OPTIONS | options)
+    with pytest.raises(StopIteration) as stop:
+        method.run(context)
+    return context, str(stop.value)
+
+
+def wait_for(found: Callable[[], object], parent: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 240
+    while not found():
+        assert parent.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the trainer's process in /proc")
+def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    until_training(RetMask(), root, words)
+    command = [sys.executable, "-m", "tests.retmask.directory", str(root), str(words), json.dumps(OPTIONS), "RetMask"]
+    parent = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    wait_for(lambda: list(root.glob("dpo-*/checkpoints/checkpoint-*/trainer_state.json")), parent)
+    trainer = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0])
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while alive(trainer):
+        assert time.monotonic() < deadline, "the trainer outlived the command that started it"
+        time.sleep(0.02)
+
+    context = DirectoryContext(root, words, OPTIONS)
+    outcome = RetMask().run(context)
+    assert [(artifact.name, artifact.reused) for artifact in context.artifacts] == [
+        ("heads", True),
+        ("chosen", True),
+        ("rejected-retmask", True),
+        ("dpo", False),
+    ]
+    assert outcome.masked_heads == ((0, 0), (1, 1))
+    assert outcome.head_scores == pytest.approx(np.array(MEAN), abs=1e-6)
+    facts = outcome.facts
+    assert (facts["masked heads"], facts["heads"], facts["trials"]) == (2, 8, 1)
+    assert facts["pairs"] + facts["dropped empty"] + facts["dropped identical"] == 40
+    assert facts["resumed from step"] > 0
+    assert facts["final loss"] < facts["first loss"]
+
+    table = json.loads((outcome.checkpoint.parent / "train.json").read_text())
+    whole = replace(parse_table(TrainConfig, table, "train.json"), output=str(tmp_path / "whole"))
+    train(whole)
+    resumed, straight = (AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (outcome.checkpoint, tmp_path / "whole/model"))
+    for name, value in straight.items():
+        torch.testing.assert_close(resumed[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_methods_share_heads_and_chosen_answers(words: Path, tmp_path: Path) -> None:
+    runs = [until_training(method, tmp_path, words) for method in (RetMask(), NonRetMask(), RandMask())]
+    assert [[(artifact.name, artifact.reused) for artifact in context.artifacts] for context, _ in runs] == [
+        [("heads", False), ("chosen", False), ("rejected-retmask", False)],
+        [("heads", True), ("chosen", True), ("rejected-nonretmask", False)],
+        [("heads", True), ("chosen", True), ("rejected-randmask", False)],
+    ]
+    masked = [context.artifacts[2].manifest["inputs"]["masked"] for context, _ in runs]  # type: ignore[index, call-overload]
+    assert masked[0] == [[0, 0], [1, 1]]
+    assert len(masked[1]) == len(masked[2]) == 2
+    assert all(MEAN[layer][head] < 0.3 for layer, head in masked[1])
+    assert len({inputs for _, inputs in runs}) == 3  # their pairs differ, so their trainings do
+
+
+def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path) -> None:
+    first, dpo = until_training(RetMask(), tmp_path, words)
+    again, same = until_training(RetMask(), tmp_path, words, micro_batch_size=2, gradient_checkpointing=True)
+    assert all(artifact.reused for artifact in again.artifacts)
+    assert same == dpo
+    warmer, _ = until_training(RetMask(), tmp_path, words, temperature=0.9)
+    assert [artifact.reused for artifact in warmer.artifacts] == [True, False, False]
+    deeper, other = until_training(RetMask(), tmp_path, words, beta=0.2)
+    assert all(artifact.reused for artifact in deeper.artifacts)
+    assert other != dpo
+    assert first.artifacts[0].key == deeper.artifacts[0].key
+
+
+def test_top_k_overrides_the_threshold(words: Path, tmp_path: Path) -> None:
+    context, _ = until_training(RetMask(), tmp_path, words, top_k=1, threshold=0.99, prompts=4)
+    assert context.artifacts[2].manifest["inputs"]["masked"] == [[0, 0]]  # type: ignore[index, call-overload]
+    assert "retmask: 1 of 8 heads masked" in context.said
+
+
+def test_a_model_that_finds_no_needle_stops_before_anything_is_trained(words: Path, tmp_path: Path) -> None:
+    context = DirectoryContext(tmp_path, words, OPTIONS)
+    with pytest.raises(HarnessError, match="found the needle in none of 2 trials"):
+        RetMask().run(context)
+    assert not list(tmp_path.glob("*/manifest.json"))
+
+
+def test_a_misspelt_option_is_named(words: Path, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"\[method\]: unknown option treshold; did you mean threshold\?"):
+        RandMask().run(DirectoryContext(tmp_path, words, {"treshold": 0.1}))
+
+
+def test_defaults_are_the_papers() -> None:
+    options = Options()
+    assert (options.threshold, options.temperature, options.top_p) == (0.1, 0.6, 1.0)
+    assert (options.learning_rate, options.min_learning_rate_ratio, options.warmup_ratio) == (5e-7, 0.1, 0.1)
+    assert (options.weight_decay, options.adam_beta2, options.beta, options.epochs, options.batch_size) == (0.1, 0.95, 0.1, 2, 512)
+
+
+def test_seeds_for_different_purposes_differ() -> None:
+    assert len({derive(seed, purpose) for seed in range(50) for purpose in ("chosen", "rejected", "dpo")}) == 150
+    assert derive(1, "dpo") == derive(1, "dpo") < 2**31

@@ -1,0 +1,49 @@
+"""Option tables: strict, with advice."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from harness.api import HarnessError
+from retmask.options import parse_table
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    threshold: float = 0.1
+    top_k: int | None = None
+    lengths: tuple[int, ...] = (1, 2)
+    flag: bool = False
+
+
+def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
+    table = parse_table(Table, {"name": "x", "threshold": 1, "top_k": 3, "lengths": [5]}, "here")
+    assert table == Table("x", 1.0, 3, (5,))
+    assert isinstance(table.threshold, float)
+    assert parse_table(Table, {"name": "x", "top_k": None}, "here").top_k is None
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"treshold": 0.2}, "here: unknown option treshold; did you mean threshold?"),
+        ({"zzz": 1}, "here: unknown option zzz; known are name, threshold"),
+        ({"threshold": "high"}, "here: threshold is a number, not 'high'"),
+        ({"top_k": 2.5}, "here: top_k is an integer, not 2.5"),
+        ({"top_k": True}, "here: top_k is an integer, not True"),
+        ({"flag": 1}, "here: flag is true or false, not 1"),
+        ({"lengths": 5}, "here: lengths is a list of int, not 5"),
+        ({"lengths": []}, "here: lengths is a list of int"),
+        ({"lengths": [1, "2"]}, "here: lengths is an integer, not '2'"),
+    ],
+)
+def test_mistakes_are_named(extra: dict[str, object], message: str) -> None:
+    with pytest.raises(HarnessError) as error:
+        parse_table(Table, {"name": "x"} | extra, "here")
+    assert str(error.value).startswith(message)
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(HarnessError, match="here: missing 1 required positional argument: 'name'"):
+        parse_table(Table, {}, "here")

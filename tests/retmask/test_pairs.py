@@ -1,0 +1,132 @@
+"""Pairs: sampling that repeats and resumes, joining that counts what it drops."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.api import HarnessError
+from retmask.pairs import PreferencePair, Response, Sampling, join, read_pairs, read_responses, sample, write_pairs
+from retmask.sampler import GumbelNoise, warpers
+from tests.retmask.small import random_model
+
+PROMPTS = ["The door", "Near the river the bread was wet every evening.", "Nobody knew", "the map", "Since then", "The clock and the boat"]
+SETTINGS = Sampling(temperature=1.0, max_new_tokens=6, seed=11)
+
+
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    return random_model("Llama")
+
+
+def drawn(logits: torch.Tensor, settings: Sampling, count: int = 4000) -> torch.Tensor:
+    """How often each token is drawn from the same logits by ``count`` rows."""
+    processors = warpers(settings, range(count), torch.device("cpu"))
+    scores = processors(torch.zeros(count, 1, dtype=torch.long), logits.expand(count, -1).clone())
+    return torch.bincount(scores.argmax(-1), minlength=len(logits)) / count
+
+
+def test_sampling_follows_the_softmax() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -3.0])
+    torch.testing.assert_close(drawn(logits, Sampling(temperature=1.0)), logits.softmax(-1), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn(logits, Sampling(temperature=0.5)), (logits / 0.5).softmax(-1), atol=0.03, rtol=0)
+
+
+def test_top_p_leaves_the_tail_out() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -3.0])  # 0.66, 0.24, 0.09, 0.00
+    share = drawn(logits, Sampling(temperature=1.0, top_p=0.8))
+    torch.testing.assert_close(share, torch.tensor([0.731, 0.269, 0.0, 0.0]), atol=0.03, rtol=0)
+
+
+def test_noise_belongs_to_the_row_and_goes_on_from_step_to_step() -> None:
+    pair, alone = (GumbelNoise(3, rows, torch.device("cpu")) for rows in ((5, 9), (9,)))
+    ids = torch.zeros(2, 1, dtype=torch.long)
+    steps = [(pair(ids, torch.zeros(2, 7)), alone(ids[:1], torch.zeros(1, 7))) for _ in range(2)]
+    for both, one in steps:
+        assert torch.equal(both[1], one[0])
+        assert not torch.equal(both[0], both[1])
+    assert not torch.equal(steps[0][1], steps[1][1])
+
+
+def test_batch_size_has_no_part_in_what_is_drawn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    alone = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "a.jsonl", batch_tokens=1)
+    together = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "b.jsonl", batch_tokens=100_000)
+    assert alone == together
+    assert [response.prompt for response in alone] == list(range(len(PROMPTS)))
+    other = sample(model, tokenizer, PROMPTS, Sampling(1.0, 1.0, 6, seed=12), tmp_path / "c.jsonl")
+    assert [response.ids for response in other] != [response.ids for response in alone]
+
+
+def test_temperature_zero_takes_the_most_likely_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    settings = Sampling(temperature=0, max_new_tokens=1)
+    response = sample(model, tokenizer, PROMPTS[:1], settings, tmp_path / "a.jsonl")[0]
+    rendered = "<|user|>The door<|end|><|assistant|><|nothink|>"
+    with torch.no_grad():
+        expected = model(tokenizer(rendered, return_tensors="pt")["input_ids"]).logits[0, -1].argmax()
+    assert response.ids == (int(expected),)
+    assert not response.finished
+
+
+def test_the_end_of_text_ends_an_answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    free = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "a.jsonl")
+    model.generation_config.eos_token_id = free[2].ids[1]
+    try:
+        stopped = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "b.jsonl")[2]
+    finally:
+        model.generation_config.eos_token_id = 1
+    assert stopped.ids == free[2].ids[:2]
+    assert stopped.finished
+
+
+def test_an_interrupted_run_goes_on_where_it_was(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    whole = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "whole.jsonl", batch_tokens=40)
+    journal = tmp_path / "journal.jsonl"
+
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(model, tokenizer, PROMPTS, SETTINGS, journal, stop, batch_tokens=40)
+    first = journal.read_text()
+    assert 0 < len(first.splitlines()) < len(PROMPTS)
+    with journal.open("a") as file:
+        file.write('{"prompt": 4, "text": "cut off in the mid')  # the crash came while this line was written
+    said: list[str] = []
+    assert sample(model, tokenizer, PROMPTS, SETTINGS, journal, said.append, batch_tokens=40) == whole
+    assert journal.read_text().startswith(first)
+    assert len(read_responses(journal)) == len(journal.read_text().splitlines()) == len(PROMPTS)
+    assert said[0] == f"{len(first.splitlines())} of {len(PROMPTS)} responses were already there"
+
+
+def answers(*texts: str) -> list[Response]:
+    return [Response(index, text, tuple(range(len(text))), finished=text != "long") for index, text in enumerate(texts)]
+
+
+def test_joining_drops_and_counts() -> None:
+    pairs = join(["p", "q", "r", "s"], answers("yes", "same ", "", "long"), answers("no", " same", "x", "no"))
+    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs.kept] == [("p", "yes", "no"), ("s", "long", "no")]
+    assert pairs.dropped == {"empty": 1, "identical": 1}
+    assert pairs.identical_share == 0.25
+    assert pairs.mean_chosen_tokens == (3 + 5 + 0 + 4) / 4
+    assert pairs.unfinished == 1
+
+
+def test_nothing_left_is_an_error() -> None:
+    with pytest.raises(HarnessError, match=r"none of 2 prompts gave a usable pair \(1 identical, 1 empty\)"):
+        join(["p", "q"], answers("a", "b"), answers("a", " "))
+
+
+def test_pairs_come_back_from_their_file(tmp_path: Path) -> None:
+    pairs = [PreferencePair("p\u2028q", "a\n", "ü", (1, 2), (3,)), PreferencePair("p", "a", "b")]
+    write_pairs(pairs, tmp_path / "pairs.jsonl")
+    assert read_pairs(tmp_path / "pairs.jsonl") == pairs
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "a", "chosen": "b"}', json.dumps({"prompt": "a", "chosen": "", "rejected": "c"})])
+def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
+    good = json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"})
+    (tmp_path / "pairs.jsonl").write_text(f"{good}\n{line}\n")
+    with pytest.raises(HarnessError, match=r"pairs\.jsonl, line 2"):
+        read_pairs(tmp_path / "pairs.jsonl")
