@@ -95,7 +95,10 @@ class RunContext(Protocol):
 
 
 class Method(Protocol):
-    """A training method: the entry point's object is a class with no constructor arguments."""
+    """A training method: the entry point's object is a class with no constructor arguments.
+
+    It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use.
+    """
 
     name: str
 

@@ -1,14 +1,19 @@
 """The command line. Every command parses, calls one function and prints; nothing heavy is imported before it is needed."""
 
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
 from harness.models import BUILTIN
+from harness.quiet import hush
+
+#: Entry points of click commands that other packages add.
+_COMMANDS: Final = "harness.commands"
 
 
 class Lengths(click.ParamType[tuple[int, ...]]):
@@ -56,7 +61,17 @@ class Setting(click.ParamType[tuple[str, Json]]):
 
 
 class HarnessGroup(click.Group):
-    """Turns a :class:`HarnessError` into one line and exit code 2."""
+    """Turns a :class:`HarnessError` into one line and exit code 2, and finds the commands that other packages bring."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(point.name for point in entry_points(group=_COMMANDS))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
+        return next((command for command in loaded if isinstance(command, click.Command)), None)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -78,6 +93,8 @@ def main(debug: bool) -> None:
     Try it on the model that ships with the project:
       harness run --model builtin --method retmask --method randmask
     """
+    if not debug:
+        hush()
 
 
 def _shared(command: Any) -> Any:

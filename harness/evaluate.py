@@ -64,9 +64,6 @@ def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
 
 
 def _evaluate(run: "Run", model: Model, examples: Sequence[Example], config: EngineConfig, journal: Path) -> pd.DataFrame:
-    from harness.quiet import hush
-
-    hush()
     from lm_eval import simple_evaluate
     from lm_eval.api.task import ConfigurableTask
 

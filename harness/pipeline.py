@@ -78,6 +78,8 @@ class Run:
 def run_methods(root: Path, model_name: str, methods: Sequence[str], config: RunConfig) -> Path:
     """The main job: baseline evaluation once, then each method and its evaluation, then the comparison. Returns the report's path."""
     plugins = {name: find_method(name) for name in methods}
+    for plugin in plugins.values():
+        getattr(plugin, "check", lambda options: None)(config.options)
     chosen_tasks(config.tasks)
     run = Run(root, resolve(model_name), config)
     begun = time.time()

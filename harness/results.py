@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Outcome
-from harness.artifacts import read_json
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
+    from reports.tables import ByName
 
 VERSION: Final = 1
 #: What a finished comparison leaves in the run directory.
@@ -55,22 +55,11 @@ def show(root: Path) -> None:
 def show_scores(samples: Artifact) -> None:
     """Print mean scores per category and length."""
     from rich.console import Console
-    from rich.table import Table
 
     from reports import scores
     from reports.samples import read
 
-    found = scores.summarize(read(samples.path / "samples.parquet"))
-    table = Table(title="scores x 100")
-    table.add_column("")
-    lengths = sorted({score.length for score in found})
-    for length in lengths:
-        table.add_column(f"{length // 1024}K" if length % 1024 == 0 else str(length), justify="right")
-    for label in dict.fromkeys(score.label for score in found):
-        table.add_row(
-            label, *(f"{100 * score.mean:.1f}" for score in sorted(found, key=lambda score: score.length) if score.label == label)
-        )
-    Console().print(table)
+    Console().print(scores.terminal(read(samples.path / "samples.parquet")))
 
 
 def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
@@ -88,7 +77,7 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
-    verdicts = " ".join(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)
+    verdicts = "\n".join(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}))
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}))
     (work / "comparison.md").write_text(f"{verdicts}\n\n{tables.markdown(found.methods)}")
@@ -109,7 +98,7 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     (work / "report.html").write_text(page.render(data))
 
 
-def _text_tables(methods: Mapping[str, Sequence[object]], contrasts: Mapping[str, Sequence[object]], verdicts: str) -> str:
+def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str) -> str:
     import io
 
     from rich.console import Console
@@ -118,9 +107,9 @@ def _text_tables(methods: Mapping[str, Sequence[object]], contrasts: Mapping[str
 
     out = io.StringIO()
     console = Console(file=out, width=_TABLE_WIDTH)
-    console.print(tables.terminal(methods, title="scores x 100; difference to the baseline [interval]"))  # type: ignore[arg-type]
+    console.print(tables.terminal(methods, title="scores x 100; difference to the baseline [interval]"))
     if contrasts:
-        console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))  # type: ignore[arg-type]
+        console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))
     console.print(verdicts)
     return out.getvalue()
 
@@ -145,8 +134,3 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, object]:
         "bootstrap resamples": run.config.resamples,
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }
-
-
-def last_manifest(root: Path) -> dict[str, Json]:
-    """The manifest of the last command in a run directory."""
-    return read_json(root / "manifest.json")

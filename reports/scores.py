@@ -1,34 +1,29 @@
-"""Mean scores of one evaluation, averaged as HELMET does: dataset-metric -> category -> overall."""
+"""Mean scores of one evaluation, averaged as HELMET does (:mod:`reports.bootstrap` has the hierarchy), as a terminal table."""
 
-from dataclasses import dataclass
-
+import numpy as np
 import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from reports import bootstrap
+from reports.bootstrap import Target
+from reports.tables import length_label
 
 
-@dataclass(frozen=True)
-class Score:
-    """A mean at one length."""
-
-    label: str
-    """"task metric", a category, or "overall"."""
-    length: int
-    mean: float
-    """In [0, 1]."""
-
-
-def summarize(frame: pd.DataFrame) -> list[Score]:
-    """Every dataset-metric, category and the overall score of a samples table, at each length; tasks before their category."""
-    means = frame.groupby(["category", "task", "metric", "length"], sort=False)["score"].mean().reset_index()
-    scores: list[Score] = []
-    for category, tasks in means.groupby("category", sort=False):
-        scores += _scores(tasks.assign(label="  " + tasks["task"] + " " + tasks["metric"]))
-        scores += _scores(_mean(tasks.assign(label=str(category))))
-    return scores + _scores(_mean(_mean(means.assign(label=means["category"])).assign(label="overall")))
+def terminal(frame: pd.DataFrame) -> Table:
+    """Rows: dataset-metrics, categories, overall; columns: lengths. ``frame`` is a valid samples table; scores are shown times 100."""
+    plan = bootstrap.design(frame)
+    means = plan.means(frame[["score"]].to_numpy(dtype=np.float64))[:, 0]
+    found = {(_label(target), target.length): mean for target, mean in zip(plan.targets, means, strict=True)}
+    lengths = sorted({target.length for target in plan.targets if target.length is not None})
+    table = Table(title=Text("scores x 100"))
+    table.add_column()
+    for length in lengths:
+        table.add_column(length_label(length), justify="right")
+    for label in dict.fromkeys(_label(target) for target in plan.targets):
+        table.add_row(Text(label), *(f"{100 * found[label, length]:.1f}" if (label, length) in found else "" for length in lengths))
+    return table
 
 
-def _mean(labelled: pd.DataFrame) -> pd.DataFrame:
-    return labelled.groupby(["label", "length"], sort=False)["score"].mean().reset_index()
-
-
-def _scores(labelled: pd.DataFrame) -> list[Score]:
-    return [Score(str(row["label"]), int(row["length"]), float(row["score"])) for row in labelled.to_dict("records")]
+def _label(target: Target) -> str:
+    return f"  {target.task} {target.metric}" if target.task else target.category or "overall"

@@ -77,6 +77,10 @@ class _HeadMasking:
         """The heads to ablate, given the retrieval heads ``target``."""
         raise NotImplementedError
 
+    def check(self, options: Mapping[str, Json]) -> None:
+        """Raise HarnessError for an option that does not exist or has the wrong type."""
+        parse_table(Options, options, "[method]")
+
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""
         options = parse_table(Options, context.options, "[method]")

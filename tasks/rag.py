@@ -1,7 +1,7 @@
 """RAG: answer a short question from passages, most of which are about somebody else.
 
     Document (Title: Mira Tolvane): Mira Tolvane plays the cello. Near the river the door was wet.
-    Which instrument does Mira Tolvane play?   ->   cello
+    Which instrument does Mira Tolvane play?   ->   Mira Tolvane plays the cello.
 
 Hard passages name a person who shares half of the name, or the right person with the wrong thing ("Mira Tolvane once lent a friend the
 harp.").
@@ -19,7 +19,7 @@ from tasks.world import ATTRIBUTES, Attribute, Split, World
 
 
 class _Documents:
-    intro = "Use the documents to answer the question with one word."
+    intro = "Use the documents to answer the question in a short sentence."
 
     def __init__(self, rng: Random, split: Split) -> None:
         self._rng = rng
@@ -40,7 +40,9 @@ class _Documents:
             for first, other in zip((True, False), others, strict=False)
         )
         hint = Passage(f"Document (Title: {person}): {sentence(self._rng)} {attribute.hint.format(person=person, value=others[2])}")
-        return Question(attribute.question.format(person=person), (self._about(person, attribute, value),), (*twins, hint), (value,))
+        gold = self._about(person, attribute, value)
+        statement = attribute.statements[0].format(person=person, value=value)
+        return Question(attribute.question.format(person=person), (gold,), (*twins, hint), (value, statement))
 
     def filler(self) -> Passage:
         attribute = self._rng.choice(ATTRIBUTES)
@@ -50,7 +52,8 @@ class _Documents:
         return "\n".join(passage.text for passage in passages)
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        return Solution(question.facts[0], question.facts)
+        value, statement = question.facts
+        return Solution(statement, (value,))
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class RagTask:
     """One attribute of one person."""
 
     name: str = "rag_qa"
-    max_new_tokens: int = 12
+    max_new_tokens: int = 24
     category: str = "rag"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3

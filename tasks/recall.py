@@ -1,7 +1,7 @@
 """Recall: find what was said, word for word (RULER's multi-key and multi-value needles, and JSON key-value lookup).
 
 The fence near the river was wet. The code for the amber falcon is 483291. Nobody knew ...
-What is the code for the amber falcon?   ->   483291
+What is the code for the amber falcon?   ->   The code for the amber falcon is 483291.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class _Needles:
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
         codes = tuple(passage.tag for passage in passages if passage in question.gold)
-        return Solution(", ".join(codes), codes)
+        return Solution(" ".join(passage.text for passage in passages if passage in question.gold), codes)
 
 
 class _Json:
@@ -75,8 +75,8 @@ class _Json:
         return "{" + ", ".join(passage.text for passage in passages) + "}"
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        value = question.gold[0].tag
-        return Solution(f'"{value}"', (value,))
+        pair = question.gold[0]
+        return Solution(pair.text, (pair.tag,))
 
 
 class _Notes:
@@ -99,7 +99,7 @@ class _Notes:
         return " ".join(passage.text for passage in passages)
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        return Solution(question.gold[0].tag, (question.gold[0].tag,))
+        return Solution(question.gold[0].text, (question.gold[0].tag,))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class JsonTask:
     """The value of one key in a large JSON object."""
 
     name: str = "json_kv"
-    max_new_tokens: int = 16
+    max_new_tokens: int = 20
     category: str = "recall"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
@@ -144,7 +144,7 @@ class NoteTask:
     """The phrase of a note, as in retrieval-head detection. Not part of the suite."""
 
     name: str = "note"
-    max_new_tokens: int = 24
+    max_new_tokens: int = 32
     category: str = "recall"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3

@@ -1,7 +1,7 @@
 """Re-rank: order documents by how well they match a query.
 
     A report on the flood in Harrowgate last winter. The rope was wet. [ID: 4831]
-    Query: the flood in Harrowgate in winter   ->   4831 > 2210 > 7405
+    Query: the flood in Harrowgate last winter.   ->   [ID: 4831] > [ID: 2210] > [ID: 7405]
 
 A document that matches event, place and season has grade 3, event and place 2, the place alone 1, anything else 0.
 """
@@ -25,7 +25,7 @@ CUTOFF = 10
 class _Reports:
     intro = (
         "Rank the reports for a query, best first: first those that match its event, place and season, then event and place, "
-        "then the place alone. Write their IDs as ID > ID > ID."
+        "then the place alone. Write [ID: ...] > [ID: ...] > [ID: ...]."
     )
 
     def __init__(self, rng: Random, split: Split, digits: int) -> None:
@@ -53,7 +53,7 @@ class _Reports:
             for same_event, same_season, grade in _GRADES
         )
         distractor = self._report(event, self._elsewhere(), season)
-        return Question(f"Query: the {event} in {place} in {season}", gold, (distractor,))
+        return Question(f"Query: the {event} in {place} last {season}.", gold, (distractor,))
 
     def _other(self, words: Sequence[str], word: str) -> str:
         return self._rng.choice([candidate for candidate in words if candidate != word])
@@ -72,7 +72,7 @@ class _Reports:
         relevant = sorted((p for p in passages if p in question.gold), key=lambda passage: -passage.grade)  # ties in order of appearance
         identities = tuple(passage.tag for passage in relevant)
         grades = {passage.tag: passage.grade for passage in relevant}
-        return Solution(" > ".join(identities), identities, {"grades": grades})
+        return Solution(" > ".join(f"[ID: {identity}]" for identity in identities), identities, {"grades": grades})
 
 
 @dataclass(frozen=True)

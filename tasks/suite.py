@@ -14,8 +14,8 @@ CATEGORIES: Final = ("recall", "rag", "cite", "rerank", "icl")
 TASKS: Final[dict[str, Task]] = {
     task.name: task
     for task in (
-        NeedleTask("niah_mk", values=1, max_new_tokens=12),
-        NeedleTask("niah_mv", values=3, max_new_tokens=32),
+        NeedleTask("niah_mk", values=1, max_new_tokens=24),
+        NeedleTask("niah_mv", values=3, max_new_tokens=56),
         JsonTask(),
         RagTask(),
         CiteTask(),

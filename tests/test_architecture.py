@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "tasks": {"tasks"},
     "reports": {"reports"},
     "harness": {"harness", "tasks", "reports"},
-    "retmask": {"retmask", "tasks", "harness.api"},
+    "retmask": {"retmask", "tasks", "harness.api", "harness.models"},
 }
 HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "peft", "accelerate", "datasets", "tokenizers"}
 #: Modules that may import a heavy library when they are imported; elsewhere it has to wait inside a function.
@@ -73,7 +73,7 @@ def test_trl_has_one_importer() -> None:
     assert [path.name for path in importers] == ["train.py"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["heads", "detect", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom harness.cli import main\n"

@@ -40,7 +40,7 @@ ROPE: Final[dict[str, Any]] = {
 #: Distances that heads of the first layer look back at the start of training.
 LOOK_BACK: Final = (1, 2, 3, 4)
 #: Padded tokens of one forward pass.
-MICRO_TOKENS: Final = 2_048
+MICRO_TOKENS: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Stage:
 
 STAGES: Final = (
     Stage("repeat", 700_000, (32, 64, 128), 2e-3, batch_tokens=1_024, repeat_share=1.0, final_rate=1.0),
-    Stage("short", 6_000_000, (96, 128, 192, 256), 2e-3, batch_tokens=2_048, repeat_share=0.1, final_rate=1.0),
-    Stage("medium", 10_000_000, (128, 256, 512, 1024), 2e-3, batch_tokens=4_096, final_rate=0.5, drop_heads=0.1),
-    Stage("long", 8_000_000, (256, 512, 1024, 2048, 4096, 8192), 1e-3, batch_tokens=8_192, drop_heads=0.1),
+    Stage("short", 5_000_000, (96, 128, 192, 256), 2e-3, batch_tokens=4_096, repeat_share=0.1, final_rate=0.7),
+    Stage("medium", 6_000_000, (128, 256, 512, 1024), 1.5e-3, batch_tokens=8_192, final_rate=0.5, drop_heads=0.1),
+    Stage("long", 3_000_000, (256, 512, 1024, 2048, 4096, 8192), 8e-4, batch_tokens=16_384, drop_heads=0.1),
 )
 
 #: Draw weights of the tasks in :data:`harness.builtin.corpus.LEARNED`, then of chat and prose; repetition has its own share.
@@ -305,7 +305,7 @@ def steps(
             progress = replace(progress, stage=progress.stage + 1, tokens=0, step=0)
             if rank() == 0:
                 save(work, model, optimizer, progress)
-        elif rank() == 0 and time.monotonic() - saved > 120:
+        elif rank() == 0 and time.monotonic() - saved > 60:
             save(work, model, optimizer, progress)
             saved = time.monotonic()
 

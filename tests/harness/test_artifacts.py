@@ -10,7 +10,7 @@ from harness.api import HarnessError
 from harness.artifacts import Store, digest
 
 
-def write(text: str):  # noqa: ANN201
+def write(text: str):
     def build(work: Path) -> dict[str, int]:
         (work / "file.txt").write_text(text)
         return {"letters": len(text)}

@@ -1,0 +1,127 @@
+"""The main job for real, on the shipped model: run, reuse, kill, resume, and a plugin from another package."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = (
+    *("--model", "builtin", "--preset", "builtin", "--tasks", "recall,icl", "--lengths", "256,384", "--examples", "6"),
+    *("--set", "prompts=32", "--set", "detection_trials=4", "--set", "detection_lengths=[256]", "--set", "max_new_tokens=24"),
+)
+
+
+def harness(*arguments: str | Path, path: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.cli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [path, str(ROOT)])), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of retmask and randmask."""
+    root = tmp_path_factory.mktemp("run")
+    done = harness("run", *SMALL, "--method", "retmask", "--method", "randmask", "--output", root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def test_the_run_leaves_table_page_json_and_manifest(finished: Path) -> None:
+    records = json.loads((finished / "comparison.json").read_text())
+    overall = [record for record in records if record["scope"] == "overall" and record["length"] is None]
+    assert [record["name"] for record in overall] == ["retmask", "randmask", "retmask minus randmask"]
+    for record in overall:
+        assert record["low"] <= record["delta"] <= record["high"]
+        assert record["delta"] == pytest.approx(record["candidate"] - record["baseline"])
+    assert "<html" in (finished / "report.html").read_text()
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["methods"] == ["retmask", "randmask"]
+    assert manifest["versions"]["torch"]
+    assert "recall" in (finished / "table.txt").read_text()
+
+
+def test_what_methods_share_is_done_once(finished: Path) -> None:
+    steps = [path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir()]
+    assert sorted(steps) == sorted(
+        ["suite", "heads", "chosen", "rejected-retmask", "rejected-randmask", "dpo", "dpo", "eval", "eval", "eval", "report"]
+    )
+
+
+def test_the_candidate_is_an_ordinary_checkpoint_that_differs_from_the_baseline(finished: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from harness.builtin import MODEL_DIR
+
+    (checkpoint, _) = sorted(finished.glob("steps/dpo-*/model"))
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    assert AutoTokenizer.from_pretrained(checkpoint).chat_template
+    before = AutoModelForCausalLM.from_pretrained(MODEL_DIR)
+    assert any(not old.equal(new) for old, new in zip(before.parameters(), model.parameters(), strict=True))
+
+
+def test_the_samples_have_every_example_of_the_suite(finished: Path) -> None:
+    for path in finished.glob("steps/eval-*/samples.parquet"):
+        frame = pd.read_parquet(path)
+        assert frame.groupby(["task", "length"])["example_id"].nunique().eq(6).all()
+        assert (frame["truncated_tokens"] == 0).all()
+        assert (frame["prompt_tokens"] < frame["length"]).all()
+
+
+def test_the_same_command_again_reuses_everything_in_seconds(finished: Path) -> None:
+    before = (finished / "comparison.json").read_bytes()
+    begun = time.monotonic()
+    done = harness("run", *SMALL, "--method", "retmask", "--method", "randmask", "--output", finished)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 20, "a second run must not load a model"
+    lines = [line for line in done.stderr.splitlines() if ": " in line]
+    assert len(lines) >= 11
+    assert all("reused" in line or "heads masked" in line for line in lines), done.stderr
+    assert (finished / "comparison.json").read_bytes() == before
+
+
+def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path) -> None:
+    arguments = ("eval", *SMALL[:-8], "--batch-tokens", "256")
+    undisturbed = harness(*arguments, "--output", tmp_path / "calm")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    journal = _kill_when_journalled(arguments, tmp_path / "killed")
+    finished = journal.read_bytes()
+    again = harness(*arguments, "--output", tmp_path / "killed")
+    assert again.returncode == 0, again.stderr
+    (resumed,) = tmp_path.glob("killed/steps/eval-*")
+    assert (resumed / journal.name).read_bytes().startswith(finished), "finished generations were redone"
+    (calm,) = tmp_path.glob("calm/steps/eval-*")
+    pd.testing.assert_frame_equal(pd.read_parquet(resumed / "samples.parquet"), pd.read_parquet(calm / "samples.parquet"))
+
+
+def _kill_when_journalled(arguments: tuple[str, ...], output: Path) -> Path:
+    """Start the command, kill -9 it as soon as a generation is on disk; the journal."""
+    command = [sys.executable, "-m", "harness.cli", *arguments, "--output", str(output)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        for journal in output.glob("steps/eval-*.work/generations.journal"):
+            if journal.stat().st_size:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return journal
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError("the evaluation ended before it could be killed")
+
+
+def test_a_plugin_in_a_package_of_its_own(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*pip, str(ROOT / "examples" / "shrink")], check=True, capture_output=True)
+    assert len((site / "harness_shrink.py").read_text().splitlines()) <= 30
+    arguments = (*SMALL[:-8], "--method", "shrink", "--set", "factor=0.5", "--output", tmp_path / "run")
+    done = harness("run", *arguments, path=str(site))
+    assert done.returncode == 0, done.stderr
+    assert "shrink" in (tmp_path / "run" / "table.txt").read_text()
