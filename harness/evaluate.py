@@ -108,7 +108,7 @@ def _lm_eval_config(name: str, task: Task, dataset: Callable[..., Any], *, templ
 
     def text(document: Mapping[str, str]) -> str:
         asked = example(document)
-        return asked.prompt if templated or not asked.answer_prefix else f"{asked.prompt}\n{asked.answer_prefix}"
+        return asked.prompt if templated else asked.prompt + asked.answer_prefix
 
     def score(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
         return task.score(example(document), results[0])

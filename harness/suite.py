@@ -85,7 +85,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
 def as_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str) -> str:
     """What the model reads: one user turn in its chat template; without a template, the text and the answer's prefix."""
     if tokenizer.chat_template is None:
-        return f"{text}\n{prefix}" if prefix else text
+        return text + prefix
     rendered = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
     assert isinstance(rendered, str)
     return rendered

@@ -71,7 +71,7 @@ class CiteTask:
     category: str = "cite"
     metrics: tuple[str, ...] = ("str_em", "citation_rec", "citation_prec")
     placements: int = 3
-    answer_prefix: str = "Answer:"
+    answer_prefix: str = "\nAnswer:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Cited(rng, split)

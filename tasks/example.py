@@ -57,7 +57,7 @@ class Example:
     """Tokens asked for, prompt and answer together."""
     prompt: str
     answer_prefix: str
-    """What a model without a chat template continues from, such as ``Answer:``."""
+    """What goes right after the prompt for a model without a chat template, such as a new line and ``Answer:``."""
     targets: tuple[str, ...]
     answer: str
     """A full-score output."""

@@ -1,10 +1,8 @@
 """In-context learning: infer arbitrary labels from many labelled shots.
 
-    I would like to know more about the cello.
-    Label: 17
+    I would like to know more about the cello. Label: 17
     ...
-    My sister talked about the harp.
-    Label:   ->   17
+    My sister talked about the harp.   ->   Label: 17
 
 The classes are kinds of thing; their labels are numbers drawn anew for every example, so only the shots can tell them.
 """
@@ -22,10 +20,10 @@ from tasks.world import Split
 _UTTERANCES = (
     "I would like to know more about the {word}.",
     "My sister talked about the {word}.",
-    "Can you explain the {word} to me?",
+    "Please explain to me the {word}.",
     "Yesterday we read about the {word}.",
-    "Please remind me of the {word} tomorrow.",
-    "What is so special about the {word}?",
+    "Please remind me tomorrow of the {word}.",
+    "Nothing is as special as the {word}.",
 )
 
 
@@ -41,23 +39,26 @@ class _Shots:
 
     def question(self) -> Question:
         kind = self._rng.choice(list(self._labels))
-        return Question(f"{self._utterance(kind)}\nLabel:", (), facts=(self._labels[kind],))
+        word = self._rng.choice(KINDS[kind])
+        return Question(self._utterance(word), (), facts=(self._labels[kind], word))
 
-    def _utterance(self, kind: str) -> str:
-        return self._rng.choice(_UTTERANCES).format(word=self._rng.choice(KINDS[kind]))
+    def _utterance(self, word: str) -> str:
+        return self._rng.choice(_UTTERANCES).format(word=word)
 
     def filler(self) -> Passage:
         """A shot. Classes take turns in shuffled rounds, so that they stay balanced at any number of shots."""
         if not self._round:
             self._round = self._rng.sample(list(self._labels), len(self._labels))
         kind = self._round.pop()
-        return Passage(f"{self._utterance(kind)}\nLabel: {self._labels[kind]}", tag=self._labels[kind])
+        utterance = self._utterance(self._rng.choice(KINDS[kind]))
+        return Passage(f"{utterance} Label: {self._labels[kind]}", tag=self._labels[kind])
 
     def render(self, passages: Sequence[Passage]) -> str:
         return "\n".join(passage.text for passage in passages)
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        return Solution(question.facts[0], question.facts, {"classes": len(self._labels), "shots": len(passages)})
+        label, word = question.facts
+        return Solution(f"the {word}. Label: {label}", (label,), {"classes": len(self._labels), "shots": len(passages)})
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ class IclTask:
 
     name: str
     classes: int
-    max_new_tokens: int = 8
+    max_new_tokens: int = 16
     category: str = "icl"
     metrics: tuple[str, ...] = ("exact_match",)
     placements: int = 1
-    answer_prefix: str = ""  # the question itself ends with "Label:"
+    answer_prefix: str = " Label:"  # on the line of the question, as in the shots
 
     #: Tokens of context a class needs, for about four shots.
     TOKENS_PER_CLASS = 64

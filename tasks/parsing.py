@@ -13,10 +13,11 @@ _RANKING = re.compile(r"\d+(?:\s*>\s*\d+)*")
 
 
 def answer_text(output: str) -> str:
-    """What follows the first ``Answer:`` (or Label, Value, Ranking) up to the end of its line; else the first non-empty line."""
+    """What follows the first ``Answer:`` (or Label, Value, Ranking) up to the end of its line, less any further such prefix on that line;
+    without a prefix, the first non-empty line."""
     found = _PREFIX.search(output)
-    text = output[found.end() :] if found else output
-    return text.strip().split("\n", 1)[0].strip()
+    line = (output[found.end() :] if found else output).strip().split("\n", 1)[0]
+    return _PREFIX.split(line)[-1].strip()
 
 
 def ranking(output: str) -> list[str]:

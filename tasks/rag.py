@@ -65,7 +65,7 @@ class RagTask:
     category: str = "rag"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
-    answer_prefix: str = "Answer:"
+    answer_prefix: str = "\nAnswer:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Documents(rng, split)

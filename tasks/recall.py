@@ -112,7 +112,7 @@ class NeedleTask:
     category: str = "recall"
     metrics: tuple[str, ...] = ("ruler_recall",)
     placements: int = 3
-    answer_prefix: str = "Answer:"
+    answer_prefix: str = "\nAnswer:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Needles(rng, split, self.values)
@@ -130,7 +130,7 @@ class JsonTask:
     category: str = "recall"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
-    answer_prefix: str = "Value:"
+    answer_prefix: str = "\nValue:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Json(rng, split)
@@ -148,7 +148,7 @@ class NoteTask:
     category: str = "recall"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
-    answer_prefix: str = "Answer:"
+    answer_prefix: str = "\nAnswer:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Notes(rng, split)

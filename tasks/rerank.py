@@ -84,7 +84,7 @@ class RerankTask:
     category: str = "rerank"
     metrics: tuple[str, ...] = ("NDCG@10",)
     placements: int = 3
-    answer_prefix: str = "Ranking:"
+    answer_prefix: str = "\nRanking:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Reports(rng, split, digits=4 if length <= 65_536 else 6)
