@@ -1,12 +1,18 @@
 """Compose examples: place the gold among filler, in whole passages, and fit the prompt to a token budget."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from random import Random
 
 from tasks.example import Episode, Example, Passage, Question, Task
+
+#: The first prompt that is counted has this many times fewer filler passages than the length has tokens, to learn their mean size cheaply.
+_FIRST_GUESS = 100
+#: Passages within which the right number is found passage by passage.
+_WALK = 64
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,24 @@ def build(task: Task, budget: Budget, examples: int, seed: int) -> Iterator[Exam
 def _cluster(task: Task, budget: Budget, cluster: str, seed: int) -> Iterator[Example]:
     episode = task.episode(Random(f"{seed}/{cluster}"), "eval", budget.length)
     question = episode.question()
-    filler = _Filler(episode)
+    filler = _Filler(episode, budget.count)
+    room = budget.length - task.max_new_tokens
+    fits = room // _FIRST_GUESS
     for placement in range(task.placements):
         rng = Random(f"{seed}/{cluster}/{placement}")
         positions = _positions(question, placement / task.placements, rng.random() / task.placements, rng)
-        passages = _fit(task, budget, episode, question, filler, positions)
+
+        def tokens(n: int, positions: Sequence[float] = positions) -> int:
+            return budget.count(compose(episode, place(question, filler.first(n), positions), question))
+
+        bare = tokens(0)
+        if bare > room:
+            raise BudgetError(
+                f"{task.name}: the question with its {len(question.gold) + len(question.distractors)} passages takes {bare} tokens "
+                f"and the answer {task.max_new_tokens}, which is more than the length {budget.length}; ask for a longer one"
+            )
+        fits = _fit(room, tokens, filler.size, fits)
+        passages = place(question, filler.first(fits), positions)
         solution = episode.solve(question, passages)
         yield Example(
             id=f"{cluster}-{placement}",
@@ -64,14 +83,20 @@ def compose(episode: Episode, passages: Sequence[Passage], question: Question) -
 class _Filler:
     """Filler passages drawn once for a cluster, so that its placements differ only in where the gold stands."""
 
-    def __init__(self, episode: Episode) -> None:
+    def __init__(self, episode: Episode, count: Callable[[str], int]) -> None:
         self._episode = episode
+        self._count = count
         self._passages: list[Passage] = []
 
     def first(self, n: int) -> list[Passage]:
         while len(self._passages) < n:
             self._passages.append(self._episode.filler())
         return self._passages[:n]
+
+    def size(self, index: int) -> int:
+        """Tokens that one passage adds to a text, give or take one."""
+        passage = self.first(index + 1)[index]
+        return max(1, self._count(self._episode.render([passage, passage])) - self._count(self._episode.render([passage])))
 
 
 def _positions(question: Question, start: float, jitter: float, rng: Random) -> list[float]:
@@ -93,34 +118,36 @@ def place(question: Question, filler: Sequence[Passage], positions: Sequence[flo
     return placed
 
 
-def _fit(task: Task, budget: Budget, episode: Episode, question: Question, filler: _Filler, positions: Sequence[float]) -> list[Passage]:
-    """As many whole filler passages as the budget takes. Two or three counts of the prompt: a guess, corrections, and a last passage."""
-    room = budget.length - task.max_new_tokens
+def _fit(budget: int, tokens: Callable[[int], int], size: Callable[[int], int], guess: int) -> int:
+    """The most filler passages that fit. Counting a whole prompt is dear and a passage is cheap, so the last few steps go by passages.
 
-    def tokens(n: int) -> int:
-        return budget.count(compose(episode, place(question, filler.first(n), positions), question))
-
-    bare = tokens(0)
-    if bare > room:
-        raise BudgetError(
-            f"{task.name}: the question with its {len(question.gold) + len(question.distractors)} passages takes {bare} tokens "
-            f"and the answer {task.max_new_tokens}, which is more than the length {budget.length}; ask for a longer one"
-        )
-    fits, over = 0, math.inf  # invariant: `fits` passages fit, `over` do not
-    spent = bare
-    guess = max(1, (room - bare) // 30)
+    ``tokens(n)`` counts the prompt with ``n`` filler passages, ``size(i)`` filler passage ``i`` alone; ``tokens(0)`` must fit.
+    """
+    fits, over = 0, sys.maxsize  # invariant: `fits` passages fit, `over` do not
     while over - fits > 1:
-        guess = int(min(max(guess, fits + 1), over - 1))
+        guess = min(max(guess, fits + 1), over - 1)
         total = tokens(guess)
-        if total <= room:
-            fits, spent = guess, total
+        room = budget - total
+        if room >= 0:
+            fits = guess
+            if size(guess) > room:
+                break
         else:
             over = guess
-        per_passage = max(1.0, (total - bare) / guess)
-        guess = guess + math.floor((room - total) / per_passage)
-        if fits and room - spent < per_passage / 3:
-            break
-    return place(question, filler.first(fits), positions)
+        per_passage = max(1.0, total / guess)
+        guess = guess + int(room / per_passage) if abs(room) > _WALK * per_passage else _walk(guess, room, size)
+    return fits
+
+
+def _walk(n: int, room: int, size: Callable[[int], int]) -> int:
+    """``n`` passages leave ``room`` tokens (negative: lack them); how many to have instead."""
+    while room < 0 and n > 0:
+        n -= 1
+        room += size(n)
+    while room >= (step := size(n)):
+        room -= step
+        n += 1
+    return n
 
 
 def _depth(episode: Episode, question: Question, passages: Sequence[Passage]) -> float:

@@ -106,9 +106,9 @@ def initialise(model: LlamaForCausalLM) -> None:
     Most of a short training goes into carrying identities of tokens along, so the start lays that out. The residual stream has a part for
     the token that is here (of :data:`HERE` dimensions), one direction common to all tokens, and a slice for each of the tokens before.
 
-    - Looking back: each head of the first layer looks a fixed distance back (:data:`LOOK_BACK`) and writes what it finds, in one code for all
-      distances, into a slice of its own. Queries and keys are made from the common direction alone, so that they turn with the position
-      only, and their angle is set to meet at the wanted distance.
+    - Looking back: each head of the first layer looks a fixed distance back (:data:`LOOK_BACK`) and writes what it finds, in one code for
+      all distances, into that distance's slice. Queries and keys are made from the common direction alone, so that they turn with the
+      position only, and their angle is set to meet at the wanted distance. Two heads a distance: losing one is not fatal.
     - Matching: the second layer's queries and keys compare what led up to here with what led up to there, distance by distance, in the
       dimensions that hardly turn, and so attend to what followed the same words before.
     - Passing on: from the second layer, a head writes what it reads back unchanged (W_o = W_v transposed).
