@@ -176,5 +176,38 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, **set
     click.echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 
 
+@main.group("tasks")
+def tasks_group() -> None:
+    """The generated tasks: list them, or use them from lm-eval's own command line."""
+
+
+@tasks_group.command("path")
+def tasks_path() -> None:
+    """Print the directory of the tasks' lm-eval YAML files.
+
+    \b
+    Example:
+      lm_eval --model hf --model_args pretrained=MODEL --apply_chat_template \\
+        --include_path "$(harness tasks path)" --tasks helmet_recall_8k
+    """
+    from harness.lmeval import include_path
+
+    click.echo(include_path())
+
+
+@tasks_group.command("list")
+def tasks_list() -> None:
+    """Print every task with its category, metrics and answer budget.
+
+    \b
+    Example:
+      harness tasks list
+    """
+    from tasks.suite import TASKS
+
+    for task in TASKS.values():
+        click.echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}")
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from harness import lmeval
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.suite import load
 from reports import samples
-from tasks.example import Example, Task
+from tasks.example import Example
 from tasks.suite import TASKS
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _evaluate(run: "Run", model: Model, examples: Sequence[Example], config: Eng
         groups.setdefault((example.task, example.length), []).append(example)
 
     tasks = [
-        ConfigurableTask(config=_lm_eval_config(f"{name}_{length}", TASKS[name], partial(_dataset, group), templated=lm.has_chat_template))
+        ConfigurableTask(config=_task_config(name, length, partial(_dataset, group, templated=lm.has_chat_template)))
         for (name, length), group in groups.items()
     ]
     with run.bar(f"evaluating {model.name}", len(examples)) as advance:
@@ -92,40 +93,20 @@ def _evaluate(run: "Run", model: Model, examples: Sequence[Example], config: Eng
     return pd.DataFrame.from_records(list(_rows(examples, scored, lm)))
 
 
-def _dataset(examples: Sequence[Example], **_: object) -> "datasets.DatasetDict":
-    """What lm-eval's ``custom_dataset`` returns. An example travels as JSON text: its metadata has no common Arrow type."""
-    import datasets
-
-    documents = [{"id": example.id, "example": json.dumps(asdict(example))} for example in examples]
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(documents)})
-
-
-def _lm_eval_config(name: str, task: Task, dataset: Callable[..., Any], *, templated: bool) -> dict[str, Any]:
-    """An lm-eval task that asks these examples and scores them with ours. A prompt without a template ends with the answer's prefix."""
-
-    def example(document: Mapping[str, str]) -> Example:
-        return Example(**json.loads(document["example"]))
-
-    def text(document: Mapping[str, str]) -> str:
-        asked = example(document)
-        return asked.prompt if templated else asked.prompt + asked.answer_prefix
-
-    def score(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-        return task.score(example(document), results[0])
-
+def _task_config(name: str, length: int, custom_dataset: Callable[..., object]) -> dict[str, object]:
+    task = TASKS[name]
     return {
-        "task": name,
-        "custom_dataset": dataset,
-        "test_split": "test",
-        "output_type": "generate_until",
-        "doc_to_text": text,
-        "doc_to_target": lambda document: example(document).answer,
-        "process_results": score,
-        "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in task.metrics],
-        "generation_kwargs": {"until": [], "max_gen_toks": task.max_new_tokens, "do_sample": False, "temperature": 0.0},
-        "num_fewshot": 0,
+        **lmeval.task_config(f"{name}_{length}", task.max_new_tokens, task.metrics),
+        "custom_dataset": custom_dataset,
+        "doc_to_text": lmeval.text,
+        "doc_to_target": lmeval.target,
+        "process_results": lmeval.score,
         "metadata": {"version": VERSION},
     }
+
+
+def _dataset(examples: Sequence[Example], *, templated: bool, **_: object) -> "datasets.DatasetDict":
+    return lmeval.dataset(examples, templated=templated)
 
 
 def _rows(examples: Sequence[Example], scored: Mapping[str, Mapping[str, Any]], lm: "HarnessLM") -> Iterator[dict[str, object]]:

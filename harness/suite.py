@@ -53,7 +53,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; leave that length out")
 
     def write(work: Path) -> dict[str, Json]:
-        examples = _build(tasks, config, load_tokenizer(model))
+        examples = build_examples(config, load_tokenizer(model))
         return _write(work / _FILE, run.track("building examples", examples, total=len(tasks) * len(config.lengths) * config.examples))
 
     inputs: dict[str, Json] = {
@@ -82,7 +82,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def as_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str) -> str:
+def rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str) -> str:
     """What the model reads: one user turn in its chat template; without a template, the text and the answer's prefix."""
     if tokenizer.chat_template is None:
         return text + prefix
@@ -91,12 +91,15 @@ def as_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str) -> s
     return rendered
 
 
-def _build(tasks: Sequence[Task], config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
+def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
+    """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
+    tasks = chosen_tasks(config.tasks)
     for length in config.lengths:
         for task in tasks:
 
             def count(text: str, prefix: str = task.answer_prefix) -> int:
-                return len(tokenizer(as_prompt(tokenizer, text, prefix), add_special_tokens=tokenizer.chat_template is None)["input_ids"])
+                rendered = rendered_prompt(tokenizer, text, prefix)
+                return len(tokenizer(rendered, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
             try:
                 yield from build(task, Budget(length, count), config.examples, config.seed)
