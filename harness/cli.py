@@ -107,6 +107,12 @@ def _shared(command: Any) -> Any:
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
+        click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
+        click.option(
+            "--think-tokens",
+            type=click.IntRange(min=0),
+            help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
+        ),
         click.option("--backend", help="Engine that generates: hf."),
         click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),

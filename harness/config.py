@@ -25,6 +25,10 @@ class RunConfig:
     examples: int = 100
     """Of each task at each length."""
     seed: int = 42
+    clip: bool = False
+    """Leave out lengths that the model cannot take, instead of refusing them."""
+    think_tokens: int = 0
+    """Tokens for a reasoning model's thoughts, beside the answer's budget and the length."""
     backend: str = "hf"
     dtype: str = "auto"
     device: str = "auto"

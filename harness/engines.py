@@ -1,6 +1,7 @@
 """Backends that generate, as lm-eval language models. The only module of ``harness`` that loads torch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -8,6 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 
+from harness import thinking
 from harness.api import HarnessError, Model
 from harness.journal import Generation, Journal
 
@@ -26,15 +28,22 @@ class _RecordingHFLM(HFLM):
         return output
 
 
-def load_hf(model: Model, *, device: str, dtype: str) -> "HarnessLM":
-    """A Hugging Face checkpoint through transformers."""
+def load_hf(model: Model, *, device: str, dtype: str, think_tokens: int = 0) -> "HarnessLM":
+    """A Hugging Face checkpoint through transformers. Where its chat template can switch thoughts off, they are on only with a budget."""
     try:
         inner = _RecordingHFLM(
-            pretrained=str(model.path), tokenizer=str(model.path), device=device, dtype=dtype, batch_size=1, trust_remote_code=False
+            pretrained=str(model.path),
+            tokenizer=str(model.path),
+            device=device,
+            dtype=dtype,
+            batch_size=1,
+            trust_remote_code=False,
+            enable_thinking=think_tokens > 0,
+            think_end_token=thinking.END if think_tokens else None,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise HarnessError(f"transformers cannot load {model.path}: {str(error).strip().splitlines()[0]}") from None
-    return HarnessLM(inner)
+    return HarnessLM(inner, think_tokens)
 
 
 class HarnessLM(LM):
@@ -43,9 +52,10 @@ class HarnessLM(LM):
     Prompts are never truncated: the suite fits them to the length beforehand, and a longer one is an error.
     """
 
-    def __init__(self, inner: _RecordingHFLM) -> None:
+    def __init__(self, inner: _RecordingHFLM, think_tokens: int = 0) -> None:
         super().__init__()
         self._inner = inner
+        self._think_tokens = think_tokens
         self.journal: Journal
         self.batch_tokens: int
         self.advance: Callable[[int], None] = lambda done: None
@@ -74,10 +84,10 @@ class HarnessLM(LM):
         waiting = [request for request in requests if _example_id(request) not in self.journal.finished]
         self.advance(len(requests) - len(waiting))
         for batch, sizes in self._batches(waiting):
-            outputs = self._inner.generate_until(batch, disable_tqdm=True)
+            outputs = self._inner.generate_until([self._with_thoughts(request) for request in batch], disable_tqdm=True)
             self.journal.append(
                 {
-                    _example_id(request): self._generation(row, output, sizes[row])
+                    _example_id(request): self._generation(row, request, output, sizes[row])
                     for row, (request, output) in enumerate(zip(batch, outputs, strict=True))
                 }
             )
@@ -94,7 +104,7 @@ class HarnessLM(LM):
         batch: list[Instance] = []
         sizes: list[int] = []
         for size, request in sized:
-            room = self._inner.max_length - request.args[1]["max_gen_toks"]
+            room = self._inner.max_length - request.args[1]["max_gen_toks"] - self._think_tokens
             if size > room:
                 raise HarnessError(
                     f"{_example_id(request)} has {size} prompt tokens and the model takes {room} beside its answer; use shorter --lengths"
@@ -108,13 +118,39 @@ class HarnessLM(LM):
         if batch:
             yield batch, sizes
 
-    def _generation(self, row: int, output: str, prompt_tokens: int) -> Generation:
+    def _with_thoughts(self, request: Instance) -> Instance:
+        """The request with room for thoughts before the answer."""
+        if not self._think_tokens:
+            return request
+        prompt, settings = request.args
+        more = {**settings, "max_gen_toks": settings["max_gen_toks"] + self._think_tokens}
+        return replace(request, arguments=(prompt, more))
+
+    def _generation(self, row: int, request: Instance, output: str, prompt_tokens: int) -> Generation:
         ids = self._inner.generated[row].tolist()
         ends = {self._inner.eot_token_id, self._inner.tokenizer.pad_token_id}
         length = next((index for index, token in enumerate(ids) if token in ends), None)
-        if length is None:
-            return Generation(output, prompt_tokens, len(ids), "length")
-        return Generation(output, prompt_tokens, length, "stop")
+        ids = ids[:length]
+        if not self._think_tokens:
+            return Generation(output, prompt_tokens, len(ids), "length" if length is None else "stop")
+        decode = self._inner.tokenizer.decode
+        prompt, settings = request.args
+        parts = thinking.split(
+            ids,
+            length is not None,
+            decode,
+            opened=prompt.rstrip().endswith(thinking.START),
+            budget=self._think_tokens,
+            answer_budget=settings["max_gen_toks"],
+        )
+        return Generation(
+            decode(ids[parts.answer], skip_special_tokens=True),
+            prompt_tokens,
+            len(ids[parts.answer]),
+            "stop" if parts.complete else "length",
+            thinking=decode(ids[: parts.thinking]),
+            thinking_tokens=parts.thinking,
+        )
 
 
 def _example_id(request: Instance) -> str:

@@ -35,6 +35,8 @@ class EngineConfig:
     device: str
     batch_tokens: int
     """Padded prompt tokens of one batch; changes speed and memory, not the key."""
+    think_tokens: int = 0
+    """Tokens for a reasoning model's thoughts, beside the answer's budget."""
 
 
 def evaluate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -> Artifact:
@@ -47,6 +49,7 @@ def evaluate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) ->
         "backend": config.backend,
         "dtype": config.dtype,
         "device": config.device.partition(":")[0],
+        "think_tokens": config.think_tokens,
     }
 
     def build(work: Path) -> dict[str, Json]:
@@ -73,7 +76,7 @@ def _evaluate(run: "Run", model: Model, examples: Sequence[Example], config: Eng
 
     if config.backend not in BACKENDS:
         raise HarnessError(f"unknown backend {config.backend!r}; choose from {', '.join(BACKENDS)}")
-    lm = load_hf(model, device=config.device, dtype=config.dtype)
+    lm = load_hf(model, device=config.device, dtype=config.dtype, think_tokens=config.think_tokens)
     lm.journal, lm.batch_tokens = Journal(journal), config.batch_tokens
     groups: dict[tuple[str, int], list[Example]] = {}
     for example in examples:

@@ -20,6 +20,9 @@ class Generation:
     prompt_tokens: int
     output_tokens: int
     finish_reason: Literal["stop", "length"]
+    thinking: str = ""
+    """What a reasoning model wrote before its answer."""
+    thinking_tokens: int = 0
 
 
 class Journal:

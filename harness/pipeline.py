@@ -124,8 +124,12 @@ def find_method(name: str) -> Method:
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
     config = run.config
     if suite is None:
-        suite = prepare(run, SuiteConfig(config.tasks, config.lengths, config.examples, config.seed), model)
-    return suite, evaluate(run, model, suite, EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens))
+        suite = prepare(
+            run, SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.clip, config.think_tokens), model
+        )
+    return suite, evaluate(
+        run, model, suite, EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens, config.think_tokens)
+    )
 
 
 def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:

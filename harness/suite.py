@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,10 @@ class SuiteConfig:
     examples: int
     """Of each task at each length."""
     seed: int
+    clip: bool = False
+    """Leave out lengths that the model cannot take, instead of refusing them."""
+    think_tokens: int = 0
+    """Room that a reasoning model needs beside the length."""
 
 
 def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
@@ -48,9 +52,7 @@ def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
     tasks = chosen_tasks(config.tasks)
-    limit = context_length(model)
-    if limit is not None and max(config.lengths) > limit:
-        raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; leave that length out")
+    config = _clipped(run, config, model)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
@@ -62,8 +64,24 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         "examples": config.examples,
         "seed": config.seed,
         "tokenizer": tokenizer_digest(model),
+        "thinking": config.think_tokens > 0,
     }
     return run.step("suite", inputs, write, version=VERSION)
+
+
+def _clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
+    """``config`` with lengths that the model can take."""
+    limit = context_length(model)
+    if limit is not None:
+        limit -= config.think_tokens
+    if limit is None or max(config.lengths) <= limit:
+        return config
+    kept = tuple(length for length in config.lengths if length <= limit)
+    if not config.clip or not kept:
+        hint = "pass --clip to leave longer ones out" if kept else f"ask for --lengths {limit} or less"
+        raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; {hint}")
+    run.say(f"--clip: {model.name} takes at most {limit} tokens; left out: {', '.join(str(x) for x in config.lengths if x > limit)}")
+    return replace(config, lengths=kept)
 
 
 def load(suite: Artifact) -> Iterator[Example]:
@@ -82,11 +100,16 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str) -> str:
-    """What the model reads: one user turn in its chat template; without a template, the text and the answer's prefix."""
+def rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str, *, thinking: bool = False) -> str:
+    """What the model reads: one user turn in its chat template; without a template, the text and the answer's prefix.
+
+    Templates that know ``enable_thinking`` get it; the others do not mind.
+    """
     if tokenizer.chat_template is None:
         return text + prefix
-    rendered = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+    )
     assert isinstance(rendered, str)
     return rendered
 
@@ -98,7 +121,7 @@ def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") ->
         for task in tasks:
 
             def count(text: str, prefix: str = task.answer_prefix) -> int:
-                rendered = rendered_prompt(tokenizer, text, prefix)
+                rendered = rendered_prompt(tokenizer, text, prefix, thinking=config.think_tokens > 0)
                 return len(tokenizer(rendered, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
             try:
