@@ -72,7 +72,7 @@ STAGES: Final = (
     Stage("repeat", 200_000, (32, 64, 128), 2e-3, batch_tokens=1_024, repeat_share=1.0, final_rate=1.0),
     Stage("short", 4_000_000, (96, 128, 192, 256), 2e-3, batch_tokens=4_096, repeat_share=0.1, final_rate=0.7, drop_heads=0.05),
     Stage("medium", 6_000_000, (96, 192, 384, 768), 1.4e-3, batch_tokens=8_192, final_rate=0.6, drop_heads=0.1),
-    Stage("long", 8_000_000, (256, 512, 1024, 2048, 4096, 8192), 8e-4, batch_tokens=16_384, drop_heads=0.1),
+    Stage("long", 2_500_000, (256, 512, 1024, 2048, 4096, 8192), 8e-4, batch_tokens=16_384, drop_heads=0.1),
 )
 
 #: Draw weights of the tasks in :data:`harness.builtin.corpus.LEARNED`, then of chat and prose; repetition has its own share.
