@@ -133,17 +133,22 @@ def answer_metrics(output: str, golds: Sequence[str], rule: Comparison = STRICT,
 
 def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
     """trec_eval's NDCG, MAP, recall and precision at the cutoffs, and MRR, of document IDs, best first; a repeat keeps its first place."""
-    # trec_eval reads UTF-8, which has no lone surrogates; such an ID is no document's anyway.
-    names = [identity.encode("utf-8", "replace").decode() for identity in dict.fromkeys(ranked)]
+    names = [_trec_name(identity) for identity in dict.fromkeys(ranked)]
     run = {identity: float(len(names) - rank) for rank, identity in enumerate(names)}
+    judged = {_trec_name(identity): grade for identity, grade in grades.items()}
     asked = {f"{measure}.{','.join(map(str, cutoffs))}" for measure in _MEASURES} | {"recip_rank"}
     found: Mapping[str, float] = {}
-    if run and grades:
-        found = pytrec_eval.RelevanceEvaluator({"q": dict(grades)}, asked).evaluate({"q": run})["q"]
+    if run and judged:
+        found = pytrec_eval.RelevanceEvaluator({"q": judged}, asked).evaluate({"q": run})["q"]
     metrics = {
         f"{name}@{cutoff}": float(found.get(f"{measure}_{cutoff}", 0.0)) for measure, name in _MEASURES.items() for cutoff in cutoffs
     }
     return {**metrics, "MRR": float(found.get("recip_rank", 0.0))}
+
+
+def _trec_name(identity: str) -> str:
+    """trec_eval reads UTF-8, and crashes on a lone surrogate, which UTF-8 cannot hold."""
+    return identity.encode("utf-8", "backslashreplace").decode()
 
 
 def ndcg(ranked: Sequence[str], grades: Mapping[str, int], cutoff: int) -> float:

@@ -1,9 +1,11 @@
 """Read the fields of a published record, or of a HELMET result, which holds the same fields beside the output."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Record: TypeAlias = Mapping[str, object]
+#: trec_eval keeps a counter for every grade up to the highest.
+_MOST_RELEVANT: Final = 1000
 
 
 class FieldError(ValueError):
@@ -96,9 +98,12 @@ def grades(record: Record) -> dict[str, int]:
     else:
         raise FieldError(field, f"holds {_kind(value)}; it has to be a list of documents")
     try:
-        return {str(name): int(str(grade)) for name, grade in pairs}
+        found = {str(name): int(str(grade)) for name, grade in pairs}
     except ValueError:
-        raise FieldError(field, "has a relevance grade that is not a whole number") from None
+        found = {}
+    if not found or max(map(abs, found.values())) > _MOST_RELEVANT:
+        raise FieldError(field, f"has to hold documents with relevance grades, whole numbers up to {_MOST_RELEVANT}")
+    return found
 
 
 def _graded(field: str, item: object) -> tuple[object, object]:

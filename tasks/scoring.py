@@ -230,7 +230,8 @@ def _qampari(record: Record, output: str, how: How) -> Rounds[Scored]:
     items = alce.items(output, how.mode)
     if how.mode == "strict":
         items = [item for item in items if item]
-    return (yield from _cite(record, found, items, how, about=records.text(record, "question")))
+    about = records.text(record, "question") if how.judged else ""
+    return (yield from _cite(record, found, items, how, about))
 
 
 def _cite(record: Record, found: Mapping[str, float], said: Sequence[str], how: How, about: str = "") -> Rounds[Scored]:
