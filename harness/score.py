@@ -70,7 +70,7 @@ def score_command(task: str, source: Path, target: Path, mode: str, judge: str |
     except scoring.UnknownTaskError as error:
         raise HarnessError(str(error)) from None
     outputs = read_outputs(source)
-    scored = score_outputs(task, outputs, cast("Mode", mode), judge, judge_cache, sentences)
+    scored = score_outputs(task, outputs, cast("Mode", mode), find_judge(judge, judge_cache), sentences)
     lines = []
     for number, (each, found) in enumerate(zip(outputs, scored, strict=True)):
         name = records.identity(each.record)
@@ -82,20 +82,12 @@ def score_command(task: str, source: Path, target: Path, mode: str, judge: str |
         click.echo("citation scores are left out; --judge MODEL adds them", err=True)
 
 
-def score_outputs(
-    task: str, outputs: Sequence[Output], mode: "Mode", judge: str | None, judge_cache: Path | None, sentences: str = "default"
-) -> "list[Scored]":
+def score_outputs(task: str, outputs: Sequence[Output], mode: "Mode", judge: "Judge | None", sentences: str = "default") -> "list[Scored]":
     """The scores of ``outputs``, in order. Raises HarnessError with file, line and field."""
     from tasks import records, scoring
 
     try:
-        return scoring.score_all(
-            task,
-            [(each.record, each.text) for each in outputs],
-            mode=mode,
-            judge=find_judge(judge, judge_cache) if scoring.family(task).judged else None,
-            sentences=sentences,
-        )
+        return scoring.score_all(task, [(each.record, each.text) for each in outputs], mode=mode, judge=judge, sentences=sentences)
     except records.FieldError as error:
         place = outputs[error.index].place if error.index is not None else task
         raise HarnessError(f"{place}: {error}") from None
@@ -133,31 +125,54 @@ def means(scored: "Sequence[Scored]") -> str:
 
 def read_outputs(path: Path) -> list[Output]:
     """The records of a HELMET result or of JSON lines, with their outputs."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise HarnessError(f"{path} cannot be read ({error.strerror}); give --input a HELMET result or JSON lines") from None
-    except UnicodeDecodeError as error:
-        raise HarnessError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    text = _read(path)
     found = _result(path, text)
     if found is None:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        found = [(_record(line, f"{path}, line {number}"), f"{path}, line {number}") for number, line in lines]
+        found = _lines(path, text)
     if not found:
-        raise HarnessError(f"{path} holds no records; give --input a HELMET result or JSON lines")
+        raise HarnessError(f"{path} holds no records; it has to be a HELMET result or JSON lines")
     return [Output(record, _output(record, place), place) for record, place in found]
+
+
+def read_json_lines(path: Path) -> list[tuple[dict[str, object], str]]:
+    """The objects of a JSON-lines file, each with its place."""
+    return _lines(path, _read(path))
+
+
+def read_json_file(path: Path) -> object:
+    """The value that a JSON file holds."""
+    try:
+        value: object = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise HarnessError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); the file is cut off or damaged") from None
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"{path}: not usable JSON ({error}); the file is damaged") from None
+    return value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read ({error.strerror}); name a file that is there") from None
+    except UnicodeDecodeError as error:
+        raise HarnessError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+
+
+def _lines(path: Path, text: str) -> list[tuple[dict[str, object], str]]:
+    places = [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(_record(line, place), place) for place, line in places]
 
 
 def _result(path: Path, text: str) -> list[tuple[dict[str, object], str]] | None:
     """The records of a result file; None if ``text`` is not one JSON object with a ``data`` list."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        if text.split("\n", 1)[0].strip() == "{":  # written with indentation, as HELMET does: no JSON lines
-            raise HarnessError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); the result is cut off or damaged") from None
-        return None
-    except (ValueError, RecursionError):
-        return None
+    if text.split("\n", 1)[0].strip() == "{":  # written with indentation, as HELMET does: no JSON lines
+        value = read_json_file(path)
+    else:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
     data = value.get("data") if isinstance(value, dict) and "output" not in value else None
     if not isinstance(data, list):
         return None

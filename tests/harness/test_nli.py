@@ -1,8 +1,10 @@
 """The NLI judge on a T5 of a few thousand weights, taught two verdicts here."""
 
+import json
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
@@ -75,6 +77,21 @@ def test_verdicts_outlive_the_judge(t5: Path, tmp_path: Path) -> None:
         assert other.name != judge.name, "other files, other judge: its verdicts are not these"
     finally:
         moved.rename(weights)
+
+
+def test_the_published_judges_kind_of_tokenizer_is_read(tmp_path: Path) -> None:
+    """google/t5_xxl_true_nli_mixture comes with a sentencepiece model and no tokenizer.json."""
+    text = tmp_path / "text"
+    text.write_text("premise: red drum hypothesis: drum is red 0 1\n" * 200)
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(judge / "spiece"), vocab_size=22, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2
+    )
+    (judge / "spiece.vocab").unlink()
+    (judge / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}))
+    T5ForConditionalGeneration(T5Config(vocab_size=200, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=1)).save_pretrained(judge)
+    assert NliJudge(str(judge)).entails([SUPPORTED]) == [False]
 
 
 def test_a_directory_that_is_no_judge(tmp_path: Path) -> None:
