@@ -90,7 +90,9 @@ def test_the_published_judges_kind_of_tokenizer_is_read(tmp_path: Path) -> None:
     )
     (judge / "spiece.vocab").unlink()
     (judge / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}))
-    T5ForConditionalGeneration(T5Config(vocab_size=200, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=1)).save_pretrained(judge)
+    T5ForConditionalGeneration(
+        T5Config(vocab_size=200, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=1, decoder_start_token_id=0)
+    ).save_pretrained(judge)
     assert NliJudge(str(judge)).entails([SUPPORTED]) == [False]
 
 
