@@ -10,6 +10,7 @@ from typing import Final
 from harness.api import HarnessError, Json
 from harness.artifacts import file_digest
 from harness.imports import ImportedExample, Results
+from harness.lmeval import MEAN
 from harness.score import read_json_file, read_json_lines
 from tasks import scoring
 
@@ -48,7 +49,7 @@ def _results(directory: Path) -> tuple[str, Mapping[str, frozenset[str]]]:
     """The model's name, and for each task the metrics of which less is better."""
     paths = sorted(directory.rglob("results_*.json"))
     found = [value for path in paths if isinstance(value := read_json_file(path), dict)]
-    models = sorted({str(value["model_name"]) for value in found if value.get("model_name")})
+    models = sorted({name for value in found if (name := _model_name(value))})
     if not models:
         raise HarnessError(f"{directory} holds no results_TIME.json with a 'model_name'; give the directory that --output_path named")
     if len(models) > 1:
@@ -60,6 +61,11 @@ def _results(directory: Path) -> tuple[str, Mapping[str, frozenset[str]]]:
             if isinstance(better, dict):
                 worse[str(task)] = frozenset(str(name) for name, higher in better.items() if higher is False)
     return models[0], worse
+
+
+def _model_name(results: Mapping[str, object]) -> str:
+    config = results.get("config")
+    return str(results.get("model_name") or (config.get("model") if isinstance(config, dict) else None) or "")
 
 
 def _metrics(task: str, samples: Sequence[tuple[dict[str, object], str]], worse: frozenset[str], notes: list[str]) -> list[str]:
@@ -83,7 +89,7 @@ def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequenc
     doc = sample.get("doc")
     document: Mapping[str, object] = doc if isinstance(doc, dict) else {}
     ours = _own_example(document)
-    scores = {name: float(value) for name in metrics if isinstance(value := sample.get(name), int | float)}
+    scores = {name: float(value) for name in metrics if isinstance(value := sample.get(name), int | float) and not (ours and name == MEAN)}
     base, sized = _name_and_length(task)
     lengths = {int(name): {"ruler_recall": score} for name, score in scores.items() if name.isdecimal() and score >= 0}
     if not lengths:

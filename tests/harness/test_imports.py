@@ -169,6 +169,36 @@ def test_lm_eval(tmp_path: Path) -> None:
     assert "metric perplexity is left out" in result.output
 
 
+def test_what_lm_eval_itself_writes(tmp_path: Path) -> None:
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    from harness.lmeval import include_path
+
+    settings = {"tokenizer": "builtin", "examples": 4, "seed": 7}
+    manager = TaskManager(include_path=str(include_path()), include_defaults=False, metadata=settings)
+    tracker = EvaluationTracker(output_path=str(tmp_path / "r"))
+    tasks = ["helmet_niah_mk_1k", "helmet_cite_facts_1k"]
+    results = simple_evaluate(
+        model="dummy", tasks=tasks, task_manager=manager, evaluation_tracker=tracker, log_samples=True, bootstrap_iters=0
+    )
+    written = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=written)
+    for task in tasks:
+        tracker.save_results_samples(task_name=task, samples=written[task])
+    result = run("lm-eval", tmp_path / "r", "--output", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    found = table(tmp_path / "run")
+    assert set(zip(found["task"], found["metric"], strict=True)) == {
+        ("niah_mk", "ruler_recall"), ("cite_facts", "str_em"), ("cite_facts", "citation_rec"), ("cite_facts", "citation_prec")
+    }  # fmt: skip
+    assert len(found) == 4 + 3 * 4
+    assert set(found["length"]) == {1024}
+    assert found["cluster"].nunique() == 4
+    assert set(found["score"]) == {0}
+
+
 def test_lm_evals_ruler_has_lengths_for_metrics(tmp_path: Path) -> None:
     rows = [sample(0, **{"4096": 1.0, "8192": -1.0}), sample(1, **{"4096": -1.0, "8192": 0.5})]
     lm_eval_samples(tmp_path / "r", "niah_multikey_2", rows)
