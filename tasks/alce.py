@@ -6,11 +6,12 @@ ASQA asks for prose that holds several short answers, QAMPARI for a list joined 
 import re
 from collections.abc import Sequence
 
-from tasks.citations import remove_citations
+from tasks.citations import remove_citations, remove_listed_citations
 from tasks.metrics import COMPARISONS, Comparison, rouge
 from tasks.modes import Mode
 from tasks.sentences import Splitter
 
+_CITED_LIST = re.compile(r"\[[\d\s,;]+\]")
 _MARKER = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 #: QAMPARI's questions have dozens of answers; five of them are enough for full recall@5.
 ENOUGH_ANSWERS = 5
@@ -45,7 +46,8 @@ def items(output: str, mode: Mode) -> list[str]:
     """The answers of a list, citations and all."""
     if mode == "parity":
         return _split(flatten(output))
-    lines = (_MARKER.sub("", line).rstrip().rstrip(",") for line in output.replace("<|im_end|>", "").split("\n"))
+    output = _CITED_LIST.sub(lambda found: found[0].replace(",", ";"), output.replace("<|im_end|>", ""))  # no comma between answers
+    lines = (_MARKER.sub("", line).rstrip().rstrip(",") for line in output.split("\n"))
     return _split(",".join(line for line in lines if line.strip()))
 
 
@@ -61,7 +63,7 @@ def list_metrics(output: str, answers: Sequence[Sequence[str]], mode: Mode) -> d
         found = [normalize(item) for item in _split(remove_citations(flatten(output)))]
     else:
         known = {name for each in names for name in each}
-        found = _joined([remove_citations(item) for item in items(output, mode)], known, _most_commas(answers), mode)
+        found = _joined([remove_listed_citations(item) for item in items(output, mode)], known, _most_commas(answers), mode)
     found = [item for item in found if item]
     right = {name for each in names for name in each}
     precision = sum(item in right for item in found) / len(found) if found else 0.0

@@ -42,6 +42,11 @@ def remove_citations(text: str) -> str:
     return re.sub(r"\[\d+", "", re.sub(r" \[\d+", "", text)).replace(" |", "").replace("]", "")
 
 
+def remove_listed_citations(text: str) -> str:
+    """As :func:`remove_citations`, lists such as ``[1, 2]`` included."""
+    return remove_citations(_SPACED_LIST.sub("", text))
+
+
 def sentences(text: str, split: Splitter) -> list[str]:
     """The sentences that are long enough to mean something."""
     return [sentence for sentence in split(text) if len(sentence.strip()) >= SHORTEST_SENTENCE]
@@ -59,7 +64,7 @@ def claim(sentence: str, documents: int, mode: Mode, *, shown: int | None = None
     numbers = dict.fromkeys(_number(digits) for found in _LIST.findall(sentence) for digits in re.split(r"\s*[,;]\s*", found))
     limit = documents if shown is None else min(shown, documents)
     valid = [number - 1 for number in numbers if 1 <= number <= limit]
-    text = f"{about} {remove_citations(_SPACED_LIST.sub('', sentence)).strip()}".strip()
+    text = f"{about} {remove_listed_citations(sentence).strip()}".strip()
     return Claim(text, tuple(valid[:MOST_CITATIONS]), len(numbers) - len(valid))
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from tasks import alce, citations, metrics, parsing, records
-from tasks.citations import remove_citations
+from tasks.citations import remove_citations, remove_listed_citations
 from tasks.example import Example
 from tasks.judges import Judge, Rounds, settle_all
 from tasks.metrics import COMPARISONS
@@ -210,7 +210,7 @@ def _ranking(record: Record, output: str, how: How) -> Rounds[Scored]:
 def _asqa(record: Record, output: str, how: How) -> Rounds[Scored]:
     """Prose that holds several short answers, with citations."""
     flat = alce.flatten(output)
-    text = remove_citations(flat)
+    text = remove_citations(flat) if how.mode == "parity" else remove_listed_citations(flat)
     found = {
         "length": alce.words(text),
         **alce.short_answer_metrics(text, records.short_answers(record), COMPARISONS[how.mode]),

@@ -57,6 +57,12 @@ def test_a_difference(name: str) -> None:
     assert score(task, record, output, mode="strict", judge=ExactWords())[metric] == pytest.approx(strict, abs=1e-12)
 
 
+def test_a_list_of_citations_does_not_split_a_list_of_answers() -> None:
+    found = score("alce_qampari_3", citing("Title"), "red drum [1, 2], blue kite [2,3]", mode="strict", judge=ExactWords())
+    assert (found["qampari_prec"], found["qampari_rec"], found["citation_rec"]) == (1, 1, 1)
+    assert found["citation_prec"] == 0.5
+
+
 def test_the_docs_hold_the_table() -> None:
     text = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text()
     for each in DIFFERENCES:
