@@ -90,8 +90,8 @@ def _examples(
     seen: Counter[str] = Counter()
     found = []
     for number, (each, scores) in enumerate(zip(outputs, scored, strict=True)):
-        name = records.identity(each.record) or each.record.get("question") or number
-        cluster = str(name)
+        name = records.identity(each.record)
+        cluster = str(each.record.get("question") or number if name is None else name)
         example_id = f"{cluster}-{seen[cluster]}"  # a question comes several times, with its gold at other depths
         seen[cluster] += 1
         written = _tokens(each.record, "output_len")

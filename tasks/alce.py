@@ -94,7 +94,7 @@ def _joined(parts: Sequence[str], known: set[str], commas: int, mode: Mode) -> l
 
 
 def _most_commas(answers: Sequence[Sequence[str]]) -> int:
-    return max(name.count(",") for each in answers for name in each)
+    return max((name.count(",") for each in answers for name in each), default=0)
 
 
 def _f1(precision: float, recall: float) -> float:

@@ -31,7 +31,8 @@ DIFFERENCES: Final = (
     Difference(
         "answer-prefix",
         "the prefix is the task's own (`Answer:`, `label:`), and what follows it on its line is the answer, even if that is nothing",
-        "any of `Answer`, `Label`, `Value`, `Ranking`, `Summary` before a colon; the first line with text after it is the answer",
+        "any of `Answer`, `Label`, `Value`, `Ranking`, `Summary` before a colon; the first line with text after it is the answer, "
+        "of a summary all lines",
         "the answer often starts on the next line, and models write the prefix in other words",
     ),
     Difference(
@@ -66,7 +67,8 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "ranking-run",
-        "the longest run of integers joined by `>` counts, longest in characters; without `>` that is one ID",
+        "the longest run of integers joined by `>` counts, longest in characters; without `>` that is one ID, without integers "
+        "the whole text is",
         "longest in IDs; a list of `[ID: n]` joined by commas or lines is a ranking too",
         "`[ID: 5], [ID: 3]` is a ranking of two, and one long number is not longer than three short ones",
     ),
@@ -108,9 +110,9 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "cite-lists",
-        "`[1, 2]` cites document 1 alone",
-        "it cites both",
-        "it says so",
+        "`[1, 2]` cites document 1 alone, `[ 1]` nothing",
+        "all its numbers are cited, white space or not",
+        "that is what the model says",
     ),
     Difference(
         "cite-question",

@@ -43,6 +43,20 @@ def golds(record: Record, *fields: str) -> list[str]:
     raise FieldError(_first(record, fields), f"holds {_kind(value)}; it has to be the gold answer, or a list of at least one")
 
 
+def option(record: Record) -> tuple[str, str]:
+    """(letter, "letter. text") of the right option, from a result or from a published record with its list of ``options``."""
+    answer = golds(record, "answer")
+    options = record.get("options")
+    if isinstance(options, Sequence) and not isinstance(options, str):
+        if answer[0] not in options:
+            raise FieldError("options", "does not hold the answer")
+        letter = chr(ord("A") + list(options).index(answer[0]))
+        return letter, f"{letter}. {answer[0]}"
+    if len(answer) != 2:
+        raise FieldError("answer", "has to be the letter and the option, or the option beside a list of 'options'")
+    return answer[0], answer[1]
+
+
 def aliases(record: Record, field: str) -> list[list[str]]:
     """A list of answers, each a list of its names (QAMPARI)."""
     value = _find(record, (field,), "it holds a list of answers, each a list of its names")
@@ -64,9 +78,9 @@ def short_answers(record: Record) -> list[list[str]]:
 def long_answers(record: Record) -> list[str]:
     """Written-out golds: the first two ``long_answer`` of ``annotations``, or else ``answer``; empty if the record has neither."""
     annotations = record.get("annotations")
-    if isinstance(annotations, Sequence) and not isinstance(annotations, str):
+    if annotations and isinstance(annotations, Sequence) and not isinstance(annotations, str):
         found = [item.get("long_answer") for item in annotations[:2] if isinstance(item, Mapping)]
-        if found and all(isinstance(item, str) for item in found):
+        if found and _is_texts(found):
             return [str(item) for item in found]
         raise FieldError("annotations", "has to be a list of objects with a text 'long_answer'")
     answer = record.get("answer")
@@ -126,7 +140,7 @@ def _first(record: Record, fields: Sequence[str]) -> str:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(isinstance(item, str) for item in value)
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value)
 
 
 def _kind(value: object) -> str:

@@ -81,9 +81,10 @@ def score(
 ) -> dict[str, float]:
     """Metric -> value of one output.
 
-    ``record`` holds the published fields, or is an example: a generated one, or one whose ``meta`` holds the published fields. Citation
-    scores of published tasks need a ``judge`` and are left out without; those of generated tasks are judged exactly. ``sentences`` names a
-    splitter (:data:`tasks.sentences.SPLITTERS`), ``only`` the metrics to return (default: all).
+    ``output`` is what the model wrote; in parity, after a prompt without a chat template, the answer's prefix stands before it, as HELMET
+    puts it there. ``record`` holds the published fields, or is an example: a generated one, or one whose ``meta`` holds the published
+    fields. Citation scores of published tasks need a ``judge`` and are left out without; those of generated tasks are judged exactly.
+    ``sentences`` names a splitter (:data:`tasks.sentences.SPLITTERS`), ``only`` the metrics to return (default: all).
 
     Raises :class:`UnknownTaskError`, and :class:`tasks.records.FieldError` if the record lacks what the task needs.
     """
@@ -169,7 +170,7 @@ def _needles(record: Record, output: str, how: How) -> Rounds[Scored]:
 
 def _choice(record: Record, output: str, how: How) -> Rounds[Scored]:
     """Multiple choice: the letter, or the letter with its text."""
-    letter, full = _options(record)
+    letter, full = records.option(record)
     if how.mode == "strict":
         parsed = parsing.answer_text(output)
         found = _better([parsed], [letter, full], how)
@@ -180,20 +181,6 @@ def _choice(record: Record, output: str, how: How) -> Rounds[Scored]:
     best = _better([output, parsing.published_answer(output)], [letter, full], how)
     shown = float(full.lower() in output.lower())
     return _known({**best, "exact_match": max(best["exact_match"], shown), "substring_exact_match": shown})
-
-
-def _options(record: Record) -> tuple[str, str]:
-    """(letter, "letter. text") of the right option, from a result or from a published record with its list of ``options``."""
-    answer = records.golds(record, "answer")
-    options = record.get("options")
-    if isinstance(options, Sequence) and not isinstance(options, str):
-        if answer[0] not in options:
-            raise FieldError("options", "does not hold the answer")
-        letter = chr(ord("A") + list(options).index(answer[0]))
-        return letter, f"{letter}. {answer[0]}"
-    if len(answer) != 2:
-        raise FieldError("answer", "has to be the letter and the option, or the option beside a list of 'options'")
-    return answer[0], answer[1]
 
 
 def _ranking(record: Record, output: str, how: How) -> Rounds[Scored]:

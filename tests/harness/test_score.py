@@ -129,6 +129,20 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     assert "cannot write" in result.output
 
 
+def test_a_cache_that_is_none(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{**ASQA, "output": "Red drum [1]."}])
+    result = score(source, tmp_path / "out", "--judge", "some/model", "--judge-cache", str(source), task="alce_asqa_2")
+    assert result.exit_code == 2, result.output
+    assert "--judge-cache" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_may_lack_names_of_an_answer(tmp_path: Path) -> None:
+    record = {"qa_pairs": [{"short_answers": []}, {"short_answers": ["drum"]}], "annotations": [], "output": "A drum."}
+    assert score(write(tmp_path / "in.jsonl", [record]), tmp_path / "out", task="alce_asqa_2").exit_code == 0
+    assert read(tmp_path / "out")[0]["metrics"]["str_em"] == 0.5
+
+
 def test_help_teaches_by_example() -> None:
     result = CliRunner().invoke(HARNESS, ["score", "--help"])
     assert "harness score --task kilt_nq" in result.output
