@@ -9,13 +9,13 @@ from hashlib import sha256
 from math import ceil
 from random import Random
 
-import numpy as np
-
 from tasks.helmet.records import Record
 
 
 def permutation(n: int, seed: int) -> list[int]:
     """0 .. n-1 in the order that ``datasets.Dataset.shuffle(seed)`` gives."""
+    import numpy as np  # here, so that a command's --help need not wait for it
+
     return [int(index) for index in np.random.default_rng(seed % 2**32).permutation(n)]
 
 
