@@ -136,7 +136,7 @@ def _download(plan: Mapping[str, RemoteFile], directory: Path, hub: Hub) -> dict
         raise HarnessError(
             f"{directory} has {megabytes(free)} free and the files take {megabytes(size)}; choose another disk with --output"
         )
-    say(f"fetching {len(plan)} files, {megabytes(size)}, into {directory}")
+    say(f"fetching {_files(len(plan))}, {megabytes(size)}, into {directory}")
     got: dict[str, Source] = {}
     for path, file in plan.items():
         destination = directory / path
@@ -147,6 +147,10 @@ def _download(plan: Mapping[str, RemoteFile], directory: Path, hub: Hub) -> dict
                 sha256 = hub.download(file, destination, _in_megabytes(advance))
         got[path] = Source(file.size, sha256, file.repo, file.commit, file.path)
     return got
+
+
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n} files"
 
 
 def _in_megabytes(advance: Callable[[int], None]) -> Callable[[int], None]:
@@ -169,7 +173,7 @@ def _unpack(archive: Path, wanted: Sequence[File], directory: Path) -> dict[str,
     got: dict[str, Source] = {}
     if not left:
         return got
-    say(f"unpacking {len(left)} files from {archive} into {directory}")
+    say(f"unpacking {_files(len(left))} from {archive} into {directory}")
     try:
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:

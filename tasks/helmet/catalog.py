@@ -90,6 +90,10 @@ class Dataset:
         test = self.test_file(length)
         return (test, File(self.train, self.train_bytes)) if self.train and self.train != test.path else (test,)
 
+    def expected(self, examples: int | None = None) -> int:
+        """How many examples a limit of ``examples`` questions gives where the file has that many: each question at every depth."""
+        return (self.examples if examples is None else examples) * self.depths
+
     def published_name(self, length: int) -> str:
         """``alce_asqa_30``, ``icl_nlu_510shot_balance``, ``kilt_nq``: HELMET's name of this dataset at ``length``."""
         return self.published.format(name=self.name, size=self.size(length))

@@ -26,7 +26,8 @@ def ruler(request: Request) -> Iterator[Example]:
     """Needles in noise, keys or essays; the length is that of RULER's own tokenizer count, so a prompt may have to lose sentences."""
     for record in _rows(request):
         query = record.text("query") if "query" in record else record.text("question")
-        answers = record.texts("answer") if "answer" in record else record.texts("outputs")
+        field = "answer" if "answer" in record else "outputs"
+        answers = record.texts(field)
         about = {"query": query, "type_needle_v": record.text("type_needle_v")}
         context = record.text("context")
         pieces = [Piece(part, any(answer.lower() in part.lower() for answer in answers)) for part in _sentences(context)]
@@ -48,7 +49,7 @@ def ruler(request: Request) -> Iterator[Example]:
             prefix=prefix,
             targets=answers,
             answer=", ".join(answers),
-            meta={**about, "question": query, "answer": list(answers)},
+            meta={**about, "question": query, "answer": record.values[field]},
         )
 
 

@@ -389,9 +389,9 @@ def test_fetch_from_an_archive_into_a_directory_that_is_remembered(recall: Path,
     arguments = ("fetch", "--tasks", "recall", "--lengths", "8k", "--archive", archive, "--output", tmp_path / "out")
     result = harness(*arguments)
     assert result.exit_code == 0, result.output
-    assert "4 files fetched" in result.output
+    assert "4 new files" in result.output
     assert store.roots()[0] == tmp_path / "out"
-    assert "0 files fetched" in harness(*arguments).output
+    assert "nothing new" in harness(*arguments).output
 
 
 def test_show_tells_what_is_there_and_what_is_missing(recall: Path) -> None:
@@ -417,8 +417,8 @@ def test_the_command_fetches_from_where_hf_endpoint_points(stub: Stub, tmp_path:
     environment = {**os.environ, "HF_ENDPOINT": stub.endpoint}
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert "1 files fetched" in done.stdout
-    assert "fetching 1 files" in done.stderr
+    assert "1 new file, " in done.stdout
+    assert "fetching 1 file, " in done.stderr
     assert (tmp_path / "out/json_kv/test_k105_dep6.jsonl").is_file()
 
 

@@ -88,7 +88,7 @@ def alce(path: Path, kind: str) -> None:
     for index in range(QUESTIONS):
         docs = [{"id": str(n), "title": f"Page {n}", "text": f"Fact {n} of question {index} – é.", "score": "1.0"} for n in range(60)]
         facts = [[f"Fact 3 of question {index}", "fact three"], [f"Fact 5 of question {index}"]]
-        record = {"question": f"Which facts has question {index}?", "docs": docs, "sample_id": str(index)}
+        record = {"question": f"Fact of question {index}?", "docs": docs, "sample_id": str(index)}
         if kind == "asqa":
             notes = [{"knowledge": [], "long_answer": f"Facts 3 and 5 of {index}."}]
             records.append({**record, "qa_pairs": [{"question": "?", "short_answers": fact} for fact in facts], "annotations": notes})

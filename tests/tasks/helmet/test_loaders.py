@@ -268,3 +268,16 @@ def test_the_catalog_is_the_papers_table() -> None:
 
 def test_numpy_scalars_stay_out_of_the_examples() -> None:
     assert not any(isinstance(index, np.integer) for index in permutation(3, 0))
+
+
+@pytest.mark.parametrize("mode", ["parity", "strict"])
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_perfect_answerer_scores_1_and_an_empty_one_0(name: str, mode: str, tmp_path: Path) -> None:
+    scoring = pytest.importorskip("tasks.scoring")
+    judges = pytest.importorskip("tasks.judges")
+    dataset = DATASETS[name]
+    for example in load(name, tmp_path, 2):
+        for task in (name, dataset.published_name(LENGTH)):
+            settings = {"mode": mode, "only": dataset.metrics, "judge": judges.ExactWords(), "sentences": "simple"}
+            assert scoring.score(task, example, example.answer, **settings) == dict.fromkeys(dataset.metrics, 1.0)
+            assert scoring.score(task, example, "", **settings) == dict.fromkeys(dataset.metrics, 0.0)
