@@ -21,9 +21,9 @@ from tasks.build import BudgetError
 from tasks.example import Example
 from tasks.helmet import DATASETS, LENGTHS, OWN, Count, DataError, Dataset, Wordings, select
 from tasks.helmet import examples as read_examples
-from tasks.helmet.catalog import CATEGORIES, File
+from tasks.helmet.catalog import CATEGORIES, File, files, megabytes
 from tasks.helmet.checkout import read as read_checkout
-from tasks.helmet.request import locate, missing
+from tasks.helmet.request import locate
 from tasks.helmet.wordings import WordingError, digest, dump, load
 
 #: Names a data directory and outranks everything remembered.
@@ -51,19 +51,23 @@ def default_directory() -> Path:
 def target_directory() -> Path:
     """Where `harness data fetch` writes: the environment's choice, or the default."""
     chosen = os.environ.get(ENVIRONMENT)
-    return Path(chosen) if chosen else default_directory()
+    return Path(chosen).expanduser() if chosen else default_directory()
 
 
 def roots() -> tuple[Path, ...]:
     """Data directories, in the order in which they are searched."""
     if chosen := os.environ.get(ENVIRONMENT):
-        return (Path(chosen),)
-    remembered = _settings("data.json").get("path")
-    return (*((Path(remembered),) if isinstance(remembered, str) else ()), default_directory())
+        return (Path(chosen).expanduser(),)
+    return tuple(dict.fromkeys((*_remembered(), default_directory())))
 
 
-def remember(directory: Path) -> Path:
-    """Use the copy of HELMET's files at ``directory`` from now on; returns the absolute path."""
+def _remembered() -> tuple[Path, ...]:
+    paths = _settings("data.json").get("paths")
+    return tuple(Path(path) for path in paths if isinstance(path, str)) if isinstance(paths, list) else ()
+
+
+def remember(directory: Path, *, beside: bool = False) -> Path:
+    """Use the files at ``directory`` from now on, ``beside`` those of other directories or instead of them; returns the absolute path."""
     path = directory.absolute()
     if not path.is_dir():
         raise HarnessError(f"{directory} is not a directory")
@@ -71,7 +75,8 @@ def remember(directory: Path) -> Path:
     if not any(locate((path,), name) for name in known):
         example = DATASETS["kilt_nq"].test_file(8_192).path
         raise HarnessError(f"{directory} holds none of HELMET's files, such as {example} or data/{example}; name the directory they are in")
-    _keep("data.json", {"path": str(path)})
+    others = [str(other) for other in _remembered() if other != path] if beside else []
+    _keep("data.json", {"paths": [str(path), *others]})
     return path
 
 
@@ -156,25 +161,32 @@ def identity(datasets: Sequence[Dataset], lengths: Sequence[int]) -> dict[str, J
     words, origin = wordings()
     searched = roots()
     found: dict[str, Json] = {}
-    for dataset in datasets:
-        for length in lengths:
-            for file in _needed(dataset, length):
-                found.setdefault(file.path, _digest(file.path, _located(dataset, length, file.path, searched), searched))
+    for file in _needed(datasets, lengths, searched):
+        path = locate(searched, file.path)
+        assert path is not None
+        found[file.path] = _digest(file.path, path, searched)
     return {"files": found, "wordings": digest(words), "wordings_source": origin["source"]}
 
 
-def _needed(dataset: Dataset, length: int) -> tuple[File, ...]:
+def _needed(datasets: Sequence[Dataset], lengths: Sequence[int], searched: tuple[Path, ...]) -> tuple[File, ...]:
+    """Every file that is needed, all of them there; or one line that says how to get those that are not."""
     try:
-        return dataset.files(length)
+        wanted = files(datasets, lengths)
     except DataError as error:
         raise HarnessError(str(error)) from None
-
-
-def _located(dataset: Dataset, length: int, path: str, searched: tuple[Path, ...]) -> Path:
-    found = locate(searched, path)
-    if found is None:
-        raise HarnessError(missing(dataset, length, path, searched))
-    return found
+    absent = [file for file in wanted if locate(searched, file.path) is None]
+    if not absent:
+        return wanted
+    paths = {file.path for file in absent}
+    lacking = [(dataset, length) for dataset in datasets for length in lengths if paths & {file.path for file in dataset.files(length)}]
+    names = ",".join(dict.fromkeys(dataset.name for dataset, _ in lacking))
+    spans = ",".join(f"{length // 1024}k" for length in sorted({length for _, length in lacking}))
+    size = megabytes(sum(file.size for file in absent))
+    raise HarnessError(
+        f"{len(absent)} of HELMET's files are not in {' or '.join(str(root) for root in searched)}, such as {absent[0].path}; "
+        f"`harness data fetch --tasks {names} --lengths {spans}` gets them (about {size}, estimated), "
+        "and `harness data path DIR` names a copy on disk"
+    )
 
 
 def _digest(name: str, path: Path, searched: tuple[Path, ...]) -> str:

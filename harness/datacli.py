@@ -57,7 +57,7 @@ def fetch(tasks: tuple[str, ...], lengths: tuple[int, ...], output: Path | None,
 
     got = hub.fetch(datasets, _published(lengths), directory, archive=archive)
     if output is not None:
-        store.remember(output)
+        store.remember(output, beside=True)
     size = megabytes(sum(source.size for source in got.values()))
     new = f"{len(got)} new {'file' if len(got) == 1 else 'files'}, {size}" if got else "nothing new"
     click.echo(f"{directory}: {new}; all that was asked for is there")

@@ -58,7 +58,8 @@ def fetch(
             missing = [file for file in missing if file.path in HUB_PARQUET]
         if missing:
             source = hub or Hub()
-            added.update(_download(_plan(source, missing), directory, source))
+            pins = {entry.repo: entry.commit for entry in there.values() if entry.commit}
+            added.update(_download(_plan(source, missing, pins), directory, source))
         entries: dict[str, Json] = {name: asdict(source) for name, source in {**there, **added}.items()}
         write_json(directory / MANIFEST, {"format": 1, "files": entries})
     return added
@@ -88,13 +89,13 @@ def _has(directory: Path, name: str, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _plan(hub: Hub, wanted: Sequence[File]) -> dict[str, RemoteFile]:
-    """Path on disk -> file on the Hub, each repository pinned to the commit that it is at now."""
+def _plan(hub: Hub, wanted: Sequence[File], pins: Mapping[str, str]) -> dict[str, RemoteFile]:
+    """Path on disk -> file on the Hub, each repository at the commit that earlier files came from (``pins``), or else at its newest."""
     plan: dict[str, RemoteFile] = {}
     own = [file.path for file in wanted if file.path not in HUB_PARQUET]
     if own:
         try:
-            snapshot = hub.snapshot(FILES_REPO, "main")
+            snapshot = hub.snapshot(FILES_REPO, pins.get(FILES_REPO, "main"))
         except NoAccessError as error:
             raise HarnessError(
                 f"{error}. If you have been given access, log in with `hf auth login`; else get the authors' archive (11.3 GB) with "
@@ -110,13 +111,13 @@ def _plan(hub: Hub, wanted: Sequence[File]) -> dict[str, RemoteFile]:
         found = hub.files(snapshot, [str(name) for name in names.values()])
         plan.update(zip(own, found, strict=True))
     for path in (file.path for file in wanted if file.path in HUB_PARQUET):
-        plan[path] = _parquet(hub, path)
+        plan[path] = _parquet(hub, path, pins)
     return plan
 
 
-def _parquet(hub: Hub, path: str) -> RemoteFile:
+def _parquet(hub: Hub, path: str, pins: Mapping[str, str]) -> RemoteFile:
     origin = HUB_PARQUET[path]
-    for revision in ("refs/convert/parquet", "main"):
+    for revision in (pins[origin.repo],) if origin.repo in pins else ("refs/convert/parquet", "main"):
         try:
             snapshot = hub.snapshot(origin.repo, revision)
         except NoAccessError:

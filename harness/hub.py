@@ -45,15 +45,22 @@ class Snapshot:
     names: tuple[str, ...]
 
     def locate(self, path: str) -> str | None:
-        """The file called ``path``, wherever in the repository its folders begin."""
-        ending = [name for name in self.names if name == path or name.endswith(f"/{path}")]
-        return min(ending, key=len, default=None)
+        """The file called ``path``, with whatever other folders the repository has before or between those of the path."""
+        return min((name for name in self.names if _leads_to(name, path)), key=len, default=None)
 
     def parquet(self, config: str, split: str) -> str | None:
         """The Parquet file of a split, as the Hub's converter or ``push_to_hub`` names it; None if there is none, or several parts."""
         named = re.compile(rf"(?:{re.escape(config)}/|data/|)(?:{split}/\d+|{split}-\d+-of-\d+[^/]*|[^/]*-{split})\.parquet")
         found = [name for name in self.names if named.fullmatch(name)]
         return found[0] if len(found) == 1 else None
+
+
+def _leads_to(name: str, path: str) -> bool:
+    """Whether ``name`` ends with the file of ``path`` and has its folders in that order."""
+    *folders, file = path.split("/")
+    *outer, last = name.split("/")
+    left = iter(outer)
+    return last == file and all(folder in left for folder in folders)
 
 
 class Hub:
@@ -100,6 +107,9 @@ class Hub:
         """
         destination.parent.mkdir(parents=True, exist_ok=True)
         part = destination.with_name(f".{destination.name}.{(file.sha256 or file.git)[:12]}.part")
+        for stale in destination.parent.glob(f".{destination.name}.*.part"):
+            if stale != part:
+                stale.unlink()  # of another revision
         advance(min(_size(part), file.size))
         failures = 0
         while _size(part) != file.size:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -55,8 +56,10 @@ class Record:
         return tuple(Record({f"{name}[{index}]": item}, self.where).texts(f"{name}[{index}]") for index, item in enumerate(value))
 
     def number_of(self, name: str) -> float:
-        """A number."""
+        """A number, or its digits as a string."""
         value = self._get(name, "a number")
+        if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value):
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(name, "a number")
         return float(value)

@@ -30,6 +30,8 @@ class Stub:
     no_ranges: bool = False
     transfers: list[tuple[str, str | None]] = field(default_factory=list)
     """(path, Range header) of every transfer."""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """(repository, revision) of every question about a repository."""
     endpoint: str = ""
 
 
@@ -72,7 +74,8 @@ def serve() -> Iterator[Stub]:
         def do_GET(self) -> None:
             route = unquote(urlsplit(self.path).path)
             if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/revision/(.+)", route):
-                content = self._repo(*found.groups())
+                stub.asked.append((found[1], found[2]))
+                content = self._repo(found[1], found[2])
                 if content is not None:
                     self._json({"id": found[1], "sha": COMMIT, "siblings": [{"rfilename": name} for name in content]})
             elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", route):

@@ -23,7 +23,7 @@ from harness.api import HarnessError
 from harness.cli import HarnessGroup
 from harness.datacli import data
 from harness.fetch import FILES_REPO, fetch
-from harness.hub import Hub
+from harness.hub import Hub, Snapshot
 from tasks.helmet import DATASETS, LENGTHS, OWN, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.request import locate
@@ -124,6 +124,21 @@ def test_the_folders_may_begin_elsewhere_in_the_repository(stub: Stub, tmp_path:
     stub.files[FILES_REPO] = {f"data/{name}": content for name, content in stub.files[FILES_REPO].items()}
     got = fetch(select(["json_kv"]), [LENGTH], tmp_path / "data", hub=hub(stub))
     assert [(name, source.path) for name, source in got.items()] == [("json_kv/test_k105_dep6.jsonl", "data/json_kv/test_k105_dep6.jsonl")]
+
+
+def test_later_files_come_from_the_commit_that_the_first_came_from(stub: Stub, tmp_path: Path) -> None:
+    fetch(select(["json_kv"]), [LENGTH], tmp_path, hub=hub(stub))
+    stub.asked.clear()
+    fetch(select(["recall"]), [LENGTH], tmp_path, hub=hub(stub))
+    assert stub.asked == [(FILES_REPO, COMMIT)]
+
+
+def test_other_folders_between_are_no_hindrance() -> None:
+    names = ("kilt/8k/a.jsonl", "kilt/8k/old/a.jsonl", "other/a.jsonl", "ruler/x/16k/validation.jsonl", "ruler/y/validation.jsonl")
+    snapshot = Snapshot("a/b", COMMIT, names)
+    assert snapshot.locate("kilt/a.jsonl") == "kilt/8k/a.jsonl"
+    assert snapshot.locate("ruler/x/validation.jsonl") == "ruler/x/16k/validation.jsonl"
+    assert snapshot.locate("ruler/z/validation.jsonl") is None
 
 
 def test_a_cut_transfer_is_gone_on_from_where_it_stopped(stub: Stub, tmp_path: Path) -> None:
@@ -315,6 +330,27 @@ def test_a_copy_on_disk_is_remembered_and_the_environment_outranks_it(
     assert store.roots() == (tmp_path / "other",)
     with pytest.raises(HarnessError, match=re.escape(f"not in {tmp_path / 'other'}; `harness data fetch --tasks json_kv --lengths 8k`")):
         next(store.published(DATASETS["json_kv"], LENGTH, count, 1, 42))
+
+
+def test_a_second_directory_stands_beside_the_first(recall: Path, tmp_path: Path) -> None:
+    store.remember(recall)
+    MAKERS["icl_nlu"](tmp_path / "second")
+    store.remember(tmp_path / "second", beside=True)
+    assert store.roots() == (tmp_path / "second", recall, store.default_directory())
+    for name in ("icl_nlu", "json_kv"):
+        assert next(store.published(DATASETS[name], LENGTH, count, 1, 42))
+    store.remember(recall)
+    assert store.roots() == (recall, store.default_directory())
+
+
+def test_one_line_tells_how_to_get_all_that_is_missing(recall: Path) -> None:
+    store.remember(recall)
+    asked = select(["json_kv", "kilt_nq", "icl_nlu"])
+    with pytest.raises(HarnessError) as caught:
+        store.identity(asked, [LENGTH, 16_384])
+    assert "--tasks json_kv,kilt_nq,icl_nlu --lengths 8k,16k` gets them (about " in str(caught.value)
+    assert str(caught.value).startswith("5 of HELMET's files are not in ")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_directory_without_helmets_files(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ def test_our_own_wordings_are_complete(family: str) -> None:
 
 def test_every_dataset_has_a_wording() -> None:
     assert {dataset.wording for dataset in DATASETS.values()} == set(OWN)
+    for dataset in DATASETS.values():
+        wording = OWN[dataset.wording]
+        assert dataset.loader == "ruler" or dataset.answer_prefix == wording.joint + wording.prefix
 
 
 @pytest.mark.parametrize("family", [family for family in OWN if family.startswith("cite")])
