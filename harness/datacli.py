@@ -131,6 +131,6 @@ def show() -> None:
                 cells = []
                 for length in LENGTHS:
                     left = [file for file in dataset.files(length) if locate(searched, file.path) is None]
-                    cells.append(megabytes(sum(file.size for file in left)).replace("under ", "<") if left else "there")
+                    cells.append(megabytes(sum(file.size for file in left)) if left else "there")
                 click.echo(dataset.name.ljust(22) + "".join(cell.rjust(10) for cell in cells))
     click.echo("\nSizes are estimates of what is still to be fetched: harness data fetch --tasks NAME --lengths 8k")

@@ -256,7 +256,5 @@ def files(datasets: Iterable[Dataset], lengths: Iterable[int]) -> tuple[File, ..
 
 
 def megabytes(size: int) -> str:
-    """``2.1 GB``, ``340 MB``, ``under 1 MB``."""
-    if size >= 1_000 * _MB:
-        return f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.0f} MB" if size >= _MB else "under 1 MB"
+    """``2.1 GB``, ``340 MB``; never less than ``1 MB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1_000 * _MB else f"{max(1, round(size / 1e6))} MB"
