@@ -28,8 +28,15 @@ def read(directory: Path) -> tuple[Wordings, dict[str, str]]:
         WordingError: the directory is no checkout of HELMET, or of an edition whose templates are not where they used to be.
     """
     used: dict[str, str] = {}
-    code = _functions(_text(directory, _CODE, used))
-    found = {
+    try:
+        found = _families(_functions(_text(directory, _CODE, used)), directory, used)
+    except RecursionError:
+        raise WordingError(f"{directory} holds expressions nested too deeply; point at a checkout of the benchmark's repository") from None
+    return MappingProxyType({family: check(family, wording) for family, wording in found.items()}), used
+
+
+def _families(code: Mapping[str, ast.FunctionDef], directory: Path, used: dict[str, str]) -> dict[str, Wording]:
+    return {
         "ruler": _plain(code, "load_ruler", "ruler_niah_mk_2"),
         "ruler_values": _plain(code, "load_ruler", "ruler_niah_mv"),
         "json_kv": _plain(code, "load_json_kv", "json_kv", demo="demo_template"),
@@ -38,7 +45,6 @@ def read(directory: Path) -> tuple[Wordings, dict[str, str]]:
         "rerank": _rerank(code),
         **{family: _cite(code, family, _text(directory, path, used)) for family, path in _PROMPTS.items()},
     }
-    return MappingProxyType({family: check(family, wording) for family, wording in found.items()}), used
 
 
 def _text(directory: Path, name: str, used: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import BinaryIO, Final
 
 #: Bytes read at once from a file that is one large JSON array.
 _CHUNK: Final = 1 << 20
+#: Nothing that HELMET counts is near this large.
+_LARGEST_NUMBER: Final = 10**15
 _AGAIN: Final = "get it again with `harness data fetch`"
 
 
@@ -60,7 +63,7 @@ class Record:
         value = self._get(name, "a number")
         if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value):
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST_NUMBER or math.isnan(value):
             raise self.wrong(name, "a number")
         return float(value)
 
@@ -147,8 +150,9 @@ def json_array(path: Path) -> Iterator[tuple[Span, Record]]:
             while True:
                 try:
                     values, end = decoder.raw_decode(text)
+                    _encodable(values, "\\u" in text[:end])
                     break
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (json.JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
                     if ended or not more(len(text)):
                         raise DataError(f"{path}, record {number}: not JSON or cut short ({_reason(error)}); {_AGAIN}") from None
             size = len(text[:end].encode())
@@ -198,11 +202,18 @@ def _open(path: Path) -> BinaryIO:
 def _parse(line: bytes, path: Path, place: str, number: int) -> Record:
     try:
         values = json.loads(line)
+        _encodable(values, b"\\u" in line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, {place}: not JSON ({_reason(error)}); the file is damaged or cut short: {_AGAIN}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path}, {place}: not a JSON object; this is not HELMET's file, or it is damaged: {_AGAIN}")
     return Record(values, f"{path}, {place}", number)
+
+
+def _encodable(values: object, escapes: bool) -> None:
+    """Raise UnicodeEncodeError on half a surrogate pair, which JSON can spell but no tokenizer reads. Only ``escapes`` can spell it."""
+    if escapes:
+        json.dumps(values, ensure_ascii=False).encode()
 
 
 def _reason(error: BaseException) -> str:

@@ -24,6 +24,8 @@ from harness.cli import HarnessGroup
 from harness.datacli import data
 from harness.fetch import FILES_REPO, fetch
 from harness.hub import Hub, Snapshot
+from harness.models import resolve
+from harness.suite import load_tokenizer, rendered_prompt
 from tasks.helmet import DATASETS, LENGTHS, OWN, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.request import locate
@@ -351,6 +353,25 @@ def test_one_line_tells_how_to_get_all_that_is_missing(recall: Path) -> None:
     assert "--tasks json_kv,kilt_nq,icl_nlu --lengths 8k,16k` gets them (about " in str(caught.value)
     assert str(caught.value).startswith("5 of HELMET's files are not in ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["json_kv", "ruler_niah_mv", "kilt_hotpotqa", "alce_asqa", "msmarco_rerank_psg", "icl_trec_fine"])
+def test_prompts_fit_on_the_shipped_models_tokenizer(name: str, tmp_path: Path) -> None:
+    """Its few words make many tokens of the published texts, so that much has to go."""
+    tokenizer, dataset = load_tokenizer(resolve("builtin")), DATASETS[name]
+    MAKERS[name](tmp_path)
+    store.remember(tmp_path)
+
+    def tokens(prompt: str, prefix: str) -> int:
+        return len(tokenizer(rendered_prompt(tokenizer, prompt, prefix))["input_ids"])
+
+    def wasteful(prompt: str, prefix: str) -> int:
+        return 3 * tokens(prompt, prefix)
+
+    for counted in (tokens, wasteful):
+        example = next(store.published(dataset, LENGTH, counted, 1, 42))
+        assert counted(example.prompt, example.answer_prefix) + dataset.max_new_tokens <= LENGTH
+        assert example.category in ("icl", "cite") or any(target in example.prompt for target in example.targets)
 
 
 def test_a_directory_without_helmets_files(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.helmet import DATASETS, DataError, examples
@@ -141,6 +141,22 @@ def test_a_context_without_its_gold(tmp_path: Path) -> None:
         assert "line 3: field 'context' is not" in complaint(name, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["json_kv", "alce_asqa"])
+def test_half_a_surrogate_pair_is_refused_and_a_whole_one_is_read(name: str, tmp_path: Path) -> None:
+    path = path_of(name, tmp_path)
+    change(path, lambda record: record.update(note="\N{PILE OF POO}"))
+    assert "\\ud83d\\udca9" in path.read_text()
+    assert list(examples(DATASETS[name], LENGTH, [tmp_path], lambda prompt, prefix: 9))
+    change(path, lambda record: record.update(note="\ud83d"))
+    assert re.search(r"(line|record) 3: not JSON", complaint(name, tmp_path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**40, True, "many", -1])
+def test_a_popularity_that_is_none(value: object, tmp_path: Path) -> None:
+    change(path_of("kilt_popqa_3", tmp_path), lambda record: record.update(s_pop=value))
+    assert "line 3: field 's_pop' is not a number" in complaint("kilt_popqa_3", tmp_path)
+
+
 def test_deep_nesting_is_refused_and_not_followed(tmp_path: Path) -> None:
     path = path_of("json_kv", tmp_path)
     path.write_text("[" * 200_000 + "\n")
@@ -167,6 +183,7 @@ def test_a_parquet_file_of_another_edition(name: str, tmp_path: Path) -> None:
     assert f"row 1: field {dataset.label!r} is not a whole number" in complaint(name, tmp_path)
 
 
+@settings(deadline=None)
 @given(
     texts=st.lists(st.text(max_size=40), min_size=1, max_size=6),
     indent=st.sampled_from([None, 0, 4]),

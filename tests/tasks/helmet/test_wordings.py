@@ -118,10 +118,12 @@ def test_the_prompt_is_helmets_layout(tmp_path: Path) -> None:
         ("data.py", "def load_qa(:", "not Python"),
         ("data.py", "x = 1", "no function"),
         ("data.py", "def load_ruler(dataset):\n    user_template = compute()\n    system_template = 'A:'", "sets no user_template"),
+        ("data.py", "def load_ruler(dataset):\n    user_template = " + "+".join(["'a'"] * 50_000), "not Python|nested too deeply"),
         ("prompts/asqa_revised.json", "{", "not a prompt file"),
         ("prompts/asqa_revised.json", json.dumps({"demos": []}), "field 'doc_prompt' is missing"),
         ("prompts/qampari_revised.json", json.dumps([1]), "not a prompt file"),
     ],
+    ids=range(7),
 )
 def test_a_checkout_of_another_shape(file: str, content: str, words: str, tmp_path: Path) -> None:
     (checkout(tmp_path) / file).write_text(content)
