@@ -65,6 +65,10 @@ class HarnessLM(LM):
         return str(self._inner.tokenizer_name)
 
     @property
+    def tokenizer(self) -> Any:
+        return self._inner.tokenizer
+
+    @property
     def has_chat_template(self) -> bool:
         return self._inner.tokenizer.chat_template is not None
 

@@ -9,14 +9,16 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Final, TypeVar
 
+from harness import evaluate as evaluation
 from harness import progress
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
-from harness.evaluate import EngineConfig, evaluate
+from harness.evaluate import EngineConfig, Scoring, evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
-from harness.suite import SuiteConfig, chosen_tasks, prepare
+from harness.sources import find_source
+from harness.suite import SuiteConfig, prepare
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
@@ -80,7 +82,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     plugins = {name: find_method(name) for name in methods}
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
-    chosen_tasks(config.tasks)
+    evaluation.check(find_source(config.data), config.tasks, Scoring(config.scoring, config.judge))
     run = Run(root, resolve(model_name), config)
     begun = time.time()
     suite, baseline = _evaluate(run, run.model)
@@ -96,7 +98,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
-    chosen_tasks(config.tasks)
+    evaluation.check(find_source(config.data), config.tasks, Scoring(config.scoring, config.judge))
     run = Run(root, resolve(model_name), config)
     begun = time.time()
     suite, samples = _evaluate(run, run.model)
@@ -124,11 +126,20 @@ def find_method(name: str) -> Method:
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
     config = run.config
     if suite is None:
-        suite = prepare(
-            run, SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.clip, config.think_tokens), model
-        )
-    return suite, evaluate(
-        run, model, suite, EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens, config.think_tokens)
+        suite = prepare(run, _suite_config(config), model)
+    engine = EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens, config.think_tokens)
+    return suite, evaluate(run, model, suite, engine, Scoring(config.scoring, config.judge))
+
+
+def _suite_config(config: RunConfig) -> SuiteConfig:
+    return SuiteConfig(
+        config.tasks,
+        config.lengths,
+        config.examples,
+        config.seed,
+        data=config.data,
+        clip=config.clip,
+        think_tokens=config.think_tokens,
     )
 
 

@@ -62,8 +62,6 @@ class Stage:
     """Weight in the loss of a token that is not part of an answer; an answer's token has 1. Plain text soon teaches heads to look back."""
     repeat_share: float = 0.03
     """Share of sequences that repeat a random block."""
-    ranking_weight: float = 2.5
-    """Draw weight of re-ranking, which is learned last; :data:`WEIGHTS` has the others."""
     drop_heads: float = 0.0
     """Probability that a head's output is zeroed for a sequence."""
     final_rate: float = 0.1
@@ -75,7 +73,6 @@ STAGES: Final = (
     Stage("short", 4_000_000, (96, 128, 192, 256), 2e-3, batch_tokens=4_096, repeat_share=0.1, final_rate=0.7, drop_heads=0.05),
     Stage("medium", 6_000_000, (96, 192, 384, 768), 1.4e-3, batch_tokens=8_192, final_rate=0.6, drop_heads=0.1),
     Stage("long", 2_500_000, (256, 512, 1024, 2048, 4096, 8192), 8e-4, batch_tokens=16_384, drop_heads=0.1),
-    Stage("ranking", 3_000_000, (96, 192, 384, 768, 2048, 6144), 1e-3, batch_tokens=8_192, ranking_weight=10.0, drop_heads=0.1),
 )
 
 #: Draw weights of the tasks in :data:`harness.builtin.corpus.LEARNED`, then of chat and prose; repetition has its own share.
@@ -85,7 +82,7 @@ WEIGHTS: Final = {
     "json_kv": 1.2,
     "rag_qa": 2.0,
     "cite_facts": 2.0,
-    "rerank_reports": 0.0,  # Stage.ranking_weight
+    "rerank_reports": 2.5,
     "icl_coarse": 0.8,
     "icl_fine": 1.2,
     "note": 1.2,
@@ -207,8 +204,7 @@ def sequence(rng: Random, length: int, tokenizer: PreTrainedTokenizerBase, stage
     """One training sequence of about ``length`` tokens."""
     if rng.random() < stage.repeat_share:
         return repeat(rng, length, len(tokenizer))
-    weights = {**WEIGHTS, "rerank_reports": stage.ranking_weight}
-    kind = rng.choices(list(weights), list(weights.values()))[0]
+    kind = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
     task = next((task for task in LEARNED if task.name == kind), None)
     if task is not None:
         return encode(conversation(task, rng, length), tokenizer, stage.text_weight)
