@@ -1,9 +1,9 @@
 """How far two measurements of a model's heads agree: between two files, or between two halves of one.
 
-    >>> from retmask.heads import TrialFacts
-    >>> one, other = (HeadScores("", np.array([[[0.8, 0.2], [0.0, x]]], np.float32), (TrialFacts(True),)) for x in (0.4, 0.1))
-    >>> compare(one, other, threshold=0.3, sizes=(2,))["overlap"]
-    {'2': 0.5}
+>>> from retmask.heads import TrialFacts
+>>> one, other = (HeadScores("", np.array([[[0.8, 0.2], [0.0, x]]], np.float32), (TrialFacts(True),)) for x in (0.4, 0.1))
+>>> compare(one, other, threshold=0.3, sizes=(2,))["overlap"]
+{'2': 0.5}
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from retmask.model import load_model, load_tokenizer, resolve_dtype
 from retmask.options import parse_table
 from retmask.pairs import Pairs, Response, Sampling, join, read_responses, sample, write_pairs
 
-HEADS_VERSION: Final = 1
+HEADS_VERSION: Final = 2
 RESPONSES_VERSION: Final = 1
 DPO_VERSION: Final = 1
 
@@ -132,6 +132,16 @@ class RandMask(_HeadMasking):
         return masks.random_mask(scores.shape, len(target.heads), seed)
 
 
+class LayerMatched(_HeadMasking):
+    """Control: mask as many heads in each layer, of those that are not retrieval heads."""
+
+    name = "layermatched"
+
+    def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
+        """Drawn layer by layer, so that the depth of what is lost is the same."""
+        return masks.layermatched(scores.shape, target, seed)
+
+
 def derive(seed: int, purpose: str) -> int:
     """A seed for one purpose, 31 bits, unrelated to those for others."""
     return int.from_bytes(blake2b(f"{seed}:{purpose}".encode(), digest_size=4).digest(), "big") >> 1
@@ -149,6 +159,7 @@ def _heads(context: RunContext, options: Options) -> Artifact:
 
     def build(work: Path) -> Mapping[str, Json]:
         from retmask.detect import detect
+        from retmask.rules import Rules
         from retmask.trials import build_trials, evenly
 
         started = time.monotonic()
@@ -156,7 +167,8 @@ def _heads(context: RunContext, options: Options) -> Artifact:
         depths = evenly(options.detection_depths)
         trials = build_trials(tokenizer, options.detection_lengths, options.detection_trials, depths, derive(context.seed, "heads"))
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
-        scores = detect(model, tokenizer, trials, context.model.digest, context.say, options.detection_max_new_tokens)
+        rules = Rules(max_new_tokens=options.detection_max_new_tokens)
+        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid")
         scores.save(work / "heads.safetensors")
         return {**scores.summary(), "seconds": round(time.monotonic() - started, 1)}
 

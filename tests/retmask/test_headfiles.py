@@ -50,5 +50,5 @@ def test_either_kind_of_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text(json.dumps(PUBLISHED))
     read_scores(tmp_path / "in.json").save(tmp_path / "own.safetensors")
     assert np.array_equal(read_scores(tmp_path / "own.safetensors").per_trial, read_scores(tmp_path / "in.json").per_trial)
-    with pytest.raises(HarnessError, match="cannot read head scores from .*missing"):
+    with pytest.raises(HarnessError, match=r"cannot read head scores from .*missing"):
         read_scores(tmp_path / "missing")
