@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from reports import canvas
 
@@ -143,6 +143,8 @@ def knockout_curves(curves: Mapping[str, KnockOut], chosen: int | None) -> Figur
         panels[1].set_ylabel("perplexity of short texts, x intact")
         if max(point[2][0] for curve in curves.values() for point in curve) > 3:
             panels[1].set_yscale("log")
+            panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panels[1].yaxis.set_minor_formatter(NullFormatter())
             panels[1].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         if chosen is not None:
             panels[0].annotate(
