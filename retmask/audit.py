@@ -35,6 +35,7 @@ CONTROLS: Final = masks.KINDS[1:]
 FEW: Final = 0.2
 """Retrieval heads are concentrated when at most this share of all heads has to be masked. Published masks hold 3 to 11%."""
 _LARGEST: Final = 0.5
+_MOST_SIZES: Final = 12
 _RESAMPLES: Final = 2000
 _TEXTS: Final = 48
 
@@ -155,11 +156,14 @@ def audit_model(
         reason = f"the model found the needle in none of {len(trials)} trials beside those that scored its heads"
         return Audit("nothing", None, reason, _interval(intact, plan.seed), (), scores, plan)
     points: list[Point] = []
-    for k in sizes(len(scores.heads())):
+    pending = sizes(len(scores.heads()))
+    while pending:
+        k = pending.pop(0)
         points += _knock_out(lab, scores, k, plan, intact_loss)
-        retrieval = next(point for point in points if point.k == k)
-        say(f"audit: {k} heads masked, needle found in {retrieval.accuracy.value:.0%}, perplexity x{retrieval.perplexity.value:.2f}")
-    return judge(scores, _interval(intact, plan.seed), points, plan)
+        masked = next(point for point in points if point.k == k)
+        say(f"audit: {k} heads masked, needle found in {masked.accuracy.value:.0%}, perplexity x{masked.perplexity.value:.2f}")
+        pending = pending or _between(points, plan)
+    return judge(scores, _interval(intact, plan.seed), sorted(points, key=lambda point: point.k), plan)
 
 
 def sizes(heads: int) -> list[int]:
@@ -168,11 +172,28 @@ def sizes(heads: int) -> list[int]:
     return sorted({round(most ** (step / 6)) for step in range(7)})
 
 
+def _between(points: Sequence[Point], plan: Plan) -> list[int]:
+    """Half way between the smallest mask that does more than the controls and the next smaller one measured, unless they are neighbours."""
+    measured, specific = _specific(points, plan.margin)
+    if not specific or len(measured) >= _MOST_SIZES:
+        return []
+    below = max((k for k in measured if k < min(specific)), default=0)
+    middle = (below + min(specific)) // 2
+    return [] if middle == below else [middle]
+
+
+def _specific(points: Sequence[Point], margin: float) -> tuple[list[int], list[int]]:
+    """Numbers of heads measured, and those at which the retrieval mask costs more than every control by the margin."""
+    measured = sorted({point.k for point in points})
+    excess = {k: [point.excess for point in points if point.k == k and point.excess is not None] for k in measured}
+    return measured, [k for k in measured if excess[k] and all(each.value >= margin and each.low > 0 for each in excess[k])]
+
+
 def judge(scores: HeadScores, intact: Interval, points: Sequence[Point], plan: Plan) -> Audit:
     """The verdict that the points give."""
     retrieval = {point.k: point for point in points if point.kind == "retrieval"}
     controls = {k: [point for point in points if point.k == k and point.excess is not None] for k in retrieval}
-    specific = [k for k, found in controls.items() if found and all(_exceeds(point.excess, plan.margin) for point in found)]
+    specific = _specific(points, plan.margin)[1]
     fluent = [k for k in specific if retrieval[k].perplexity.value <= plan.fluency]
     total = len(scores.heads())
     sparsity = f"Gini {scores.gini:.2f}, Hoyer {scores.hoyer:.2f}, {scores.zero:.0%} of heads at 0"
@@ -199,15 +220,13 @@ def judge(scores: HeadScores, intact: Interval, points: Sequence[Point], plan: P
 def _found(k: int, total: int, point: Point, controls: Sequence[Point], scores: HeadScores, intact: Interval, sparsity: str) -> str:
     nearest = min((control for control in controls if control.excess), key=lambda control: control.excess or intact)
     lowest = scores.top(k)[-1][1]
+    missing = [kind for kind in CONTROLS if kind not in {control.kind for control in controls}]
+    without = f" (too few other heads for {', '.join(missing)})" if missing else ""
     return (
         f"masking the top {k} of {total} heads (score {lowest:.2f} or more) takes needle accuracy from {intact.value:.0%} to "
-        f"{point.accuracy.value:.0%}, {nearest.excess} below the nearest control ({nearest.kind}), with perplexity of short texts "
+        f"{point.accuracy.value:.0%}, {nearest.excess} below the nearest control, {nearest.kind}{without}, with perplexity of short texts "
         f"x{point.perplexity.value:.2f}; {sparsity}"
     )
-
-
-def _exceeds(excess: Interval | None, margin: float) -> bool:
-    return excess is not None and excess.value >= margin and excess.low > 0
 
 
 def _knock_out(lab: "_Lab", scores: HeadScores, k: int, plan: Plan, intact_loss: Values) -> Iterator[Point]:
