@@ -159,8 +159,8 @@ class HeadScores:
             "protocol": self.protocol,
             "trials": [asdict(trial) for trial in self.trials],
         }
-        data = save({"scores": np.ascontiguousarray(self.per_trial)}, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
-        write_atomically(path, data)
+        metadata = {_FORMAT: json.dumps(facts)}  # a single key: safetensors writes several in any order
+        write_atomically(path, save({"scores": np.ascontiguousarray(self.per_trial)}, metadata=metadata))
 
     @classmethod
     def load(cls, path: Path) -> "HeadScores":
@@ -170,10 +170,10 @@ class HeadScores:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
+                if _FORMAT not in metadata:
                     raise HarnessError(f"{path} is a safetensors file, but not one of head scores")
                 per_trial: Scores = file.get_tensor("scores")
-            facts = json.loads(metadata["facts"])
+            facts = json.loads(metadata[_FORMAT])
             trials = tuple(TrialFacts(**trial) for trial in facts["trials"])
             texts = {name: str(facts.get(name, default)) for name, default in (("detector", "copy"), ("protocol", ""))}
             return cls(str(facts["model_digest"]), per_trial, trials, **texts)
