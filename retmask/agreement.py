@@ -1,4 +1,4 @@
-"""How far two measurements of a model's heads agree: between two files, or between two halves of one.
+"""How sure head scores are: agreement of two files, of two halves of one, of its lengths and depths; intervals over its trials.
 
 >>> from retmask.heads import TrialFacts
 >>> one, other = (HeadScores("", np.array([[[0.8, 0.2], [0.0, x]]], np.float32), (TrialFacts(True),)) for x in (0.4, 0.1))
@@ -7,14 +7,15 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.api import HarnessError, Json
-from retmask.heads import HeadScores
+from retmask.heads import Head, HeadScores
 
 SIZES: Final = (5, 10, 20, 50, 100)
 
@@ -68,6 +69,46 @@ def split_half(scores: HeadScores, splits: int = 100, seed: int = 0) -> float | 
         correlation = rank_correlation(flat[order[: trials // 2]].mean(axis=0), flat[order[trials // 2 :]].mean(axis=0))
         found += [] if correlation is None else [correlation]
     return sum(found) / len(found) if found else None
+
+
+@dataclass(frozen=True)
+class View:
+    """The trials of one length or one depth."""
+
+    value: float
+    """Tokens, or the depth asked for in [0, 1]."""
+    trials: int
+    counted: int
+    top_score: float | None
+    """Mean score, over this view's counted trials, of the heads that score highest over all; None where no trial counts."""
+    rank_correlation: float | None
+    """Of this view's head scores with those of all trials."""
+
+
+def views(scores: HeadScores, field: Literal["length", "depth"], top: int = 10) -> list[View]:
+    """The scores apart by length or depth. HarnessError if the file does not know its trials' (published files do not)."""
+    values = [getattr(trial, field) for trial in scores.trials]
+    if any(value is None for value in values):
+        raise HarnessError(f"this score file does not say the {field} of its trials; published files hold scores alone")
+    best = tuple(np.array([head for head, _ in scores.top(top)]).T)
+    overall = scores.mean.ravel()
+    found = []
+    for value in sorted(set(values)):
+        here = [index for index, each in enumerate(values) if each == value]
+        counted = scores.per_trial[[index for index in here if scores.trials[index].success]].astype(np.float64)
+        mean = counted.mean(axis=0) if len(counted) else None
+        top_score = None if mean is None else float(mean[best].mean())
+        agreement = None if mean is None else rank_correlation(mean.ravel(), overall)
+        found.append(View(float(value), len(here), len(counted), top_score, agreement))
+    return found
+
+
+def intervals(scores: HeadScores, heads: Sequence[Head], resamples: int = 1000, seed: int = 0) -> list[tuple[float, float]]:
+    """95% percentile bootstrap intervals of the heads' scores, the counted trials resampled."""
+    values = scores.counted[(slice(None), *np.array(heads).T)].astype(np.float64)
+    draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    low, high = np.quantile(np.stack([values[draw].mean(axis=0) for draw in draws]), [0.025, 0.975], axis=0)
+    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

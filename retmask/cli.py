@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import click
 
@@ -11,7 +11,7 @@ from harness.api import HarnessError, Json
 from harness.models import resolve
 from retmask import masks
 from retmask.agreement import compare as compare_scores
-from retmask.agreement import split_half
+from retmask.agreement import intervals, split_half, views
 from retmask.headfiles import export_published, import_published, read_scores
 from retmask.heads import HeadScores
 from retmask.masks import HeadMask
@@ -142,15 +142,17 @@ def detect(
 @heads.command()
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the statistics as JSON.")
+@click.option("--by", type=click.Choice(["length", "depth"]), help="Add a line for each length or depth.")
 @click.option("--threshold", default=0.1, show_default=True, help="Marked in the pictures.")
 @click.option("--figures", type=_DIRECTORY, help="Directory for the head map, the sorted curve and the distribution, as PNG and SVG.")
-def show(file: Path, as_json: bool, threshold: float, figures: Path | None) -> None:
+def show(file: Path, as_json: bool, by: Literal["length", "depth"] | None, threshold: float, figures: Path | None) -> None:
     """Print a score file's statistics. Reads our files and the published JSON ones.
 
     \b
     Examples:
       harness heads show heads.safetensors
       harness heads show heads.safetensors --json
+      harness heads show heads.safetensors --by depth
       harness heads show heads.safetensors --figures pictures
     """
     scores = read_scores(file)
@@ -160,6 +162,8 @@ def show(file: Path, as_json: bool, threshold: float, figures: Path | None) -> N
         _echo_json(scores.summary())
     else:
         click.echo(_in_words(scores))
+    if by is not None and not as_json:
+        click.echo(_by(scores, by))
 
 
 @heads.command("import")
@@ -310,13 +314,24 @@ def _in_words(scores: HeadScores) -> str:
     layers, per_layer = scores.shape
     agreement = split_half(scores)
     halves = "" if agreement is None else f", split-half rank correlation {agreement:.2f}"
-    top = ", ".join(f"{head.layer}-{head.head} {score:.3f}" for head, score in scores.top(10))
+    ranges = intervals(scores, [head for head, _ in scores.top(10)])
+    best = zip(scores.top(10), ranges, strict=True)
+    top = ", ".join(f"{head.layer}-{head.head} {score:.3f} [{low:.3f}, {high:.3f}]" for (head, score), (low, high) in best)
     return (
         f"{layers * per_layer} heads ({layers} layers x {per_layer}), {len(scores.counted)} of {len(scores.trials)} trials count{halves}\n"
         f"score 0.05 or more: {scores.at_least(0.05)} heads; 0.1 or more: {scores.at_least(0.1)}; exactly 0: {scores.zero:.1%}; "
         f"Gini {scores.gini:.3f}, Hoyer {scores.hoyer:.3f}\n"
         f"highest: {top}"
     )
+
+
+def _by(scores: HeadScores, field: Literal["length", "depth"]) -> str:
+    lines = [f"{field:>8} {'trials':>8} {'counted':>8} {'top 10':>8} {'rank correlation with all':>26}"]
+    for view in views(scores, field):
+        value = f"{view.value:.0f}" if field == "length" else f"{view.value:.2f}"
+        top, agreement = (("-" if number is None else f"{number:.3f}") for number in (view.top_score, view.rank_correlation))
+        lines.append(f"{value:>8} {view.trials:>8} {view.counted:>8} {top:>8} {agreement:>26}")
+    return "\n".join(lines)
 
 
 def _draw_scores(scores: HeadScores, threshold: float, directory: Path) -> None:

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from harness.api import HarnessError
 from retmask import agreement
-from retmask.agreement import compare, overlap, rank_correlation, split_half
-from retmask.heads import HeadScores, TrialFacts
+from retmask.agreement import compare, intervals, overlap, rank_correlation, split_half, views
+from retmask.heads import Head, HeadScores, TrialFacts
 
 
 def scores_of(*trials: list[list[float]]) -> HeadScores:
@@ -58,3 +58,34 @@ def test_halves_agree_where_trials_do_and_not_where_they_are_noise() -> None:
     assert split_half(steady) > 0.95
     assert abs(split_half(noise)) < 0.4
     assert split_half(scores_of([[0.1, 0.2]])) is None
+
+
+def test_views_separate_lengths_and_count_only_successes() -> None:
+    per_trial = np.array([[[0.8, 0.0]], [[0.4, 0.0]], [[0.1, 0.9]], [[0.0, 0.0]]], np.float32)
+    facts = (
+        TrialFacts(True, 512, depth=0.0),
+        TrialFacts(True, 512, depth=1.0),
+        TrialFacts(True, 1024, depth=0.0),
+        TrialFacts(False, 2048, depth=1.0),
+    )
+    scores = HeadScores("", per_trial, facts)
+    short, middle, long = views(scores, "length", top=1)
+    assert (short.value, short.trials, short.counted) == (512, 2, 2)
+    assert short.top_score == pytest.approx(0.6)
+    assert middle.rank_correlation == pytest.approx(-1)
+    assert (long.counted, long.top_score, long.rank_correlation) == (0, None, None)
+    assert [view.trials for view in views(scores, "depth")] == [2, 2]
+    with pytest.raises(HarnessError, match="does not say the depth"):
+        views(scores_of([[0.1, 0.2]]), "depth")
+
+
+def test_intervals_hold_the_score_and_narrow_with_trials() -> None:
+    rng = np.random.default_rng(0)
+    few, many = (scores_of(*rng.binomial(1, 0.5, (n, 1, 2)).tolist()) for n in (20, 500))
+    widths = []
+    for scores in (few, many):
+        (low, high), _ = intervals(scores, [Head(0, 0), Head(0, 1)])
+        assert low <= scores.mean[0, 0] <= high
+        widths.append(high - low)
+    assert widths[0] == pytest.approx(4 * 0.5 / np.sqrt(20), rel=0.3)  # about two standard errors either way
+    assert widths[1] < widths[0] / 3

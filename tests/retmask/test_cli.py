@@ -121,6 +121,22 @@ def test_dumped_trials_let_anyone_recompute_the_scores(measured: Path) -> None:
     assert [trial.success for trial in kept.trials] == [line["success"] for line in lines]
 
 
+def test_one_file_has_views_by_length_and_depth(measured: Path, published: Path) -> None:
+    table = done("show", measured / "heads.safetensors", "--by", "length").splitlines()[-2:]
+    assert [line.split()[:2] for line in table] == [["192", "3"], ["256", "3"]]
+    assert len(done("show", measured / "heads.safetensors", "--by", "depth").splitlines()) == 4 + 3
+    refused = run("show", published, "--by", "depth")
+    assert refused.exit_code == 2
+    assert "published files hold scores alone" in refused.stderr
+
+
+def test_bfloat16_finds_the_same_heads(measured: Path, tmp_path: Path) -> None:
+    arguments = ("--model", "builtin", "--lengths", "192,256", "--trials", 3, "--seed", 5, "--dtype", "bfloat16")
+    done("detect", *arguments, "--out", tmp_path / "half.safetensors")
+    whole, half = read_scores(measured / "heads.safetensors"), read_scores(tmp_path / "half.safetensors")
+    assert np.abs(whole.mean - half.mean).max() < 0.15
+
+
 def test_a_detection_repeats_itself(measured: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"
     done("detect", "--model", "builtin", "--lengths", "192,256", "--trials", 3, "--seed", 5, "--out", again)
