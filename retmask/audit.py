@@ -46,9 +46,9 @@ class Plan:
 
     lengths: tuple[int, ...] = (512,)
     """Prompt lengths of the needle trials, tokens."""
-    trials: int = 40
+    trials: int = 32
     """Trials for each length, once to score the heads and once, with others, to knock them out."""
-    controls: int = 3
+    controls: int = 2
     """Draws of each control mask; their accuracies are averaged."""
     margin: float = 0.1
     """Needle accuracy that the retrieval mask has to cost beyond every control."""

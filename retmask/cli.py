@@ -224,8 +224,8 @@ def compare(before: Path, after: Path, threshold: float, figures: Path | None) -
 @_model
 @click.option("--scores", "file", type=_FILE, help="What `harness heads detect` wrote; without it, heads are measured first.")
 @click.option("--lengths", type=TokenCounts(), default="512", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
-@click.option("--trials", default=40, show_default=True, type=click.IntRange(min=4), help="Trials for each length.")
-@click.option("--controls", default=3, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
+@click.option("--trials", default=32, show_default=True, type=click.IntRange(min=4), help="Trials for each length.")
+@click.option("--controls", default=2, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
 @click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")
 @click.option("--fluency", default=1.5, show_default=True, help="Most that short-text perplexity may grow by, as a factor.")
 @click.option("--seed", default=42, show_default=True)
