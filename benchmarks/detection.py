@@ -2,6 +2,7 @@
 
     python benchmarks/detection.py                                   the shipped model, all of it: about ten minutes on two cores
     python benchmarks/detection.py --part loop --needles 1           the comparison with the published loop alone, smaller
+    python benchmarks/detection.py --part paper --needles 1 --thin 4 --depths 5         a 24th of the paper's grid
     python benchmarks/detection.py --shape llama-3.1-8b --device cuda --dtype bfloat16 --part loop
 
 Every comparison runs side by side in this one process, on the same prompts. Without ``--model`` or ``--shape`` it is the shipped model.
@@ -22,7 +23,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Pre
 from harness.builtin import MODEL_DIR
 from retmask.detect import run_trials
 from retmask.model import load_model, load_tokenizer
-from retmask.protocols import paper_trials, parity_trials
+from retmask.protocols import LENGTHS, paper_trials, parity_trials
 from retmask.rules import PUBLISHED, RIGHT
 from retmask.trials import Trial
 
@@ -117,9 +118,8 @@ def read_plainly(model: PreTrainedModel, trials: Sequence[Trial], device: str) -
     return now(device) - started
 
 
-def against_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: str) -> dict[str, Any]:
-    """The paper's 600 trials, from prompts to scores, against reading the 600 prompts."""
-    trials = paper_trials(tokenizer, 42)
+def against_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, trials: Sequence[Trial], device: str) -> dict[str, Any]:
+    """The paper's trials, from prompts to scores, against reading their prompts."""
     half = len(trials) // 2
     reading = read_plainly(model, trials[:half], device)  # half before and half after: the machine may change its pace
     started = now(device)
@@ -145,21 +145,35 @@ def against_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
 @click.option("--length", default=4096, show_default=True, help="Tokens of the haystack in the comparison with the loop.")
-@click.option("--needles", default=2, show_default=True, help="Needles of that comparison; ten trials each.")
+@click.option("--needles", type=int, help="Needles: 2 in the comparison with the loop and 3 in the paper's grid, unless given.")
+@click.option("--thin", default=1, show_default=True, help="Take every n-th length of the paper's grid.")
+@click.option("--depths", default=10, show_default=True, help="Depths of the paper's grid.")
 @click.option("--part", type=click.Choice(["all", "loop", "paper"]), default="all", show_default=True)
 @click.option("--require", type=float, default=0.0, help="Fail if parity is not this many times faster.")
-def main(path: Path, shape: str | None, device: str, dtype: str, length: int, needles: int, part: str, require: float) -> None:
+def main(
+    path: Path,
+    shape: str | None,
+    device: str,
+    dtype: str,
+    length: int,
+    needles: int | None,
+    thin: int,
+    depths: int,
+    part: str,
+    require: float,
+) -> None:
     """Time detection side by side with the published loop and with plain reading."""
     tokenizer = load_tokenizer(path)
     model = random_weights(shape, device, dtype) if shape else load_model(path, dtype, device)
     print(f"{shape or path.name} on {device} in {dtype}, {torch.get_num_threads()} threads", flush=True)
     if part != "paper":
-        found = against_loop(model, tokenizer, length, needles, device)
+        found = against_loop(model, tokenizer, length, needles or 2, device)
         fastest = found["parity: published layout and scoring"]["times_faster"]
         if fastest < require:
             raise SystemExit(f"parity is {fastest} times faster, not {require}")
     if part != "loop":
-        against_reading(model, tokenizer, device)
+        lengths = LENGTHS[min(1, thin - 1) :: thin]
+        against_reading(model, tokenizer, paper_trials(tokenizer, 42, needles=needles or 3, lengths=lengths, depths=depths), device)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from retmask.cache import LayerState, RoomyCache
 from retmask.probe import Probe, attention_probe
 
-_CHUNK_CPU: Final = 512
+_CHUNK_CPU: Final = 256
 _CHUNK_GPU: Final = 4096
 
 
