@@ -141,12 +141,14 @@ def _root(output: Path | None, model_name: str) -> Path:
     "--method", "methods", multiple=True, required=True, help="A method to try; repeat it for controls, which share what they can."
 )
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
+@click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
 def run_command(
     model_name: str,
     output: Path | None,
     preset: str | None,
     methods: tuple[str, ...],
     options: tuple[tuple[str, Json], ...],
+    heads: str | None,
     **settings: Any,
 ) -> None:
     """Evaluate, apply each method, evaluate again, and compare.
@@ -162,7 +164,8 @@ def run_command(
     from harness.results import show
 
     root = _root(output, model_name)
-    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, dict(options)))
+    chosen = dict(options) | ({} if heads is None else {"heads": heads})
+    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, chosen))
     show(root)
     click.echo(f"\nreport: {page}")
 
