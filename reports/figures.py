@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports import canvas
-from reports.bootstrap import Scope
 from reports.compare import Comparison
+from reports.hierarchy import Scope
 from reports.tables import ByName, label, length_label, lines
 
 _PANELS_PER_ROW = 3

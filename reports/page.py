@@ -13,8 +13,9 @@ from string import Template
 from matplotlib.figure import Figure
 
 from reports import canvas, figures, headfigures
-from reports.bootstrap import POWER, Scope
+from reports.bootstrap import POWER
 from reports.compare import Comparison, p_value, points
+from reports.hierarchy import Scope
 from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
 
 _CLASSES = {1: "better", 0: "", -1: "worse"}

@@ -20,8 +20,8 @@ from typing import TypeAlias
 from rich.table import Table
 from rich.text import Text
 
-from reports.bootstrap import Scope
 from reports.compare import Comparison, points
+from reports.hierarchy import Scope
 
 ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
 Value: TypeAlias = str | int | float | None

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.samples import COLUMNS
+from reports.samples import COLUMNS, OPTIONAL
 
 MakeSamples = Callable[..., pd.DataFrame]
 SUITE = (("niah", "recall", ("ruler_recall",)), ("asqa", "cite", ("str_em", "citation_rec")), ("nq", "rag", ("sub_em",)))
@@ -52,13 +52,13 @@ def row(**values: object) -> dict[str, object]:
     defaults: dict[str, object] = {
         "run": "r", "model_digest": "m", "suite_digest": "s", "backend": "hf", "task": "niah", "category": "recall", "length": 512,
         "example_id": "e0", "cluster": "q0", "depth": 0.5, "metric": "em", "score": 1.0, "output": "x", "targets": "[]",
-        "prompt_tokens": 500, "output_tokens": 3, "finish_reason": "stop", "truncated_tokens": 0,
+        "prompt_tokens": 500, "output_tokens": 3, "finish_reason": "stop", "truncated_tokens": 0, "template": "", "scorer": "",
     }  # fmt: skip
     return defaults | values
 
 
 def table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(rows).astype(COLUMNS)
+    return pd.DataFrame(rows).astype(COLUMNS | OPTIONAL)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.bootstrap import Design, Estimate, Floats, design, estimate
+from reports.bootstrap import Estimate, estimate
+from reports.hierarchy import Design, Floats, design
 
 Make = Callable[..., pd.DataFrame]
 FIELDS = ("category", "task", "metric", "length", "cluster", "example_id")
@@ -249,3 +250,36 @@ def test_ten_thousand_resamples_of_a_run_take_well_under_two_seconds() -> None:
     start = time.process_time()
     run(rows, differences, resamples=10_000)
     assert time.process_time() - start < 2
+
+
+def test_bca_agrees_with_scipy_on_skewed_scores() -> None:
+    rng = np.random.default_rng(7)
+    differences = (rng.random(90) < 0.08).astype(float) - 0.3 * rng.random(90) ** 4
+    plan = design(one_stratum([1] * 90))
+    ours = estimate(plan, differences[:, None], resamples=40_000, confidence=0.95, rng=np.random.default_rng(0), interval="bca")
+    theirs = stats.bootstrap((differences,), np.mean, method="BCa", n_resamples=40_000, rng=np.random.default_rng(1))
+    plain = estimate(plan, differences[:, None], resamples=40_000, confidence=0.95, rng=np.random.default_rng(0))
+    where, monte_carlo = at(plan, "overall", 512), 0.08 * theirs.standard_error
+    assert ours.low[where, 0] == pytest.approx(theirs.confidence_interval.low, abs=monte_carlo)
+    assert ours.high[where, 0] == pytest.approx(theirs.confidence_interval.high, abs=monte_carlo)
+    assert ours.low[where, 0] > plain.low[where, 0] + monte_carlo, "the correction moves a skewed interval"
+
+
+def test_bca_of_identical_scores_is_a_point() -> None:
+    plan = design(one_stratum([2] * 10))
+    found = estimate(plan, np.zeros((20, 1)), resamples=50, confidence=0.9, rng=np.random.default_rng(0), interval="bca")
+    assert (found.low == 0).all()
+    assert (found.high == 0).all()
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 8])
+def test_training_seeds_add_their_own_variance(n_seeds: int) -> None:
+    """Var(mean) = questions' variance / n + seeds' variance / seeds, the seeds' estimated without bias."""
+    rng = np.random.default_rng(n_seeds)
+    effect = rng.normal(0, 0.05, n_seeds)
+    scores = rng.normal(0, 0.2, (100, 1)) + effect
+    plan = design(one_stratum([1] * 100))
+    mean = scores.mean(axis=1, keepdims=True)
+    found = estimate(plan, mean, resamples=20_000, confidence=0.95, rng=np.random.default_rng(0), seeds={0: [scores - mean]})
+    expected = np.sqrt(mean.var() / 100 + effect.var(ddof=1) / n_seeds)
+    assert found.mde[at(plan, "overall", 512), 0] / (1.959964 + 0.841621) == pytest.approx(expected, rel=0.03)
