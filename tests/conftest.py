@@ -1,12 +1,14 @@
 """Sample tables for the tests, small enough to reason about."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from reports.samples import COLUMNS, OPTIONAL
+from reports.samples import COLUMNS, OPTIONAL, write
 
 MakeSamples = Callable[..., pd.DataFrame]
 SUITE = (("niah", "recall", ("ruler_recall",)), ("asqa", "cite", ("str_em", "citation_rec")), ("nq", "rag", ("sub_em",)))
@@ -69,3 +71,18 @@ def make_row() -> Callable[..., dict[str, object]]:
 @pytest.fixture
 def make_table() -> Callable[..., pd.DataFrame]:
     return table
+
+
+@pytest.fixture
+def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
+    """A finished run directory as `harness run` leaves it, with these samples; no model was involved."""
+
+    def make(root: Path, baseline: pd.DataFrame, model: str = "tiny", **methods: pd.DataFrame) -> Path:
+        keys = [f"{position:x}" * 64 for position, _ in enumerate([baseline, *methods.values()])]
+        for key, frame in zip(keys, [baseline, *methods.values()], strict=True):
+            write(frame, root / "steps" / f"eval-{key[:12]}" / "samples.parquet")
+        manifest = {"model": {"name": model}, "methods": list(methods), "evaluations": keys}
+        (root / "manifest.json").write_text(json.dumps(manifest))
+        return root
+
+    return make
