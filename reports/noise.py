@@ -56,6 +56,8 @@ def noise(first: pd.DataFrame, second: pd.DataFrame, *, allow: tuple[str, ...] =
     one, two = tables
     if set(one["model_digest"]) != set(two["model_digest"]):
         raise CompareError("the noise floor needs the same model twice, and these are two models; leave out --aa to compare them")
+    if (one["output"] == "").all() != (two["output"] == "").all():
+        raise CompareError("one of the two has no outputs, as a saved baseline has none; the noise floor needs both evaluations whole")
     notes = check_comparable(one, two, "second", allow)
     changed = (one["output"] != two["output"]).to_numpy(dtype=bool)
     differences = (two["score"] - one["score"]).to_numpy(dtype=np.float64)
