@@ -5,7 +5,7 @@ Each function returns a matplotlib figure; :func:`reports.canvas.to_svg` and :fu
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -75,6 +75,27 @@ def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "catego
     return figure
 
 
+def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """One panel for each figure that the methods logged (loss, reward accuracy, ...), by optimizer step."""
+    logged = [name for name in dict.fromkeys(key for points in curves.values() for point in points for key in point) if name != "step"]
+    columns = min(2, len(logged))
+    rows = math.ceil(len(logged) / columns)
+    with canvas.style():
+        figure = Figure(figsize=(0.6 + 3.2 * columns, 0.7 + 1.7 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+        for panel, name in zip(axes.flat, logged, strict=False):
+            for position, points in enumerate(curves.values()):
+                series, known = canvas.look(position), [point for point in points if name in point]
+                at = [point.get("step", number) for number, point in enumerate(known)]
+                panel.plot(at, [point[name] for point in known], color=series.colour, linestyle=series.dashes, linewidth=1.4)
+            panel.set_title(name.replace("_", " "))
+        for panel in axes.flat[len(logged) :]:
+            panel.remove()
+        figure.supxlabel("step", fontsize=9)
+        _legend(figure, list(curves), baseline=False, lines=True)
+    return figure
+
+
 def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]]) -> None:
     """Baseline and methods at every length. A shifted curve that falls would look better than it is."""
     lengths = [each[0].length or 0 for each in points]
@@ -119,11 +140,12 @@ def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series)
     )
 
 
-def _legend(figure: Figure, names: Sequence[str], *, baseline: bool) -> None:
+def _legend(figure: Figure, names: Sequence[str], *, baseline: bool, lines: bool = False) -> None:
+    lined = baseline or lines
     looks = [("baseline", canvas.BASELINE)] if baseline else []
     looks += [(name, canvas.look(position)) for position, name in enumerate(names)]
     handles = [
-        Line2D([], [], color=series.colour, marker=series.marker, linestyle=series.dashes if baseline else "none", markersize=4)
+        Line2D([], [], color=series.colour, marker=series.marker, linestyle=series.dashes if lined else "none", markersize=4)
         for _, series in looks
     ]
     figure.legend(
@@ -131,5 +153,5 @@ def _legend(figure: Figure, names: Sequence[str], *, baseline: bool) -> None:
         [name for name, _ in looks],
         loc="outside upper center",
         ncols=min(4, len(looks)),
-        handlelength=3 if baseline else 1,
+        handlelength=3 if lined else 1,
     )
