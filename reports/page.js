@@ -4,7 +4,7 @@
   const source = document.getElementById("examples-data");
   if (!source) return;
   const data = JSON.parse(source.textContent);
-  const SHOWN = 50;
+  const SHOWN = 20;
   const list = document.getElementById("examples-list");
   const count = document.getElementById("examples-count");
   const more = document.getElementById("examples-more");

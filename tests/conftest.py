@@ -1,8 +1,10 @@
-"""Sample tables for the tests, small enough to reason about."""
+"""Sample tables, run directories and a browser for the tests; small enough to reason about."""
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 
 from reports.samples import COLUMNS, OPTIONAL, write
 
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 MakeSamples = Callable[..., pd.DataFrame]
 SUITE = (("niah", "recall", ("ruler_recall",)), ("asqa", "cite", ("str_em", "citation_rec")), ("nq", "rag", ("sub_em",)))
 
@@ -86,3 +89,30 @@ def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium of the system, driven by Playwright."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=[(1400, 900), (390, 844)], ids=["wide", "phone"])
+def page(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
+    """A page that fails the test on any console error."""
+    width, height = request.param
+    opened = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if width < 500 else "light")
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    assert errors == []
+    assert opened.evaluate("window.hacked") is None
+    assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than the screen"
+    opened.close()
