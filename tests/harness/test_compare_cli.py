@@ -144,3 +144,17 @@ def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     result = harness(tmp_path)
     assert result.exit_code == 2
     assert "has not finished" in result.output
+
+
+@pytest.mark.parametrize("module", ["compare_cli", "check_cli", "baseline_cli", "leaderboard_cli", "report_cli"])
+def test_a_command_s_help_loads_nothing_heavy(module: str) -> None:
+    heavy = ("torch", "transformers", "pandas", "scipy", "matplotlib")
+    code = f"import sys, harness.{module}\nprint([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [compare, leaderboard, report])
+def test_help_teaches_by_example(command: click.Command) -> None:
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert f"harness {command.name}" in text.split("Example", 1)[1]
