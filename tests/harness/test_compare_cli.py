@@ -3,19 +3,25 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli import HarnessGroup
 from harness.compare_cli import compare
+from harness.leaderboard_cli import leaderboard
+from harness.report_cli import report
 from reports.samples import write
 
 MakeSamples = Callable[..., pd.DataFrame]
 MakeRun = Callable[..., Path]
+ROOT = Path(__file__).parent.parent.parent
 FAST = ("--resamples", "200")
 
 
