@@ -18,6 +18,7 @@ from reports.tables import ByName, label, length_label, lines
 
 _PANELS_PER_ROW = 3
 _ROW_INCHES = 0.17
+_NARROWEST = 0.5  # points to each side of 0: no difference at all must not look like noise on a fine scale
 
 
 def length_curves(comparisons: ByName) -> Figure:
@@ -66,6 +67,8 @@ def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "catego
             if row % 2:
                 axes.axhspan(row - 0.5, row + 0.5, color=canvas.INK, alpha=0.05, linewidth=0)
         axes.axvline(0, color=canvas.INK, linewidth=1)
+        left, right = axes.get_xlim()
+        axes.set_xlim(min(left, -_NARROWEST), max(right, _NARROWEST))
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
