@@ -10,6 +10,7 @@ import click
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
 from harness.models import BUILTIN
+from harness.memory import keep_freed_memory
 from harness.quiet import hush
 
 #: Entry points of click commands that other packages add.
@@ -93,6 +94,7 @@ def main(debug: bool) -> None:
     Try it on the model that ships with the project:
       harness run --model builtin --method retmask --method randmask
     """
+    keep_freed_memory()
     if not debug:
         hush()
 
