@@ -9,8 +9,8 @@ import click
 
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
-from harness.models import BUILTIN
 from harness.memory import keep_freed_memory
+from harness.models import BUILTIN
 from harness.quiet import hush
 
 #: Entry points of click commands that other packages add.
