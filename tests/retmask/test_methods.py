@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM
 from harness.api import Artifact, HarnessError, Json, Method
 from retmask.heads import HeadScores, TrialFacts
 from retmask.launch import TrainConfig
-from retmask.methods import NonRetMask, Options, RandMask, RetMask, derive
+from retmask.methods import NonRetMask, Options, RandMask, RetMask, Sft, SmallerModel
 from retmask.options import parse_table
+from retmask.stages import derive
 from retmask.train import train
 from tests.retmask.directory import DirectoryContext
 from tests.retmask.small import random_model, word_level
@@ -104,13 +105,16 @@ def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> 
         assert time.monotonic() < deadline, "the trainer outlived the command that started it"
         time.sleep(0.02)
 
-    context = DirectoryContext(root, words, OPTIONS)
+    context = Prepared(root, words, OPTIONS)
     outcome = RetMask().run(context)
     assert [(artifact.name, artifact.reused) for artifact in context.artifacts] == [
         ("heads", True),
+        ("prompts", True),
         ("chosen", True),
         ("rejected-retmask", True),
+        ("pairs", True),
         ("dpo", False),
+        ("heads", False),
     ]
     assert outcome.masked_heads == ((0, 0), (1, 1))
     assert outcome.head_scores == pytest.approx(np.array(MEAN), abs=1e-6)
@@ -131,11 +135,11 @@ def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> 
 def test_methods_share_heads_and_chosen_answers(words: Path, tmp_path: Path) -> None:
     runs = [until_training(method, tmp_path, words) for method in (RetMask(), NonRetMask(), RandMask())]
     assert [[(artifact.name, artifact.reused) for artifact in context.artifacts] for context, _ in runs] == [
-        [("heads", False), ("chosen", False), ("rejected-retmask", False)],
-        [("heads", True), ("chosen", True), ("rejected-nonretmask", False)],
-        [("heads", True), ("chosen", True), ("rejected-randmask", False)],
+        [("heads", False), ("prompts", False), ("chosen", False), ("rejected-retmask", False), ("pairs", False)],
+        [("heads", True), ("prompts", True), ("chosen", True), ("rejected-nonretmask", False), ("pairs", False)],
+        [("heads", True), ("prompts", True), ("chosen", True), ("rejected-randmask", False), ("pairs", False)],
     ]
-    masked = [context.artifacts[2].manifest["inputs"]["masked"] for context, _ in runs]  # type: ignore[index, call-overload]
+    masked = [context.artifacts[3].manifest["inputs"]["masked"] for context, _ in runs]  # type: ignore[index, call-overload]
     assert masked[0] == [[0, 0], [1, 1]]
     assert len(masked[1]) == len(masked[2]) == 2
     assert all(MEAN[layer][head] < 0.3 for layer, head in masked[1])
@@ -148,7 +152,7 @@ def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path)
     assert all(artifact.reused for artifact in again.artifacts)
     assert same == dpo
     warmer, _ = until_training(RetMask(), tmp_path, words, temperature=0.9)
-    assert [artifact.reused for artifact in warmer.artifacts] == [True, False, False]
+    assert [artifact.reused for artifact in warmer.artifacts] == [True, True, False, False, False]
     deeper, other = until_training(RetMask(), tmp_path, words, beta=0.2)
     assert all(artifact.reused for artifact in deeper.artifacts)
     assert other != dpo
@@ -157,7 +161,7 @@ def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path)
 
 def test_top_k_overrides_the_threshold(words: Path, tmp_path: Path) -> None:
     context, _ = until_training(RetMask(), tmp_path, words, top_k=1, threshold=0.99, prompts=4)
-    assert context.artifacts[2].manifest["inputs"]["masked"] == [[0, 0]]  # type: ignore[index, call-overload]
+    assert context.artifacts[3].manifest["inputs"]["masked"] == [[0, 0]]  # type: ignore[index, call-overload]
     assert "retmask: 1 of 8 heads masked" in context.said
 
 

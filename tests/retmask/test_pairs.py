@@ -8,8 +8,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
-from retmask.pairs import PreferencePair, Response, Sampling, join, read_pairs, read_responses, sample, write_pairs
-from retmask.sampler import GumbelNoise, warpers
+from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, repetition, write_pairs
+from retmask.responses import Response, Sampling, read_responses
+from retmask.sampler import GumbelNoise, sample, warpers
 from tests.retmask.small import random_model
 
 PROMPTS = ["The door", "Near the river the bread was wet every evening.", "Nobody knew", "the map", "Since then", "The clock and the boat"]
@@ -23,7 +24,7 @@ def model() -> PreTrainedModel:
 
 def drawn(logits: torch.Tensor, settings: Sampling, count: int = 4000) -> torch.Tensor:
     """How often each token is drawn from the same logits by ``count`` rows."""
-    processors = warpers(settings, range(count), torch.device("cpu"))
+    processors = warpers(settings, [(row, 0) for row in range(count)], torch.device("cpu"))
     scores = processors(torch.zeros(count, 1, dtype=torch.long), logits.expand(count, -1).clone())
     return torch.bincount(scores.argmax(-1), minlength=len(logits)) / count
 
@@ -41,7 +42,7 @@ def test_top_p_leaves_the_tail_out() -> None:
 
 
 def test_noise_belongs_to_the_row_and_goes_on_from_step_to_step() -> None:
-    pair, alone = (GumbelNoise(3, rows, torch.device("cpu")) for rows in ((5, 9), (9,)))
+    pair, alone = (GumbelNoise(3, rows, torch.device("cpu")) for rows in (((5, 0), (9, 1)), ((9, 1),)))
     ids = torch.zeros(2, 1, dtype=torch.long)
     steps = [(pair(ids, torch.zeros(2, 7)), alone(ids[:1], torch.zeros(1, 7))) for _ in range(2)]
     for both, one in steps:
@@ -107,14 +108,14 @@ def answers(*texts: str) -> list[Response]:
 def test_joining_drops_and_counts() -> None:
     pairs = join(["p", "q", "r", "s"], answers("yes", "same ", "", "long"), answers("no", " same", "x", "no"))
     assert [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs.kept] == [("p", "yes", "no"), ("s", "long", "no")]
-    assert pairs.dropped == {"empty": 1, "identical": 1}
+    assert pairs.dropped == {"empty": 1, "identical": 1, "repetitive": 0, "unfinished": 0}
     assert pairs.identical_share == 0.25
     assert pairs.mean_chosen_tokens == (3 + 5 + 0 + 4) / 4
     assert pairs.unfinished == 1
 
 
 def test_nothing_left_is_an_error() -> None:
-    with pytest.raises(HarnessError, match=r"none of 2 prompts gave a usable pair \(1 identical, 1 empty\)"):
+    with pytest.raises(HarnessError, match=r"none of 2 prompts gave a usable pair \(1 empty, 1 identical, 0 repetitive, 0 unfinished\)"):
         join(["p", "q"], answers("a", "b"), answers("a", " "))
 
 

@@ -15,6 +15,7 @@ from trl.trainer import utils as trl_utils
 
 from harness.api import HarnessError
 from retmask import train as train_module
+from retmask import trainers
 from retmask.launch import TrainConfig
 from retmask.pairs import PreferencePair, write_pairs
 from retmask.rows import Blocks
@@ -52,7 +53,7 @@ def test_training_learns_the_preference_and_leaves_an_ordinary_checkpoint(config
     curve = [json.loads(line) for line in (output / "curve.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == list(range(1, 10))
     assert curve[-1]["learning_rate"] < curve[2]["learning_rate"]
-    assert said[-1].startswith("dpo: step 9 of 9, loss 0.")
+    assert said[-1].startswith("training: step 9 of 9, loss 0.")
     tokenizer = AutoTokenizer.from_pretrained(output / "model")
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(checkpoint).chat_template
     after, before = weights(output / "model"), weights(checkpoint)
@@ -62,7 +63,7 @@ def test_training_learns_the_preference_and_leaves_an_ordinary_checkpoint(config
 
 def test_micro_batches_and_the_answers_only_head_do_not_change_the_result(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     train(config)
-    monkeypatch.setattr(train_module, "_answers_only", _as_trl_does)
+    monkeypatch.setattr(trainers, "_answers_only", _as_trl_does)
     whole = replace(config, micro_batch_size=4, output=f"{config.output}-whole")
     train(whole)
     one, other = weights(Path(config.output) / "model"), weights(Path(whole.output) / "model")
@@ -100,7 +101,7 @@ def test_a_few_long_pairs_are_left_out_and_counted(config: TrainConfig) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(config: TrainConfig) -> None:
-    with pytest.raises(HarnessError, match=r"the DPO (loss|gradient norm) is (nan|inf) at step \d+ of 9; lower learning_rate"):
+    with pytest.raises(HarnessError, match=r"the training (loss|gradient norm) is (nan|inf) at step \d+ of 9; lower learning_rate"):
         train(replace(config, learning_rate=1e30, warmup_ratio=0.0))
     assert not (Path(config.output) / "model").exists()
 
@@ -124,13 +125,15 @@ def blocks(epoch: int) -> Iterator[list[int]]:
     order = Blocks(sizes, block=5, seed=1)
     order.set_epoch(epoch)
     drawn = list(order)
-    yield from ([sizes[index] for index in drawn[start : start + 5]] for start in range(0, 23, 5))
+    yield from ([sizes[index] for index in drawn[start : start + 5]] for start in range(0, len(drawn), 5))
 
 
-def test_an_epoch_takes_every_pair_once_sorted_within_a_step() -> None:
+def test_an_epoch_takes_every_pair_in_full_steps_sorted_within_each() -> None:
     first, second = list(blocks(0)), list(blocks(1))
-    assert all(block == sorted(block) for block in first)
-    assert Counter(size for block in first for size in block) == Counter(range(23))
+    assert all(block == sorted(block) and len(block) == 5 for block in first)
+    taken = Counter(size for block in first for size in block)
+    assert set(taken) == set(range(23))
+    assert taken.total() == 25  # the last step is filled up with two pairs of the first
     assert first != second
     assert first == list(blocks(0))
 
