@@ -130,7 +130,7 @@ def test_settings_that_cannot_be_trained_with(config: TrainConfig) -> None:
         replace(config, loss="sigmiod")
     with pytest.raises(HarnessError, match="exo_pair needs a label_smoothing"):
         replace(config, loss="exo_pair")
-    with pytest.raises(HarnessError, match="report_to = wandb: .*install"):
+    with pytest.raises(HarnessError, match=r"report_to = wandb: .*install"):
         train(replace(config, report_to="wandb"))
 
 
@@ -153,7 +153,8 @@ def test_accuracy_that_stays_at_chance_is_said() -> None:
     assert at_chance(learnt, 64) is None
     assert "stayed at chance (0.51)" in str(at_chance(stuck, 64))
     assert at_chance([{"loss": 1.0}], 64) is None
-    assert at_chance(stuck[2:], 100_000) is None  # a small share of many pairs is no chance
+    assert at_chance([{"reward_accuracy": 0.52}], 100_000) is None  # of so many pairs 52% is more than a coin gives
+    assert "stayed at chance" in str(at_chance([{"reward_accuracy": 0.52}], 100))
 
 
 @contextmanager
@@ -203,7 +204,8 @@ def test_sharded_weights_come_back_to_the_base_models_format(tmp_path: Path, che
     model.save_pretrained(tmp_path)
     cast_files(tmp_path, "bfloat16")
     assert AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto").dtype == torch.bfloat16
-    torch.testing.assert_close(weights(tmp_path), weights(checkpoint), atol=0.01, rtol=0.01)
+    for name, value in weights(checkpoint).items():
+        assert torch.equal(weights(tmp_path)[name], value.to(torch.bfloat16))
 
 
 def test_long_pairs_are_an_error_that_names_the_option(config: TrainConfig) -> None:
