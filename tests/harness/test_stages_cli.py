@@ -1,7 +1,6 @@
 """``harness pairs`` and ``harness train`` over one run directory, on the shipped model's architecture with random weights."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +89,7 @@ def test_a_full_disk_is_one_line_and_what_is_finished_stays(untrained: Path, pre
         "main.add_command(pairs)\nresource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\nmain()"
     )
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("harness: File too large")
     assert "start the same command again" in done.stderr
