@@ -1,24 +1,25 @@
 """The run: evaluate, method, evaluate, compare; every part a step of one store."""
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
 from harness import progress
-from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
 from harness.evaluate import EngineConfig, Scoring, evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
-from harness.suite import SuiteConfig, prepare
+from harness.suite import SuiteConfig, load, prepare
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
@@ -44,7 +45,14 @@ class Run:
         self.config = config
         self.device = _device(config.device)
         self.steps: list[StepRecord] = []
+        self.training_seed = config.seed
         self._store = Store(root)
+
+    def repeated(self, seed: int) -> "Run":
+        """This run with another training seed; steps and evaluation stay the same."""
+        again = copy.copy(self)
+        again.training_seed = seed
+        return again
 
     @property
     def seed(self) -> int:
@@ -64,6 +72,12 @@ class Run:
             self.steps.append(StepRecord(name, artifact.key, float(seconds), artifact.reused))
             self.say(f"{name} {artifact.key[:12]}: {'reused' if artifact.reused else f'done in {seconds:.1f} s'}")
         return artifact
+
+    def suite(self) -> EvaluationSuite:
+        built = _suite(self, self.model)
+        facts = built.manifest["facts"]
+        assert isinstance(facts, dict)
+        return EvaluationSuite(str(facts["digest"]), lambda: ((example.task, example.prompt) for example in load(built)))
 
     def say(self, message: str) -> None:
         progress.say(message)
@@ -88,12 +102,27 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     suite, baseline = _evaluate(run, run.model)
     candidates = []
     for name, plugin in plugins.items():
-        run.say(f"== {name}")
-        outcome = plugin.run(run)
-        candidates.append(_candidate(run, name, outcome, suite))
+        repeats = []
+        for seed in config.seeds or (config.seed,):
+            run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
+            repeats.append(_candidate(run, name, plugin.run(run.repeated(seed)), suite))
+        candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:])))
     page = publish(run, suite, baseline, candidates)
-    _write_manifest(run, begun, methods, suite, [baseline, *(candidate.samples for candidate in candidates)])
+    evaluated = [(candidate.name, samples) for candidate in candidates for samples in candidate.evaluations]
+    _write_manifest(run, begun, [name for name, _ in evaluated], suite, [baseline, *(samples for _, samples in evaluated)])
     return page
+
+
+def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["pairs", "train"]) -> Artifact:
+    """One stage of a method, and what is missing of those before it; its artifact. ``run_methods`` afterwards finds it finished."""
+    plugin: Any = find_method(method)
+    getattr(plugin, "check", lambda options: None)(config.options)
+    if not hasattr(plugin, stage):
+        raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
+    find_source(config.data).tasks(config.tasks)
+    run = Run(root, resolve(model_name), config)
+    artifact: Artifact = getattr(plugin, stage)(run)
+    return artifact
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
@@ -126,7 +155,7 @@ def find_method(name: str) -> Method:
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
     config = run.config
     if suite is None:
-        suite = prepare(run, _suite_config(config), model)
+        suite = _suite(run, model)
     engine = EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens, config.think_tokens)
     return suite, evaluate(run, model, suite, engine, Scoring(config.scoring, config.judge))
 
@@ -141,6 +170,10 @@ def _suite_config(config: RunConfig) -> SuiteConfig:
         clip=config.clip,
         think_tokens=config.think_tokens,
     )
+
+
+def _suite(run: Run, model: Model) -> Artifact:
+    return prepare(run, _suite_config(run.config), model)
 
 
 def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:
