@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import click
 
+from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
-from harness.memory import keep_freed_memory
 from harness.models import BUILTIN
 from harness.quiet import hush
 
