@@ -26,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from harness.builtin.corpus import LEARNED, Turn, chat, conversation, prose
 from harness.builtin.tokenizer import ASSISTANT, END, USER, train_tokenizer
 
-MAX_LENGTH: Final = 16_384
+MAX_LENGTH: Final = 131_072
 #: Half of a head's dimensions turn fast, to tell the last hundred positions apart; the rest (wavelength above 128) are slowed until they
 #: hardly turn at all, so that what is looked up by content looks the same at any distance.
 ROPE: Final[dict[str, Any]] = {

@@ -48,7 +48,7 @@ def test_a_length_that_is_none(lengths: str) -> None:
 
 
 def test_a_length_the_model_cannot_take(tmp_path: Path) -> None:
-    complains(harness("eval", "--model", "builtin", "--lengths", "512k", "--output", tmp_path), "16384", "--lengths")
+    complains(harness("eval", "--model", "builtin", "--lengths", "512k", "--output", tmp_path), "131072", "--lengths")
 
 
 def test_a_length_too_short_for_the_question(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_pictures_are_drawn_as_png_and_svg(published: Path, tmp_path: Path) -> N
         (("detect", "--model", "builtin", "--lengths", "256", "--detector", "kopy", "--out", "x"), "unknown detector 'kopy'"),
         (("detect", "--model", "builtin", "--lengths", "20", "--out", "x"), "leave no room for a haystack"),
         (("detect", "--model", "builtin", "--dtype", "float3", "--lengths", "128", "--trials", "1", "--out", "x"), "is no number format"),
-        (("detect", "--model", "builtin", "--lengths", "32k", "--trials", "1", "--out", "x"), "the model's context is 16384"),
+        (("detect", "--model", "builtin", "--lengths", "256k", "--trials", "1", "--out", "x"), "the model's context is 131072"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
