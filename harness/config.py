@@ -34,6 +34,19 @@ class RunConfig:
     device: str = "auto"
     batch_tokens: int = 131_072
     """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    memory_share: float = 0.9
+    """vLLM: share of each device's memory to use."""
+    url: str = ""
+    """Of an OpenAI-compatible server."""
+    served_model: str = ""
+    """The server's name for the model; empty for the only one that it has."""
+    served_api: str = "completions"
+    concurrency: int = 16
+    """Requests to the server under way at a time."""
+    timeout: float = 600.0
+    """Seconds after which a request to the server counts as stalled."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from harness import lmeval
-from harness.api import Artifact, HarnessError, Json, Model
+from harness.api import Artifact, Json, Model
+from harness.engines import EngineConfig, open_engine
 from harness.suite import load
 from reports import samples
 from tasks.example import Example
@@ -19,24 +20,11 @@ from tasks.suite import TASKS
 if TYPE_CHECKING:
     import datasets
 
-    from harness.engines import HarnessLM
+    from harness.engines.lm import HarnessLM
     from harness.pipeline import Run
 
 VERSION: Final = 1
 _FILE: Final = "samples.parquet"
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """How answers are generated."""
-
-    backend: str
-    dtype: str
-    device: str
-    batch_tokens: int
-    """Padded prompt tokens of one batch; changes speed and memory, not the key."""
-    think_tokens: int = 0
-    """Tokens for a reasoning model's thoughts, beside the answer's budget."""
 
 
 def evaluate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -> Artifact:
@@ -46,10 +34,7 @@ def evaluate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) ->
     inputs: dict[str, Json] = {
         "model": model.digest,
         "suite": facts["digest"],
-        "backend": config.backend,
-        "dtype": config.dtype,
-        "device": config.device.partition(":")[0],
-        "think_tokens": config.think_tokens,
+        **config.inputs(),
     }
 
     def build(work: Path) -> dict[str, Json]:
@@ -71,23 +56,18 @@ def _evaluate(run: "Run", model: Model, examples: Sequence[Example], config: Eng
     from lm_eval import simple_evaluate
     from lm_eval.api.task import ConfigurableTask
 
-    from harness.engines import BACKENDS, load_hf
     from harness.journal import Journal
 
-    if config.backend not in BACKENDS:
-        raise HarnessError(f"unknown backend {config.backend!r}; choose from {', '.join(BACKENDS)}")
-    lm = load_hf(model, device=config.device, dtype=config.dtype, think_tokens=config.think_tokens)
-    lm.journal, lm.batch_tokens = Journal(journal), config.batch_tokens
     groups: dict[tuple[str, int], list[Example]] = {}
     for example in examples:
         groups.setdefault((example.task, example.length), []).append(example)
 
-    tasks = [
-        ConfigurableTask(config=_task_config(name, length, partial(_dataset, group, templated=lm.has_chat_template)))
-        for (name, length), group in groups.items()
-    ]
-    with run.bar(f"evaluating {model.name}", len(examples)) as advance:
-        lm.advance = advance
+    with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", len(examples)) as advance:
+        lm.journal, lm.batch_tokens, lm.advance = Journal(journal), config.batch_tokens, advance
+        tasks = [
+            ConfigurableTask(config=_task_config(name, length, partial(_dataset, group, templated=lm.has_chat_template)))
+            for (name, length), group in groups.items()
+        ]
         results = simple_evaluate(
             model=lm, tasks=tasks, bootstrap_iters=0, log_samples=True, apply_chat_template=lm.has_chat_template, batch_size=1
         )

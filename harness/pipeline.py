@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Final, TypeVar
@@ -13,7 +13,8 @@ from harness import progress
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
-from harness.evaluate import EngineConfig, evaluate
+from harness.engines import EngineConfig
+from harness.evaluate import evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.suite import SuiteConfig, chosen_tasks, prepare
@@ -36,13 +37,13 @@ class StepRecord:
 class Run:
     """One command's work in one run directory. Implements :class:`harness.api.RunContext`."""
 
-    def __init__(self, root: Path, model: Model, config: RunConfig) -> None:
+    def __init__(self, root: Path, model: Model, config: RunConfig, *, read_only: bool = False) -> None:
         self.root = root
         self.model = model
         self.config = config
         self.device = _device(config.device)
         self.steps: list[StepRecord] = []
-        self._store = Store(root)
+        self._store = Store(root, read_only=read_only)
 
     @property
     def seed(self) -> int:
@@ -81,7 +82,10 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
     chosen_tasks(config.tasks)
+    if config.backend == "served":
+        raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve(model_name), config)
+    engine_config(run)
     begun = time.time()
     suite, baseline = _evaluate(run, run.model)
     candidates = []
@@ -98,6 +102,7 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
     chosen_tasks(config.tasks)
     run = Run(root, resolve(model_name), config)
+    engine_config(run)
     begun = time.time()
     suite, samples = _evaluate(run, run.model)
     _write_manifest(run, begun, [], suite, [samples])
@@ -122,14 +127,20 @@ def find_method(name: str) -> Method:
 
 
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
-    config = run.config
     if suite is None:
-        suite = prepare(
-            run, SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.clip, config.think_tokens), model
-        )
-    return suite, evaluate(
-        run, model, suite, EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens, config.think_tokens)
-    )
+        suite = prepare(run, suite_config(run.config), model)
+    return suite, evaluate(run, model, suite, engine_config(run))
+
+
+def suite_config(config: RunConfig) -> SuiteConfig:
+    """The run's suite."""
+    return SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.clip, config.think_tokens)
+
+
+def engine_config(run: Run) -> EngineConfig:
+    """The run's engine. HarnessError for settings that do not go together."""
+    shared = {field.name for field in fields(EngineConfig)} & {field.name for field in fields(RunConfig)}
+    return EngineConfig(**{name: getattr(run.config, name) for name in shared} | {"device": run.device})
 
 
 def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:

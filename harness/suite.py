@@ -52,7 +52,7 @@ def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
     tasks = chosen_tasks(config.tasks)
-    config = _clipped(run, config, model)
+    config = clipped(run, config, model)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
@@ -69,7 +69,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     return run.step("suite", inputs, write, version=VERSION)
 
 
-def _clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
+def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
     """``config`` with lengths that the model can take."""
     limit = context_length(model)
     if limit is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final
 
-from harness.api import Artifact, HarnessError, Json, Outcome, RunContext
+from harness.api import Artifact, HarnessError, Json, Outcome, RunContext, Work
 from retmask import masks
 from retmask.heads import HeadScores
 from retmask.launch import TrainConfig, launch
@@ -80,6 +80,12 @@ class _HeadMasking:
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         parse_table(Options, options, "[method]")
+
+    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+        """What each step has to compute, for ``harness plan``."""
+        from retmask.plan import steps
+
+        return steps(self.name, parse_table(Options, options, "[method]"))
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""
