@@ -54,7 +54,6 @@ class Client:
     timeout: float
     """Seconds that an answer may take altogether."""
     attempts: int = _ATTEMPTS
-    first_pause: float = _FIRST_PAUSE
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -78,7 +77,7 @@ class Client:
             except _PassingError as error:
                 if attempt + 1 == self.attempts or (stop and stop.is_set()):
                     self._give_up(str(error))
-                pause = min(_LONGEST_PAUSE, self.first_pause * 2**attempt) * random.uniform(0.75, 1.25)
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.75, 1.25)
                 (stop or threading.Event()).wait(max(pause, min(error.pause, _LONGEST_PAUSE)))
         raise AssertionError("unreachable")
 
