@@ -199,7 +199,6 @@ def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig, e
     """One row for each kind of step that is left."""
     if engine.backend == "served":
         return
-    shared_by = engine.tensor_parallel * engine.pipeline_parallel
     seen: set[str] = set()
     for step in steps:
         kind = step.work.step.partition("-")[0]
@@ -211,7 +210,7 @@ def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig, e
             trained = shape.training_bytes() if step.work.full_training else 0
             yield Need(kind, 0 if trained else shape.weight_bytes(config.dtype), 0, trained, logits)
         else:
-            parts = shared_by if kind == "eval" else 1
+            parts = engine.workers if kind == "eval" else 1
             weights, cache = shape.weight_bytes(config.dtype), shape.kv_bytes(step.work.in_flight, config.dtype)
             yield Need(kind, weights // parts, cache // parts, 0, 0)
 
@@ -225,7 +224,7 @@ def _warnings(
     root: Path,
 ) -> list[str]:
     warnings = []
-    wanted = engine.tensor_parallel * engine.pipeline_parallel
+    wanted = engine.workers
     if engine.device.startswith("cuda") and wanted > len(found):
         warnings.append(f"{wanted} devices are asked for and {len(found)} are there; lower --tensor-parallel or --pipeline-parallel")
     for need in needs:

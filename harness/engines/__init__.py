@@ -57,6 +57,11 @@ class EngineConfig:
         if self.backend != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
             raise HarnessError("--tensor-parallel and --pipeline-parallel need --backend vllm")
 
+    @property
+    def workers(self) -> int:
+        """vLLM: devices, or on a CPU processes, that hold a part of the model each."""
+        return self.tensor_parallel * self.pipeline_parallel
+
     def inputs(self) -> dict[str, Json]:
         """What can change an answer: not the sizes of batches, the number of devices, or a server's address."""
         device = "served" if self.backend == "served" else self.device.partition(":")[0]

@@ -56,10 +56,23 @@ def _answering_for_vllm() -> Iterator[None]:
         importlib.metadata.version = original
 
 
+def cpu_shares(processors: Sequence[int], workers: int) -> str:
+    """``VLLM_CPU_OMP_THREADS_BIND`` for several workers: each gets its part of the processors, such as ``0,1|2,3``.
+
+    By itself vLLM wants a NUMA node for each worker, and most machines have one.
+    """
+    share = len(processors) // workers
+    if share == 0:
+        return "nobind"
+    return "|".join(",".join(map(str, processors[worker * share : (worker + 1) * share])) for worker in range(workers))
+
+
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(workers: int = 1) -> Iterator[None]:
     """What vLLM's processes need to see. Its CPU build also sets LD_PRELOAD and more, which no later child of ours should inherit."""
     before = dict(os.environ)
+    if workers > 1:
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cpu_shares(sorted(os.sched_getaffinity(0)), workers))
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork would inherit torch's threads
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:
@@ -111,7 +124,7 @@ def _explained(model: Model) -> Iterator[None]:
 def open_llm(model: Model, config: EngineConfig, **more: Any) -> Any:
     """A plain ``vllm.LLM`` with these settings; ``more`` are further keywords. :func:`close_llm` ends it."""
     _distribution()
-    with _environment(), _explained(model):
+    with _environment(config.workers), _explained(model):
         from vllm import LLM
 
         return LLM(model=str(model.path), tokenizer=str(model.path), **{**engine_arguments(model, config), **more})
@@ -150,7 +163,7 @@ class VLLMBackend:
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
         backend = _lm_eval_backend()
-        with _environment(), _explained(model):
+        with _environment(config.workers), _explained(model):
             self._inner: Any = backend(
                 pretrained=str(model.path),
                 tokenizer=str(model.path),
