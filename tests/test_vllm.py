@@ -127,7 +127,20 @@ def test_an_evaluation_on_vllm_is_that_on_transformers(tmp_path: Path) -> None:
     frames = []
     for backend in ("vllm", "hf"):
         output = tmp_path / backend
-        arguments = ["--model", "builtin", "--preset", "builtin", "--lengths", "256,512", "--examples", "5", "--output", str(output)]
+        arguments = [
+            "--model",
+            "builtin",
+            "--preset",
+            "builtin",
+            "--tasks",
+            "recall,icl",
+            "--lengths",
+            "256,512",
+            "--examples",
+            "5",
+            "--output",
+            str(output),
+        ]
         result = CliRunner().invoke(main, ["eval", *arguments, "--backend", backend])
         assert result.exit_code == 0, result.output
         (path,) = output.glob("steps/eval-*/samples.parquet")
