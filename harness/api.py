@@ -13,7 +13,7 @@ Everything expensive goes through :meth:`RunContext.step`. A step is identified 
 the same step (the same detection, the same chosen responses) share one execution, and a repeated command reuses it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -84,8 +84,20 @@ class Outcome:
     """Short figures for the report, such as ``{"masked heads": 8, "pairs": 512}``."""
     head_scores: tuple[tuple[float, ...], ...] | None = None
     """Retrieval scores, layers x heads, if the method measured them."""
+    head_scores_after: tuple[tuple[float, ...], ...] | None = None
+    """The same, measured on the trained model."""
     masked_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs that the method ablated."""
+
+
+@dataclass(frozen=True)
+class EvaluationSuite:
+    """What the model is evaluated on, for a method that has to keep its training data clear of it."""
+
+    digest: str
+    """Hash of every example; empty if nothing is evaluated."""
+    texts: Callable[[], Iterator[tuple[str, str]]]
+    """(task, prompt) of every example, one at a time: together they can be larger than memory."""
 
 
 class RunContext(Protocol):
@@ -98,6 +110,10 @@ class RunContext(Protocol):
     @property
     def seed(self) -> int:
         """The run's seed; derive every other seed from it."""
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of what ``--seeds`` repeats: training, and the draws of a control. The run's seed where nothing is repeated."""
 
     @property
     def options(self) -> Mapping[str, Json]:
@@ -114,6 +130,9 @@ class RunContext(Protocol):
         manifest under ``facts``. If ``build`` raises, nothing is published; the work directory stays, so ``build`` may resume from it.
         """
 
+    def suite(self) -> EvaluationSuite:
+        """The examples of the run's evaluation."""
+
     def say(self, message: str) -> None:
         """One line of progress for the person watching."""
 
@@ -129,3 +148,16 @@ class Method(Protocol):
 
     def run(self, context: RunContext) -> Outcome:
         """Make a new model from ``context.model``."""
+
+
+class StagedMethod(Method, Protocol):
+    """A method whose stages can be run one at a time: ``harness pairs`` and ``harness train`` over a shared run directory.
+
+    Each does what is missing of the stages before it, so that ``run`` afterwards finds them all finished.
+    """
+
+    def pairs(self, context: RunContext) -> Artifact:
+        """The step whose ``pairs.jsonl`` holds what is trained on."""
+
+    def train(self, context: RunContext) -> Artifact:
+        """The step whose ``model`` is the trained checkpoint."""

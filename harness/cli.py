@@ -1,5 +1,6 @@
 """The command line. Every command parses, calls one function and prints; nothing heavy is imported before it is needed."""
 
+import errno
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +16,8 @@ from harness.quiet import hush
 
 #: Entry points of click commands that other packages add.
 _COMMANDS: Final = "harness.commands"
+#: No space, no quota, or a limit on the size of files.
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Lengths(click.ParamType[tuple[int, ...]]):
@@ -32,6 +35,20 @@ class Lengths(click.ParamType[tuple[int, ...]]):
         if not digits.isdecimal():
             self.fail(f"{text!r} is not a length; write tokens or thousands of 1024, such as 512,1k,128k", param, ctx)
         return int(digits) * (1024 if text.strip().lower().endswith("k") else 1)
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """Seeds: ``1,2,3``."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdecimal() for part in parts):
+            self.fail(f"{value!r} are no seeds; write whole numbers joined by commas, such as 1,2,3", param, ctx)
+        return tuple(map(int, parts))
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -81,6 +98,12 @@ class HarnessGroup(click.Group):
             if ctx.params.get("debug"):
                 raise
             click.echo(f"harness: {error}", err=True)
+            ctx.exit(2)
+        except OSError as error:
+            if ctx.params.get("debug") or error.errno not in _FULL:
+                raise
+            where = f" for {error.filename}" if error.filename else ""
+            click.echo(f"harness: {error.strerror}{where}; make room and start the same command again: what is finished is kept", err=True)
             ctx.exit(2)
 
 
@@ -146,6 +169,7 @@ def _root(output: Path | None, model_name: str) -> Path:
 )
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--dry-run", is_flag=True, help="Show the plan instead, as `harness plan` does.")
+@click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
 def run_command(
     model_name: str,
     output: Path | None,
@@ -160,7 +184,8 @@ def run_command(
     \b
     Examples:
       harness run --model builtin --method retmask --method randmask
-      harness run --model meta-llama/Llama-3.1-8B-Instruct --method retmask --lengths 8k,32k --set top_k=33
+      harness run --model builtin --method retmask --method randmask --seeds 1,2,3
+      harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
 
     The same command again reuses whatever is finished, and goes on where it was killed.
     """
@@ -180,6 +205,7 @@ def run_command(
 @_shared
 @click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
+@click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Time the model for some seconds, for an estimate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan_command(

@@ -25,6 +25,8 @@ class RunConfig:
     examples: int = 100
     """Of each task at each length."""
     seed: int = 42
+    seeds: tuple[int, ...] = ()
+    """Training seeds: each method is trained and evaluated once for each. Empty: once, with ``seed``."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
     think_tokens: int = 0
@@ -58,6 +60,8 @@ class RunConfig:
             raise HarnessError(f"examples is {self.examples}; ask for at least 1")
         if not self.lengths or min(self.lengths) < 64:
             raise HarnessError(f"lengths are {list(self.lengths)}; give at least one, none below 64 tokens")
+        if len(set(self.seeds)) < len(self.seeds) or any(type(seed) is not int or seed < 0 for seed in self.seeds):
+            raise HarnessError(f"seeds are {list(self.seeds)}; give different whole numbers, such as [1, 2, 3]")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
 

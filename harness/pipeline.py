@@ -1,23 +1,24 @@
 """The run: evaluate, method, evaluate, compare; every part a step of one store."""
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from harness import progress
-from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
 from harness.engines import EngineConfig
 from harness.evaluate import evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
-from harness.suite import SuiteConfig, chosen_tasks, prepare
+from harness.suite import SuiteConfig, chosen_tasks, load, prepare
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
@@ -43,7 +44,14 @@ class Run:
         self.config = config
         self.device = _device(config.device)
         self.steps: list[StepRecord] = []
+        self.training_seed = config.seed
         self._store = Store(root, read_only=read_only)
+
+    def repeated(self, seed: int) -> "Run":
+        """This run with another training seed; steps and evaluation stay the same."""
+        again = copy.copy(self)
+        again.training_seed = seed
+        return again
 
     @property
     def seed(self) -> int:
@@ -63,6 +71,12 @@ class Run:
             self.steps.append(StepRecord(name, artifact.key, float(seconds), artifact.reused))
             self.say(f"{name} {artifact.key[:12]}: {'reused' if artifact.reused else f'done in {seconds:.1f} s'}")
         return artifact
+
+    def suite(self) -> EvaluationSuite:
+        built = _suite(self, self.model)
+        facts = built.manifest["facts"]
+        assert isinstance(facts, dict)
+        return EvaluationSuite(str(facts["digest"]), lambda: ((example.task, example.prompt) for example in load(built)))
 
     def say(self, message: str) -> None:
         progress.say(message)
@@ -90,12 +104,27 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     suite, baseline = _evaluate(run, run.model)
     candidates = []
     for name, plugin in plugins.items():
-        run.say(f"== {name}")
-        outcome = plugin.run(run)
-        candidates.append(_candidate(run, name, outcome, suite))
+        repeats = []
+        for seed in config.seeds or (config.seed,):
+            run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
+            repeats.append(_candidate(run, name, plugin.run(run.repeated(seed)), suite))
+        candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:])))
     page = publish(run, suite, baseline, candidates)
-    _write_manifest(run, begun, methods, suite, [baseline, *(candidate.samples for candidate in candidates)])
+    evaluated = [(candidate.name, samples) for candidate in candidates for samples in candidate.evaluations]
+    _write_manifest(run, begun, [name for name, _ in evaluated], suite, [baseline, *(samples for _, samples in evaluated)])
     return page
+
+
+def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["pairs", "train"]) -> Artifact:
+    """One stage of a method, and what is missing of those before it; its artifact. ``run_methods`` afterwards finds it finished."""
+    plugin: Any = find_method(method)
+    getattr(plugin, "check", lambda options: None)(config.options)
+    if not hasattr(plugin, stage):
+        raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
+    chosen_tasks(config.tasks)
+    run = Run(root, resolve(model_name), config)
+    artifact: Artifact = getattr(plugin, stage)(run)
+    return artifact
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
@@ -128,7 +157,7 @@ def find_method(name: str) -> Method:
 
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
     if suite is None:
-        suite = prepare(run, suite_config(run.config), model)
+        suite = _suite(run, model)
     return suite, evaluate(run, model, suite, engine_config(run))
 
 
@@ -141,6 +170,10 @@ def engine_config(run: Run) -> EngineConfig:
     """The run's engine. HarnessError for settings that do not go together."""
     shared = {field.name for field in fields(EngineConfig)} & {field.name for field in fields(RunConfig)}
     return EngineConfig(**{name: getattr(run.config, name) for name in shared} | {"device": run.device})
+
+
+def _suite(run: Run, model: Model) -> Artifact:
+    return prepare(run, suite_config(run.config), model)
 
 
 def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:

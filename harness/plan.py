@@ -146,26 +146,28 @@ def _steps(run: _Look, engine: EngineConfig, shape: ModelShape, plugins: Mapping
     yield PlannedStep("eval: baseline", run.states.get("eval", "to do"), evaluation)
     told: set[str] = set()
     for name, plugin in plugins.items():
-        yield from _method(run, name, plugin, suite, engine, evaluation, told)
+        for seed in run.config.seeds or (run.config.seed,):
+            label = f"{name}, seed {seed}" if run.config.seeds else name
+            yield from _method(run, seed, label, plugin, suite, engine, evaluation, told)
     if plugins:
         yield PlannedStep("report", "to do", Work("report"))
 
 
 def _method(
-    run: _Look, name: str, plugin: object, suite: Artifact | None, engine: EngineConfig, evaluation: Work, told: set[str]
+    run: _Look, seed: int, name: str, plugin: object, suite: Artifact | None, engine: EngineConfig, evaluation: Work, told: set[str]
 ) -> Iterator[PlannedStep]:
     from harness.evaluate import evaluate
 
     run.states.clear()
     evaluated: State = "to do"
     try:
-        outcome = plugin.run(run)  # type: ignore[attr-defined]  # find_method checked it
-        own = dict(run.states)
+        outcome = plugin.run(run.repeated(seed))  # type: ignore[attr-defined]  # find_method checked it
+        own = {step: state for step, state in run.states.items() if step != "suite"}
         if suite is not None:
             evaluate(run, resolve(str(outcome.checkpoint)), suite, engine)
         evaluated = run.states.get("eval", "to do")
     except _MissingError:
-        own = {step: state for step, state in run.states.items() if step != "eval"}
+        own = {step: state for step, state in run.states.items() if step not in ("suite", "eval")}
         evaluated = run.states.get("eval", "to do")
     works: Sequence[Work] = getattr(plugin, "plan", lambda options: ())(run.config.options)
     planned = {work.step: work for work in works}

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Outcome
 
@@ -25,7 +25,15 @@ class Candidate:
 
     name: str
     outcome: Outcome
+    """Of the first training seed."""
     samples: Artifact
+    repeats: tuple[Artifact, ...] = ()
+    """Samples of the other training seeds."""
+
+    @property
+    def evaluations(self) -> tuple[Artifact, ...]:
+        """The samples of every training seed."""
+        return (self.samples, *self.repeats)
 
 
 def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate]) -> Path:
@@ -33,7 +41,7 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
     settings = run.config
     inputs: dict[str, Json] = {
         "baseline": baseline.key,
-        "candidates": {candidate.name: candidate.samples.key for candidate in candidates},
+        "candidates": {candidate.name: [samples.key for samples in candidate.evaluations] for candidate in candidates},
         "order": [candidate.name for candidate in candidates],
         "resamples": settings.resamples,
         "confidence": settings.confidence,
@@ -70,7 +78,7 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     try:
         found = compare_methods(
             read_samples(baseline, "baseline"),
-            {candidate.name: read_samples(candidate.samples, candidate.name) for candidate in candidates},
+            {candidate.name: _tables(candidate) for candidate in candidates},
             resamples=run.config.resamples,
             seed=run.config.seed,
             confidence=run.config.confidence,
@@ -96,6 +104,14 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
         steps=tuple(page.Step(record.name, record.seconds, record.reused) for record in run.steps),
     )
     (work / "report.html").write_text(page.render(data))
+
+
+def _tables(candidate: Candidate) -> Any:
+    """The candidate's samples; a list of them where training was repeated, which the comparison takes as an outer level."""
+    from harness.evaluate import read_samples
+
+    tables = [read_samples(samples, candidate.name) for samples in candidate.evaluations]
+    return tables if candidate.repeats else tables[0]
 
 
 def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str) -> str:
@@ -131,6 +147,7 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, object]:
         "examples per task and length": run.config.examples,
         "backend": f"{run.config.backend}, {run.config.dtype}, {run.device}",
         "seed": run.config.seed,
+        "training seeds": ", ".join(map(str, run.config.seeds)) or str(run.config.seed),
         "bootstrap resamples": run.config.resamples,
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }

@@ -1,30 +1,30 @@
-"""The method plugins: RetMask and its controls.
+"""The method plugins: RetMask, its controls, and two baselines without heads.
 
-All follow one path (RetMask, arXiv 2601.11020, section 3): measure the heads, choose a mask, sample from the intact and from the
-masked model, train with DPO to prefer the intact one's answers. They differ in which heads they mask, so the head scores and the
-chosen answers are shared steps.
+RetMask and its controls follow one path (RetMask, arXiv 2601.11020, section 3): measure the heads, choose a mask, sample from the
+intact and from the masked model, train with DPO to prefer the intact one's answers. They differ in which heads they mask, so the head
+scores and the chosen answers are shared steps. The baselines take their rejected answers from another model, or none at all.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from hashlib import blake2b
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final
 
-from harness.api import Artifact, HarnessError, Json, Outcome, RunContext, Work
-from retmask import masks
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, Outcome, RunContext, Work
+from harness.models import resolve
+from retmask import masks, stages
 from retmask.heads import HeadScores
-from retmask.launch import TrainConfig, launch
+from retmask.launch import SFT, TrainConfig, launcher
 from retmask.masks import HeadMask
 from retmask.model import load_model, load_tokenizer, resolve_dtype
 from retmask.options import parse_table
-from retmask.pairs import Pairs, Response, Sampling, join, read_responses, sample, write_pairs
+from retmask.prompts import GENERATED
+from retmask.responses import BACKENDS
+from retmask.stages import derive, digest
 
 HEADS_VERSION: Final = 1
-RESPONSES_VERSION: Final = 1
-DPO_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,41 @@ class Options:
     detection_depths: int = 10
     """Depths, evenly from the start to the end, that the trials go round."""
     detection_max_new_tokens: int = 50
+    heads_after: bool = True
+    """Measure the heads of the trained model too, for the report."""
     prompts: int = 1000
-    """Instructions to sample answers to."""
+    """Instructions to sample answers to; 0 takes all that the source has."""
+    prompts_from: str = GENERATED
+    """``generated``, a JSONL or Parquet file or a folder of them, or a data set on the Hub (:mod:`retmask.prompts`)."""
+    prompts_split: str = "train"
+    """Of a data set on the Hub."""
+    prompts_revision: str = ""
+    """Commit of a data set on the Hub; empty for the newest, which the manifest then names."""
+    prompts_language: str = "English"
+    """Rows that name another language are left out; empty keeps all."""
+    contamination_words: int = 13
+    """Prompts that share so many successive words with the evaluation are left out; 0 keeps them."""
+    pairs_from: str = ""
+    """A file of pairs (JSONL with prompt, chosen and rejected) to train on, instead of sampling any."""
+    rejected_from: str = "mask"
+    """Whose answers are rejected: ``mask`` for the masked model's; ``model NAME`` for another's, which ``smaller-model`` needs."""
+    sampler: str = "hf"
+    """Engine that writes the answers."""
     temperature: float = 0.6
     top_p: float = 1.0
     max_new_tokens: int = 2048
+    n: int = 1
+    """Answers to each instruction; the k-th chosen is paired with the k-th rejected."""
+    drop_repetitive: bool = False
+    """Leave out pairs with an answer that repeats itself."""
+    drop_unfinished: bool = False
+    """Leave out pairs with an answer that was cut off at ``max_new_tokens``."""
     dtype: str = "auto"
     """float32 on a CPU, bfloat16 elsewhere."""
+    parallel: str = "none"
+    """``ddp``, ``fsdp``, ``zero1``, ``zero2``, ``zero3``, or a .yaml file of ``accelerate config``, for a training on several devices."""
+    processes: int = 1
+    """Devices that train."""
     learning_rate: float = TrainConfig.learning_rate
     min_learning_rate_ratio: float = TrainConfig.min_learning_rate_ratio
     warmup_ratio: float = TrainConfig.warmup_ratio
@@ -56,11 +84,33 @@ class Options:
     adam_beta2: float = TrainConfig.adam_beta2
     beta: float = TrainConfig.beta
     loss: str = TrainConfig.loss
+    label_smoothing: float = TrainConfig.label_smoothing
+    lora_rank: int = TrainConfig.lora_rank
+    lora_alpha: int = TrainConfig.lora_alpha
+    lora_dropout: float = TrainConfig.lora_dropout
     epochs: float = TrainConfig.epochs
     batch_size: int = TrainConfig.batch_size
     micro_batch_size: int = TrainConfig.micro_batch_size
     max_length: int = TrainConfig.max_length
+    max_overlong_share: float = TrainConfig.max_overlong_share
     gradient_checkpointing: bool = TrainConfig.gradient_checkpointing
+    checkpoint_share: float = TrainConfig.checkpoint_share
+    report_to: str = TrainConfig.report_to
+
+    def __post_init__(self) -> None:
+        if self.sampler not in BACKENDS:
+            raise HarnessError(f"[method]: unknown sampler {self.sampler!r}; choose from {', '.join(BACKENDS)}")
+        if self.n < 1 or self.prompts < 0:
+            raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
+        if self.rejected_from != "mask" and not self.rejected_model():
+            raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")
+        launcher(self.parallel, self.processes, self.lora_rank)
+        TrainConfig("", "", "", **self.training())  # refuses what cannot be trained with, before anything is computed
+
+    def rejected_model(self) -> str:
+        """NAME of ``model NAME``; empty for the mask."""
+        kind, _, name = self.rejected_from.partition(" ")
+        return name.strip() if kind == "model" else ""
 
     def training(self) -> dict[str, Any]:
         """The options that a :class:`TrainConfig` takes, but for its number format."""
@@ -68,8 +118,16 @@ class Options:
         return {name: value for name, value in asdict(self).items() if name in shared}
 
 
+@dataclass(frozen=True)
+class _Masked:
+    """What a head-masking method knows before it samples."""
+
+    scores: HeadScores
+    mask: HeadMask
+
+
 class _HeadMasking:
-    """The path that the plugins share."""
+    """The path that the plugins share. Implements :class:`harness.api.StagedMethod`."""
 
     name: ClassVar[str]
 
@@ -90,21 +148,44 @@ class _HeadMasking:
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""
         options = parse_table(Options, context.options, "[method]")
-        scores = HeadScores.load(_heads(context, options).path / "heads.safetensors")
-        target = masks.retrieval(scores, top_k=options.top_k, threshold=options.threshold if options.top_k is None else None)
-        mask = self.choose(scores, target, derive(context.seed, self.name))
-        context.say(f"{self.name}: {len(mask.heads)} of {len(scores.heads())} heads masked")
-        prompts = _prompts(options.prompts, derive(context.seed, "prompts"))
-        chosen = _responses(context, options, prompts, "chosen", None)
-        rejected = _responses(context, options, prompts, f"rejected-{self.name}", mask)
-        pairs = join(prompts, _read(chosen), _read(rejected))
-        trained = _dpo(context, options, pairs)
+        masked = None if options.pairs_from else self._masked(context, options)
+        pairs = self._pairs(context, options, masked)
+        trained = stages.trained(context, options, pairs)
+        if masked is None:
+            return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+        after = _heads_after(context, options, trained)
         return Outcome(
             checkpoint=trained.path / "model",
-            facts=_summary(scores, mask, pairs, trained),
-            head_scores=tuple(tuple(float(score) for score in layer) for layer in scores.mean),
-            masked_heads=tuple((head.layer, head.head) for head in mask.heads),
+            facts=_summary(masked, after, pairs, trained),
+            head_scores=_table(masked.scores),
+            head_scores_after=None if after is None else _table(after),
+            masked_heads=tuple((head.layer, head.head) for head in masked.mask.heads),
         )
+
+    def pairs(self, context: RunContext) -> Artifact:
+        """The pairs alone."""
+        options = parse_table(Options, context.options, "[method]")
+        return self._pairs(context, options, None if options.pairs_from else self._masked(context, options))
+
+    def train(self, context: RunContext) -> Artifact:
+        """The pairs and the training."""
+        return stages.trained(context, parse_table(Options, context.options, "[method]"), self.pairs(context))
+
+    def _masked(self, context: RunContext, options: Options) -> _Masked:
+        scores = HeadScores.load(_heads(context, options).path / "heads.safetensors")
+        target = masks.retrieval(scores, top_k=options.top_k, threshold=options.threshold if options.top_k is None else None)
+        mask = self.choose(scores, target, derive(context.training_seed, self.name))
+        context.say(f"{self.name}: {len(mask.heads)} of {len(scores.heads())} heads masked")
+        return _Masked(scores, mask)
+
+    def _pairs(self, context: RunContext, options: Options, masked: _Masked | None) -> Artifact:
+        if masked is None:
+            return stages.given(context, options, chosen_only=options.loss == SFT)
+        prompts = stages.instructions(context, options)
+        with stages.sampler(context, options) as engine:
+            chosen = stages.responses(context, options, prompts, "chosen", engine, None)
+            rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, masked.mask)
+        return stages.paired(context, options, prompts, chosen, rejected)
 
 
 class RetMask(_HeadMasking):
@@ -138,9 +219,120 @@ class RandMask(_HeadMasking):
         return masks.random_mask(scores.shape, len(target.heads), seed)
 
 
-def derive(seed: int, purpose: str) -> int:
-    """A seed for one purpose, 31 bits, unrelated to those for others."""
-    return int.from_bytes(blake2b(f"{seed}:{purpose}".encode(), digest_size=4).digest(), "big") >> 1
+class SmallerModel:
+    """Baseline: the rejected answers are a weaker model's (the paper's Smaller-Model). No heads are measured or masked."""
+
+    name = "smaller-model"
+
+    def check(self, options: Mapping[str, Json]) -> None:
+        """Raise HarnessError for an option that does not exist or has the wrong type, and if no other model is named."""
+        parsed = parse_table(Options, options, "[method]")
+        if not parsed.pairs_from and not parsed.rejected_model():
+            raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
+
+    def run(self, context: RunContext) -> Outcome:
+        """Train a model that prefers its own answers to the other model's."""
+        options = parse_table(Options, context.options, "[method]")
+        pairs = self.pairs(context)
+        trained = stages.trained(context, options, pairs)
+        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+
+    def pairs(self, context: RunContext) -> Artifact:
+        """The pairs alone."""
+        self.check(context.options)
+        options = parse_table(Options, context.options, "[method]")
+        if options.pairs_from:
+            return stages.given(context, options, chosen_only=options.loss == SFT)
+        other = resolve(options.rejected_model())
+        prompts = stages.instructions(context, options)
+        with stages.sampler(context, options) as engine:
+            chosen = stages.responses(context, options, prompts, "chosen", engine, None)
+        with stages.sampler(context, options, other) as engine:
+            rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, None, other)
+        return stages.paired(context, options, prompts, chosen, rejected, other)
+
+    def train(self, context: RunContext) -> Artifact:
+        """The pairs and the training."""
+        return stages.trained(context, parse_table(Options, context.options, "[method]"), self.pairs(context))
+
+
+class Sft:
+    """Baseline: maximum likelihood of the model's own answers, with nothing rejected. What does the training itself do?"""
+
+    name = "sft"
+
+    def check(self, options: Mapping[str, Json]) -> None:
+        """Raise HarnessError for an option that does not exist or has the wrong type."""
+        parse_table(Options, options, "[method]")
+
+    def run(self, context: RunContext) -> Outcome:
+        """Train on the chosen answers."""
+        pairs = self.pairs(context)
+        trained = stages.trained(context, self._options(context), pairs)
+        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+
+    def pairs(self, context: RunContext) -> Artifact:
+        """The chosen answers alone."""
+        options = self._options(context)
+        if options.pairs_from:
+            return stages.given(context, options, chosen_only=True)
+        prompts = stages.instructions(context, options)
+        with stages.sampler(context, options) as engine:
+            chosen = stages.responses(context, options, prompts, "chosen", engine, None)
+        return stages.chosen_alone(context, prompts, chosen)
+
+    def train(self, context: RunContext) -> Artifact:
+        """The chosen answers and the training."""
+        return stages.trained(context, self._options(context), self.pairs(context))
+
+    def _options(self, context: RunContext) -> Options:
+        return replace(parse_table(Options, context.options, "[method]"), loss=SFT)
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """A run's context with another model in the place of the baseline."""
+
+    context: RunContext
+    model: Model
+
+    @property
+    def seed(self) -> int:
+        return self.context.seed
+
+    @property
+    def training_seed(self) -> int:
+        return self.context.training_seed
+
+    @property
+    def options(self) -> Mapping[str, Json]:
+        return self.context.options
+
+    @property
+    def device(self) -> str:
+        return self.context.device
+
+    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+        return self.context.step(name, inputs, build)
+
+    def suite(self) -> EvaluationSuite:
+        return self.context.suite()
+
+    def say(self, message: str) -> None:
+        self.context.say(message)
+
+
+def _heads_after(context: RunContext, options: Options, trained: Artifact) -> HeadScores | None:
+    """The trained model's scores on the same trials; None if they are not wanted, or it finds no needle at all."""
+    if not options.heads_after:
+        return None
+    path = trained.path / "model"
+    try:
+        measured = _heads(_Elsewhere(context, Model(str(path), path, resolve(str(path)).digest)), options)
+    except HarnessError as error:
+        context.say(f"heads after training: {error}")
+        return None
+    return HeadScores.load(measured.path / "heads.safetensors")
 
 
 def _heads(context: RunContext, options: Options) -> Artifact:
@@ -176,92 +368,48 @@ def _needle_text() -> str:
     from tasks.prose import sentence
 
     rng = Random(0)
-    return _digest([INSTRUCTION, *(repr(draw_needle(rng)) for _ in range(20)), *(sentence(rng) for _ in range(200))])
+    return digest([INSTRUCTION, *(repr(draw_needle(rng)) for _ in range(20)), *(sentence(rng) for _ in range(200))])
 
 
-def _digest(texts: list[str]) -> str:
-    return blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
+def _table(scores: HeadScores) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(score) for score in layer) for layer in scores.mean)
 
 
-def _prompts(count: int, seed: int) -> list[str]:
-    """Distinct instructions."""
-    from tasks.chat import instructions
-
-    prompts = list(dict.fromkeys(text for text in instructions(count, seed) if text.strip()))
-    if not prompts:
-        raise HarnessError(f"[method]: prompts = {count} gives no instruction to answer")
-    return prompts
-
-
-def _responses(context: RunContext, options: Options, prompts: list[str], name: str, mask: HeadMask | None) -> Artifact:
-    settings = Sampling(options.temperature, options.top_p, options.max_new_tokens, derive(context.seed, name.partition("-")[0]))
-    dtype = resolve_dtype(options.dtype, context.device)
-
-    def build(work: Path) -> Mapping[str, Json]:
-        from contextlib import nullcontext
-
-        from retmask.ablate import ablated
-
-        started = time.monotonic()
-        tokenizer = load_tokenizer(context.model.path)
-        model = load_model(context.model.path, dtype, context.device)
-        journal = work / "responses.jsonl"
-        with ablated(model, mask) if mask else nullcontext():
-            responses = sample(model, tokenizer, prompts, settings, journal, lambda line: context.say(f"{name}: {line}"))
-        tokens = sum(len(response.ids) for response in responses)
-        return {"responses": len(responses), "tokens": tokens, "seconds": round(time.monotonic() - started, 1)}
-
-    inputs: dict[str, Json] = {
-        "version": RESPONSES_VERSION,
-        "model": context.model.digest,
-        "prompts": _digest(prompts),
-        "masked": None if mask is None else [list(head) for head in mask.heads],
-        "dtype": dtype,
-        **asdict(settings),
-    }
-    return context.step(name, inputs, build)
+def _summary(masked: _Masked | None, after: HeadScores | None, pairs: Artifact, trained: Artifact) -> dict[str, Json]:
+    """Short figures for the report."""
+    facts: dict[str, Json] = {}
+    if masked is not None:
+        scores = masked.scores
+        facts = {
+            "masked heads": len(masked.mask.heads),
+            "heads": len(scores.heads()),
+            "trials": len(scores.counted),
+            "max head score": round(scores.max, 3),
+            "gini": round(scores.gini, 3),
+            "hoyer": round(scores.hoyer, 3),
+        }
+        if after is not None:
+            facts |= _change(scores, after, masked.mask)
+    for name, value in [*_facts(pairs).items(), *_facts(trained).items()]:
+        if name == "warnings":
+            if isinstance(value, list) and value:
+                facts[name] = "; ".join([*([str(facts[name])] if name in facts else []), *map(str, value)])
+        elif name != "pairs" or name not in facts:
+            facts[name.replace("_", " ")] = value
+    return facts
 
 
-def _read(responses: Artifact) -> list[Response]:
-    return [response for _, response in sorted(read_responses(responses.path / "responses.jsonl").items())]
+def _facts(artifact: Artifact) -> dict[str, Json]:
+    facts = artifact.manifest.get("facts")
+    return facts if isinstance(facts, dict) else {}
 
 
-def _dpo(context: RunContext, options: Options, pairs: Pairs) -> Artifact:
-    training = options.training()
-    seed, dtype = derive(context.seed, "dpo"), resolve_dtype(options.dtype, context.device)
-
-    def build(work: Path) -> Mapping[str, Json]:
-        write_pairs(pairs.kept, work / "pairs.jsonl")
-        paths: dict[str, Any] = {"model": str(context.model.path), "pairs": str(work / "pairs.jsonl"), "output": str(work)}
-        return launch(TrainConfig(**paths, seed=seed, device=context.device, dtype=dtype, **training), context.say)
-
-    inputs: dict[str, Json] = {
-        "version": DPO_VERSION,
-        "model": context.model.digest,
-        "pairs": _digest([repr(pair) for pair in pairs.kept]),
-        "seed": seed,
-        "dtype": dtype,
-        **{name: value for name, value in training.items() if name not in ("micro_batch_size", "gradient_checkpointing")},
-    }
-    return context.step("dpo", inputs, build)
-
-
-def _summary(scores: HeadScores, mask: HeadMask, pairs: Pairs, trained: Artifact) -> dict[str, Json]:
-    facts = trained.manifest.get("facts")
-    training = facts if isinstance(facts, dict) else {}
+def _change(before: HeadScores, after: HeadScores, mask: HeadMask) -> dict[str, Json]:
+    """Mean change of the masked and of the other heads' scores (RetMask, arXiv 2601.11020, section 5)."""
+    change = after.mean - before.mean
+    chosen = [head for head in before.heads() if head in set(mask.heads)]
+    others = [head for head in before.heads() if head not in set(mask.heads)]
     return {
-        "masked heads": len(mask.heads),
-        "heads": len(scores.heads()),
-        "trials": len(scores.counted),
-        "max head score": round(scores.max, 3),
-        "gini": round(scores.gini, 3),
-        "hoyer": round(scores.hoyer, 3),
-        "pairs": len(pairs.kept),
-        "dropped empty": pairs.dropped["empty"],
-        "dropped identical": pairs.dropped["identical"],
-        "identical share": round(pairs.identical_share, 3),
-        "mean chosen tokens": round(pairs.mean_chosen_tokens, 1),
-        "mean rejected tokens": round(pairs.mean_rejected_tokens, 1),
-        "unfinished responses": pairs.unfinished,
-        **{name.replace("_", " "): value for name, value in training.items() if name != "pairs"},
+        "masked heads' mean score change": round(sum(float(change[head]) for head in chosen) / len(chosen), 4),
+        "other heads' mean score change": round(sum(float(change[head]) for head in others) / max(len(others), 1), 4),
     }

@@ -1,37 +1,30 @@
 """Preference pairs by self-synthesis: the intact model's answer is chosen, the ablated model's rejected.
 
-Method: RetMask (arXiv 2601.11020), section 3.3. Every response is drawn with noise of its own (seeded by the run's seed and the
-prompt's number), so that neither the batch size nor an interruption changes what is sampled.
+Method: RetMask (arXiv 2601.11020), section 3.3. The k-th answer of one is paired with the k-th of the other. Pairs that teach nothing
+are dropped and counted, and the rest is looked at for what else but retrieval could tell its two sides apart.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Json
+from retmask.responses import Response
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_BATCH_TOKENS: Final = 16_384
-
-
-@dataclass(frozen=True)
-class Response:
-    """One sampled answer."""
-
-    prompt: int
-    """Index of its prompt."""
-    text: str
-    """Decoded without special tokens."""
-    ids: tuple[int, ...]
-    """As sampled, the end-of-text token included where the model wrote one."""
-    finished: bool
-    """False when the answer was cut off at ``max_new_tokens``."""
+#: Shares above which a person should know before training.
+_MANY_IDENTICAL: Final = 0.5
+_MANY_DEGENERATE: Final = 0.1
+_MANY_UNFINISHED: Final = 0.2
+#: Share of pairs whose chosen answer is the longer one, beyond which length alone nearly tells the two apart.
+_LENGTH_BIAS: Final = 0.7
+#: Above this share of repeated n-grams an answer is degenerate; text that people write stays far below.
+_REPETITIVE: Final = 0.5
+_NGRAM: Final = 4
+_FEWEST: Final = 20
 
 
 @dataclass(frozen=True)
@@ -42,169 +35,181 @@ class PreferencePair:
     """The user's instruction, without the chat template."""
     chosen: str
     rejected: str
+    """Empty in the rows of a training on chosen answers alone."""
     chosen_ids: tuple[int, ...] = ()
     """The sampled tokens, so that training sees exactly what was generated; empty for pairs that come as text."""
     rejected_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How responses are drawn."""
+class Rules:
+    """Which pairs are left out, beside those that are empty or identical."""
 
-    temperature: float = 0.6
-    """0 takes the most likely token."""
-    top_p: float = 1.0
-    max_new_tokens: int = 2048
-    seed: int = 0
+    repetitive: bool = False
+    """Also those with a repetitive answer."""
+    unfinished: bool = False
+    """Also those with an answer that was cut off at ``max_new_tokens``."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs that can be trained on, and what was left out."""
+    """The pairs that can be trained on, what was left out, and figures that warn."""
 
     kept: tuple[PreferencePair, ...]
     dropped: Mapping[str, int]
-    """Reason -> count: ``empty`` (one of the answers says nothing), ``identical``."""
+    """Reason -> count: ``empty`` (one of the answers says nothing), ``identical``, ``repetitive``, ``unfinished``."""
     mean_chosen_tokens: float
     mean_rejected_tokens: float
-    """Both over all prompts, before anything was dropped."""
+    """Both over all prompts, before anything was dropped, as are the following."""
     unfinished: int
     """Answers of either kind that were cut off at ``max_new_tokens``."""
+    degenerate_chosen: float
+    """Share of chosen answers that repeat themselves (:func:`repetition`)."""
+    degenerate_rejected: float
+    longer_chosen: float
+    """Share of the kept pairs whose chosen answer is the longer one; those of equal length count half. 0.5 is no bias."""
+
+    @property
+    def total(self) -> int:
+        """Pairs before anything was dropped."""
+        return len(self.kept) + sum(self.dropped.values())
 
     @property
     def identical_share(self) -> float:
-        """Share of prompts whose two answers were the same."""
-        return self.dropped["identical"] / (len(self.kept) + sum(self.dropped.values()))
+        """Share of pairs whose two answers were the same."""
+        return self.dropped["identical"] / self.total
+
+    def warnings(self) -> list[str]:
+        """What a person should know before they train on these, in words."""
+        found = []
+        if self.identical_share > _MANY_IDENTICAL:
+            found.append(
+                f"{self.identical_share:.0%} of the pairs were identical, so the two models hardly differ; "
+                "mask more heads or raise temperature"
+            )
+        if self.degenerate_rejected > _MANY_DEGENERATE:
+            found.append(
+                f"{self.degenerate_rejected:.0%} of the rejected answers repeat themselves ({self.degenerate_chosen:.0%} of the chosen): "
+                "training may learn to avoid broken text and little else; mask fewer heads or set drop_repetitive"
+            )
+        if not 1 - _LENGTH_BIAS <= self.longer_chosen <= _LENGTH_BIAS and len(self.kept) >= _FEWEST:
+            which = "longer" if self.longer_chosen > 0.5 else "shorter"
+            share = self.longer_chosen if self.longer_chosen > 0.5 else 1 - self.longer_chosen
+            found.append(f"the chosen answer is the {which} one in {share:.0%} of the pairs: training may learn length")
+        cut = self.unfinished / (2 * self.total)
+        if cut > _MANY_UNFINISHED:
+            found.append(f"{cut:.0%} of the answers were cut off; raise max_new_tokens or set drop_unfinished")
+        return found
+
+    def facts(self) -> dict[str, Json]:
+        """The figures for a manifest and a report."""
+        return {
+            "pairs": len(self.kept),
+            **{f"dropped_{reason}": count for reason, count in self.dropped.items()},
+            "identical_share": round(self.identical_share, 3),
+            "mean_chosen_tokens": round(self.mean_chosen_tokens, 1),
+            "mean_rejected_tokens": round(self.mean_rejected_tokens, 1),
+            "chosen_longer_share": round(self.longer_chosen, 3),
+            "degenerate_chosen_share": round(self.degenerate_chosen, 3),
+            "degenerate_rejected_share": round(self.degenerate_rejected, 3),
+            "unfinished_responses": self.unfinished,
+            "warnings": list(self.warnings()),
+        }
 
 
-def join(prompts: Sequence[str], chosen: Sequence[Response], rejected: Sequence[Response]) -> Pairs:
-    """Pair the answers by prompt. HarnessError if nothing is left to train on."""
+def join(
+    prompts: Sequence[str],
+    chosen: Sequence[Response],
+    rejected: Sequence[Response],
+    rules: Rules = Rules(),
+) -> Pairs:
+    """Pair the answers by prompt and number. HarnessError if nothing is left to train on."""
     kept: list[PreferencePair] = []
-    dropped = {"empty": 0, "identical": 0}
-    for prompt, good, bad in zip(prompts, chosen, rejected, strict=True):
-        texts = good.text.strip(), bad.text.strip()
-        if not all(texts):
-            dropped["empty"] += 1
-        elif texts[0] == texts[1]:
-            dropped["identical"] += 1
-        else:
-            kept.append(PreferencePair(prompt, good.text, bad.text, good.ids, bad.ids))
+    dropped = dict.fromkeys(("empty", "identical", "repetitive", "unfinished"), 0)
+    longer = 0.0
+    for good, bad in zip(chosen, rejected, strict=True):
+        assert (good.prompt, good.number) == (bad.prompt, bad.number)
+        reason = _why_drop(good, bad, rules)
+        if reason is not None:
+            dropped[reason] += 1
+            continue
+        kept.append(PreferencePair(prompts[good.prompt], good.text, bad.text, good.ids, bad.ids))
+        longer += 1.0 if len(good.ids) > len(bad.ids) else 0.5 * (len(good.ids) == len(bad.ids))
     if not kept:
         raise HarnessError(
-            f"none of {len(prompts)} prompts gave a usable pair ({dropped['identical']} identical, {dropped['empty']} empty); "
+            f"none of {len(prompts)} prompts gave a usable pair ({', '.join(f'{count} {reason}' for reason, count in dropped.items())}); "
             "mask more heads, raise temperature, or give other prompts"
         )
-    lengths = [fmean(len(response.ids) for response in responses) for responses in (chosen, rejected)]
-    unfinished = sum(not response.finished for response in (*chosen, *rejected))
-    return Pairs(tuple(kept), dropped, lengths[0], lengths[1], unfinished)
+    return Pairs(
+        kept=tuple(kept),
+        dropped=dropped,
+        mean_chosen_tokens=fmean(len(response.ids) for response in chosen),
+        mean_rejected_tokens=fmean(len(response.ids) for response in rejected),
+        unfinished=sum(not response.finished for response in (*chosen, *rejected)),
+        degenerate_chosen=fmean(repetition(response.ids) > _REPETITIVE for response in chosen),
+        degenerate_rejected=fmean(repetition(response.ids) > _REPETITIVE for response in rejected),
+        longer_chosen=longer / len(kept),
+    )
+
+
+def _why_drop(good: Response, bad: Response, rules: Rules) -> str | None:
+    texts = good.text.strip(), bad.text.strip()
+    if not all(texts):
+        return "empty"
+    if texts[0] == texts[1]:
+        return "identical"
+    if rules.repetitive and max(repetition(good.ids), repetition(bad.ids)) > _REPETITIVE:
+        return "repetitive"
+    if rules.unfinished and not (good.finished and bad.finished):
+        return "unfinished"
+    return None
+
+
+def repetition(ids: Sequence[int]) -> float:
+    """Share of 4-grams that occurred before in the same text: seq-rep-4 of Welleck et al., arXiv 1908.04319, section 6.
+
+    0 for texts of fewer than 20 tokens, in which it says little.
+    """
+    if len(ids) < _FEWEST:
+        return 0.0
+    grams = [tuple(ids[start : start + _NGRAM]) for start in range(len(ids) - _NGRAM + 1)]
+    return 1 - len(set(grams)) / len(grams)
+
+
+def as_text(pairs: Sequence[PreferencePair], *, rejected_only: bool = False) -> list[PreferencePair]:
+    """Pairs without token ids, for a model with another tokenizer than the one that wrote them."""
+    return [replace(pair, chosen_ids=pair.chosen_ids if rejected_only else (), rejected_ids=()) for pair in pairs]
 
 
 def write_pairs(pairs: Sequence[PreferencePair], path: Path) -> None:
-    """One JSON object a line, as :mod:`retmask.train` reads them."""
-    path.write_text("".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
+    """One JSON object a line, as :mod:`retmask.train` reads them; the file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text("".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
+    os.replace(partial, path)
 
 
-def read_pairs(path: Path) -> list[PreferencePair]:
-    """HarnessError names the line that is no pair."""
+def read_pairs(path: Path, *, chosen_only: bool = False) -> list[PreferencePair]:
+    """HarnessError names the line that is no pair. With ``chosen_only`` a row needs no rejected answer."""
     pairs = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot read preference pairs: {error}") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            pairs.append(_read_pair(line, f"{path}, line {number}"))
+            pairs.append(_read_pair(line, f"{path}, line {number}", chosen_only))
     return pairs
 
 
-def _read_pair(line: str, where: str) -> PreferencePair:
+def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
+    needed = ("prompt", "chosen") if chosen_only else ("prompt", "chosen", "rejected")
     try:
         row = json.loads(line)
-        texts = [row[key] for key in ("prompt", "chosen", "rejected")]
+        texts = [row[key] for key in needed]
         ids = [tuple(int(token) for token in row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
     except (ValueError, TypeError, KeyError) as error:
-        raise HarnessError(f"{where}: not a preference pair ({error}); expected prompt, chosen and rejected") from error
+        raise HarnessError(f"{where}: not a preference pair ({error}); expected {', '.join(needed)}") from error
     if not all(isinstance(text, str) and text for text in texts):
-        raise HarnessError(f"{where}: prompt, chosen and rejected must be texts that are not empty")
-    return PreferencePair(*texts, *ids)
-
-
-def sample(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[str],
-    settings: Sampling,
-    journal: Path,
-    say: Callable[[str], None] = lambda _: None,
-    batch_tokens: int = _BATCH_TOKENS,
-) -> list[Response]:
-    """One response to each prompt, in their order. Every finished batch goes to ``journal``; what it holds is not sampled again.
-
-    ``batch_tokens`` bounds prompt and new tokens of a batch together; it has no part in what is drawn.
-    """
-    from retmask.model import encode, render
-
-    done = read_responses(journal)
-    coded = {index: encode(tokenizer, render(tokenizer, prompts[index])) for index in range(len(prompts)) if index not in done}
-    if done:
-        say(f"{len(done)} of {len(prompts)} responses were already there")
-    with journal.open("a", encoding="utf-8") as file:
-        for batch in _batches(coded, settings.max_new_tokens, batch_tokens):
-            fresh = _sample_batch(model, tokenizer, {index: coded[index] for index in batch}, settings)
-            file.write("".join(json.dumps(asdict(response), ensure_ascii=False) + "\n" for response in fresh))
-            file.flush()
-            os.fsync(file.fileno())
-            done |= {response.prompt: response for response in fresh}
-            say(f"{len(done)} of {len(prompts)} responses")
-    return [done[index] for index in range(len(prompts))]
-
-
-def read_responses(journal: Path) -> dict[int, Response]:
-    """Prompt index -> response. A last line that a crash cut short is removed from the file."""
-    if not journal.exists():
-        return {}
-    data = journal.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(journal, len(whole))
-    rows = (json.loads(line) for line in whole.splitlines())
-    return {row["prompt"]: Response(row["prompt"], row["text"], tuple(row["ids"]), row["finished"]) for row in rows}
-
-
-def _batches(coded: Mapping[int, Sequence[int]], new_tokens: int, batch_tokens: int) -> Iterator[list[int]]:
-    """Prompts of similar length together, longest first: a batch that does not fit in memory fails at once, not after hours."""
-    batch: list[int] = []
-    for index in sorted(coded, key=lambda index: -len(coded[index])):
-        if batch and (len(batch) + 1) * (len(coded[batch[0]]) + new_tokens) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _sample_batch(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", coded: Mapping[int, Sequence[int]], settings: Sampling
-) -> list[Response]:
-    import torch
-
-    from retmask.model import generate, pad_id, plain_generation, stop_ids
-    from retmask.sampler import warpers
-
-    pad, stops = pad_id(tokenizer), stop_ids(model, tokenizer)
-    width = max(map(len, coded.values()))
-    rows = [[pad] * (width - len(ids)) + list(ids) for ids in coded.values()]
-    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in coded.values()]
-    with torch.inference_mode():
-        output = generate(model)(
-            input_ids=torch.tensor(rows, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
-            generation_config=plain_generation(model, tokenizer, settings.max_new_tokens),
-            logits_processor=warpers(settings, list(coded), model.device),
-        )
-    responses = []
-    for index, row in zip(coded, output[:, width:].tolist(), strict=True):
-        end = next((position + 1 for position, token in enumerate(row) if token in stops), None)
-        ids = row[:end]
-        responses.append(Response(index, str(tokenizer.decode(ids, skip_special_tokens=True)), tuple(ids), end is not None))
-    return responses
+        raise HarnessError(f"{where}: {', '.join(needed)} must be texts that are not empty")
+    rejected = "" if chosen_only else texts[2]
+    return PreferencePair(texts[0], texts[1], rejected, *ids)

@@ -24,15 +24,17 @@ def steps(method: str, options: "Options") -> list[Work]:
         in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
         shared=True,
     )
+    if options.pairs_from:
+        return [_training(options)]
     return [detection, _sampling("chosen", options, shared=True), _sampling(f"rejected-{method}", options), _training(options)]
 
 
 def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
     return Work(
         step,
-        prompts=options.prompts,
-        prefill_tokens=options.prompts * _PROMPT_TOKENS,
-        new_tokens=options.prompts * options.max_new_tokens,
+        prompts=options.prompts * options.n,
+        prefill_tokens=options.prompts * options.n * _PROMPT_TOKENS,
+        new_tokens=options.prompts * options.n * options.max_new_tokens,
         in_flight=max(_BATCH_TOKENS, _PROMPT_TOKENS + options.max_new_tokens),
         shared=shared,
     )
@@ -41,4 +43,9 @@ def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
 def _training(options: "Options") -> Work:
     pair = 2 * min(options.max_length, _PROMPT_TOKENS + options.max_new_tokens)
     micro = min(options.micro_batch_size, options.batch_size)
-    return Work("dpo", train_tokens=int(options.prompts * pair * options.epochs), train_batch_tokens=micro * pair)
+    return Work(
+        "sft" if options.loss == "sft" else "dpo",
+        train_tokens=int(options.prompts * options.n * pair * options.epochs),
+        train_batch_tokens=micro * pair,
+        full_training=options.lora_rank == 0,
+    )

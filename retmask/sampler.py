@@ -1,23 +1,94 @@
-"""Sampling whose outcome depends on the prompt's number and the seed alone.
+"""Sampling with transformers, whose outcome depends on the prompt's number and the seed alone.
 
 The arg-max of ``logits / T + Gumbel noise`` is a draw from ``softmax(logits / T)`` (Gumbel 1954). With one generator for each row,
 a row's draws do not depend on which others share its batch, as they would with one generator for the whole batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from retmask.pairs import Sampling
+from retmask.ablate import ablated
+from retmask.masks import HeadMask
+from retmask.model import encode, generate, load_model, load_tokenizer, pad_id, plain_generation, render, stop_ids
+from retmask.responses import Response, Sampling, append_responses, read_responses
+
+Slot: TypeAlias = tuple[int, int]
+"""(prompt's index, response's number)."""
+_BATCH_TOKENS: Final = 16_384
+
+
+class HFSampler:
+    """Implements :class:`retmask.responses.Sampler` with transformers."""
+
+    def __init__(self, model: Path, dtype: str, device: str) -> None:
+        self.tokenizer = load_tokenizer(model)
+        self.model: PreTrainedModel | None = load_model(model, dtype, device)
+
+    def __enter__(self) -> "HFSampler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.model = None
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        settings: Sampling,
+        mask: HeadMask | None,
+        journal: Path,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> list[Response]:
+        """As the protocol says."""
+        assert self.model is not None, "the sampler was closed"
+        with ablated(self.model, mask) if mask else nullcontext():
+            return sample(self.model, self.tokenizer, prompts, settings, journal, say)
+
+
+def sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    settings: Sampling,
+    journal: Path,
+    say: Callable[[str], None] = lambda _: None,
+    batch_tokens: int = _BATCH_TOKENS,
+) -> list[Response]:
+    """``settings.n`` responses to each prompt, in their order; see :meth:`retmask.responses.Sampler.sample`.
+
+    ``batch_tokens`` bounds prompt and new tokens of a batch together; it has no part in what is drawn.
+    """
+    done = read_responses(journal)
+    slots = [(prompt, number) for prompt in range(len(prompts)) for number in range(settings.n)]
+    ids = {prompt: encode(tokenizer, render(tokenizer, prompts[prompt])) for prompt in {slot[0] for slot in slots if slot not in done}}
+    coded = {slot: ids[slot[0]] for slot in slots if slot not in done}
+    if done:
+        say(f"{len(done)} of {len(slots)} responses were already there")
+    for batch in _batches(coded, settings.max_new_tokens, batch_tokens):
+        fresh = _sample_batch(model, tokenizer, {slot: coded[slot] for slot in batch}, settings)
+        append_responses(journal, fresh)
+        done |= {(response.prompt, response.number): response for response in fresh}
+        say(f"{len(done)} of {len(slots)} responses")
+    return [done[slot] for slot in slots]
 
 
 class GumbelNoise(LogitsProcessor):
     """Adds each row's own Gumbel noise to its scores; greedy decoding then samples."""
 
-    def __init__(self, seed: int, rows: Sequence[int], device: torch.device) -> None:
+    def __init__(self, seed: int, rows: Sequence[Slot], device: torch.device) -> None:
         self.generators = [torch.Generator(device).manual_seed(_row_seed(seed, row)) for row in rows]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -28,8 +99,8 @@ class GumbelNoise(LogitsProcessor):
         return scores.float() - noise.log_()
 
 
-def warpers(settings: Sampling, rows: Sequence[int], device: torch.device) -> LogitsProcessorList:
-    """The logits processors that make greedy decoding sample as ``settings`` say. ``rows`` are the prompts' numbers."""
+def warpers(settings: Sampling, rows: Sequence[Slot], device: torch.device) -> LogitsProcessorList:
+    """The logits processors that make greedy decoding sample as ``settings`` say."""
     if settings.temperature == 0:
         return LogitsProcessorList()
     processors = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
@@ -39,5 +110,42 @@ def warpers(settings: Sampling, rows: Sequence[int], device: torch.device) -> Lo
     return processors
 
 
-def _row_seed(seed: int, row: int) -> int:
-    return int.from_bytes(blake2b(f"{seed}:{row}".encode(), digest_size=7).digest(), "big")
+def _row_seed(seed: int, slot: Slot) -> int:
+    prompt, number = slot
+    text = f"{seed}:{prompt}" if number == 0 else f"{seed}:{prompt}:{number}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
+
+
+def _batches(coded: Mapping[Slot, Sequence[int]], new_tokens: int, batch_tokens: int) -> Iterator[list[Slot]]:
+    """Prompts of similar length together, longest first: a batch that does not fit in memory fails at once, not after hours."""
+    batch: list[Slot] = []
+    for slot in sorted(coded, key=lambda slot: -len(coded[slot])):
+        if batch and (len(batch) + 1) * (len(coded[batch[0]]) + new_tokens) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(slot)
+    if batch:
+        yield batch
+
+
+def _sample_batch(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, coded: Mapping[Slot, Sequence[int]], settings: Sampling
+) -> list[Response]:
+    pad, stops = pad_id(tokenizer), stop_ids(model, tokenizer)
+    width = max(map(len, coded.values()))
+    rows = [[pad] * (width - len(ids)) + list(ids) for ids in coded.values()]
+    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in coded.values()]
+    with torch.inference_mode():
+        output = generate(model)(
+            input_ids=torch.tensor(rows, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            generation_config=plain_generation(model, tokenizer, settings.max_new_tokens),
+            logits_processor=warpers(settings, list(coded), model.device),
+        )
+    responses = []
+    for (prompt, number), row in zip(coded, output[:, width:].tolist(), strict=True):
+        end = next((position + 1 for position, token in enumerate(row) if token in stops), None)
+        ids = row[:end]
+        text = str(tokenizer.decode(ids, skip_special_tokens=True))
+        responses.append(Response(prompt, text, tuple(ids), end is not None, number))
+    return responses

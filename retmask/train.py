@@ -1,11 +1,12 @@
-"""DPO training with trl: ``python -m retmask.train --config FILE``, alone or behind ``accelerate launch``.
+"""Training with trl: ``python -m retmask.train --config FILE``, alone or behind ``accelerate launch``.
 
-The only module that imports trl. FILE is a JSON object with the fields of :class:`retmask.launch.TrainConfig`. Interrupted and
-started again, it goes on from the last complete checkpoint. It writes ``model/`` (safetensors and tokenizer), ``curve.jsonl`` and,
-last, ``facts.json``.
+FILE is a JSON object with the fields of :class:`retmask.launch.TrainConfig`. Interrupted and started again, it goes on from the last
+complete checkpoint. It writes ``model/`` (safetensors and tokenizer), ``adapter/`` for LoRA, ``curve.jsonl`` and, last, ``facts.json``.
 """
 
 import argparse
+import errno
+import hashlib
 import json
 import math
 import os
@@ -13,153 +14,91 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from datasets import Dataset
-from transformers import (
-    AutoConfig,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
+from accelerate import PartialState
+from datasets import load_from_disk
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from harness.api import HarnessError, Json
+from retmask import trainers
 from retmask.launch import FOLLOW_STDIN, USER_ERROR, TrainConfig
 from retmask.model import load_model, load_tokenizer
 from retmask.options import parse_table
-from retmask.pairs import read_pairs
-from retmask.rows import Blocks, encode_pairs, fit, size
+from retmask.rows import Stored, store, stored
+from retmask.trainers import AnyTrainer, Watch
 
-_CURVE = {"loss": "loss", "rewards/accuracies": "reward_accuracy", "rewards/margins": "margin", "learning_rate": "learning_rate"}
+_CURVE: Final = {
+    "loss": "loss",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/margins": "margin",
+    "mean_token_accuracy": "token_accuracy",
+    "learning_rate": "learning_rate",
+}
+#: Fields that change speed and memory, not the result.
+_SPEED: Final = ("output", "micro_batch_size", "gradient_checkpointing", "checkpoint_share", "report_to", "device")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(config: TrainConfig, say: Callable[[str], None] = lambda _: None) -> dict[str, Json]:
     """Train, write the results below ``config.output`` and return the facts.
 
-    HarnessError for pairs that are too long, a batch size that cannot be split, and a loss that is not a number.
+    HarnessError for pairs that are too long, a batch size that cannot be split, a loss that is not a number, and a full disk.
     """
     started = time.monotonic()
     output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    trainers.arguments(config, pairs=1)  # decides which devices there are, and refuses a batch that cannot be split
+    rows = _shared_rows(config)
+    if PartialState().is_main_process:
+        _forget_other_training(config, output)
+    PartialState().wait_for_everyone()
     tokenizer = load_tokenizer(Path(config.model))
-    encoded = encode_pairs(tokenizer, read_pairs(Path(config.pairs)))
-    rows, overlong = fit(encoded, config.max_length, config.max_overlong_share, config.pairs)
-    model = load_model(Path(config.model), "float32", "cpu")
-    resumed = _last_checkpoint(output / "checkpoints")
-    with _answers_only(config.device):
-        trainer = _Trainer(
-            model=model,
-            args=_arguments(config, len(rows)),
-            train_dataset=Dataset.from_list([dict(row) for row in rows]),
-            processing_class=tokenizer,
-            callbacks=[_Watch(say)],
-        )
-        trainer.remove_callback(PrinterCallback)
+    model = load_model(Path(config.model), trainers.base_dtype(config), "cpu")
+    args = trainers.arguments(config, rows.count)
+    with trainers.trainer(config, args, model, tokenizer, load_from_disk(str(rows.path)), Watch(say, config.beta)) as trainer:
+        resumed = _last_checkpoint(output / "checkpoints")
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     _publish(trainer, tokenizer, config)
-    facts = _facts(trainer, rows, overlong, resumed, time.monotonic() - started)
+    facts = _facts(trainer, config, rows, resumed, time.monotonic() - started)
     if trainer.accelerator.is_main_process:
-        _write_curve(trainer.state.log_history, output / "curve.jsonl")
-        (output / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+        for warning in facts["warnings"] if isinstance(facts["warnings"], list) else []:
+            say(f"warning: {warning}")
+        _write_whole(output / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in _curve(trainer.state.log_history)))
+        _write_whole(output / "facts.json", json.dumps(facts, indent=2) + "\n")
+        for leftover in ("checkpoints", rows.path.name):
+            shutil.rmtree(output / leftover, ignore_errors=True)
     return facts
 
 
-@contextmanager
-def _answers_only(device: str) -> Iterator[None]:
-    """On a CPU, let trl's fused LM head project the answers' positions only, as it does on a GPU.
-
-    Otherwise it takes prompt and padding through some twenty passes over the vocabulary, to mask them afterwards.
-    """
-    trl_utils: Any = import_module("trl.trainer.utils")
-    before = trl_utils._use_triton
-    if device.startswith("cpu"):
-        trl_utils._use_triton = lambda _device: True  # the name under which trl.trainer.utils asks whether shapes may vary
-    try:
-        yield
-    finally:
-        trl_utils._use_triton = before
+def _shared_rows(config: TrainConfig) -> Stored:
+    """The rows, encoded by one process and read by all."""
+    state = PartialState()
+    if state.is_main_process:
+        store(config)
+    state.wait_for_everyone()
+    return stored(config)
 
 
-def _arguments(config: TrainConfig, pairs: int) -> DPOConfig:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    micro = min(config.micro_batch_size, max(1, config.batch_size // processes))
-    if config.batch_size % (micro * processes):
-        raise HarnessError(f"batch_size = {config.batch_size} is not a multiple of micro_batch_size x processes = {micro} x {processes}")
-    on_cpu = config.device.startswith("cpu")
-    steps = math.ceil(pairs / config.batch_size) * config.epochs
-    return DPOConfig(
-        output_dir=str(Path(config.output) / "checkpoints"),
-        seed=config.seed,
-        data_seed=config.seed,
-        use_cpu=on_cpu,
-        bf16=config.dtype == "bfloat16",
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": config.min_learning_rate_ratio},
-        warmup_steps=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        adam_beta2=config.adam_beta2,
-        beta=config.beta,
-        loss_type=[config.loss],
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=config.batch_size // (micro * processes),
-        gradient_checkpointing=config.gradient_checkpointing,
-        precompute_ref_log_probs=True,
-        precompute_ref_batch_size=micro * 4,
-        max_length=None,
-        save_steps=max(1, round(config.checkpoint_share * steps)),
-        save_total_limit=2,  # the newest may be cut short by a crash
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        dataloader_pin_memory=not on_cpu,
-        disable_tqdm=True,
-        report_to=[],
-    )
+def _forget_other_training(config: TrainConfig, output: Path) -> None:
+    """Checkpoints of another training in the same folder are no place to go on from."""
+    values = {name: value for name, value in asdict(config).items() if name not in _SPEED}
+    pairs = hashlib.sha256(Path(config.pairs).read_bytes()).hexdigest()
+    identity = hashlib.sha256(json.dumps([values, pairs], sort_keys=True).encode()).hexdigest()
+    file = output / "checkpoints" / "identity"
+    if not file.exists() or file.read_text(encoding="utf-8") != identity:
+        shutil.rmtree(file.parent, ignore_errors=True)
+        file.parent.mkdir(parents=True)
+        _write_whole(file, identity)
 
 
-class _Trainer(DPOTrainer):
-    """trl's trainer on tokens that are ready, in our order, without the model card it writes with each checkpoint."""
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
-
-    def _get_train_sampler(self, *_: Any) -> Blocks:
-        block = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        dataset: Any = self.train_dataset
-        return Blocks([size(row) for row in dataset], block, self.args.seed)
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        return
-
-
-class _Watch(TrainerCallback):
-    """Says how it goes, about ten times, and stops at a loss that is not a number."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        if logs is None or "loss" not in logs:
-            return
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                what = f"{name.replace('grad_', 'gradient ')} is {logs[name]} at step {state.global_step} of {state.max_steps}"
-                raise HarnessError(f"the DPO {what}; lower learning_rate or set dtype to float32")
-        if state.global_step % max(1, state.max_steps // 10) == 0:
-            figures = f"loss {logs['loss']:.4f}, reward accuracy {logs['rewards/accuracies']:.2f}"
-            self.say(f"dpo: step {state.global_step} of {state.max_steps}, {figures}")
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -176,50 +115,99 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _publish(trainer: _Trainer, tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> None:
-    """Write ``model/`` in the number format that the base model came in."""
+def _publish(trainer: AnyTrainer, tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> None:
+    """Write ``model/`` in the number format that the base model came in; adapters are merged, and kept by themselves too."""
     partial, final = Path(config.output) / "model.partial", Path(config.output) / "model"
-    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     dtype = AutoConfig.from_pretrained(config.model).dtype
+    main = trainer.accelerator.is_main_process
     model: Any = trainer.model
-    if dtype is not None and not sharded:
-        model.to(dtype)
-    model.config.use_cache = True
-    trainer.save_model(str(partial))
-    if trainer.accelerator.is_main_process:
+    if main:
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    if config.lora_rank:
+        if main:
+            model = trainer.accelerator.unwrap_model(model)
+            model.save_pretrained(Path(config.output) / "adapter")
+            whole: Any = trainers.merged(model)
+            whole.config.use_cache = True
+            if dtype is not None:
+                whole.to(dtype)
+            whole.save_pretrained(partial)
+    else:
+        if dtype is not None and not trainers.is_sharded(trainer):
+            model.to(dtype)
+        model.config.use_cache = True
+        trainer.save_model(str(partial))
+        if main and dtype is not None and trainers.is_sharded(trainer):
+            cast_files(partial, str(dtype).removeprefix("torch."))
+    if main:
         tokenizer.save_pretrained(partial)
         (partial / "training_args.bin").unlink(missing_ok=True)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
 
 
+def cast_files(folder: Path, dtype: str) -> None:
+    """Rewrite a checkpoint's float weights in another number format: what sharded training saves is in the one it trained in."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    target = trainers.dtype_named(dtype)
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            metadata = file.metadata()
+        converted = {name: tensor.to(target) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        partial = path.with_name(f"{path.name}.partial")
+        save_file(converted, partial, metadata)
+        os.replace(partial, path)
+    table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _write_whole(folder / "config.json", json.dumps({**table, "dtype": dtype}, indent=2) + "\n")
+
+
 def _curve(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    return [{"step": entry["step"], **{name: entry[key] for key, name in _CURVE.items()}} for entry in history if "loss" in entry]
+    logged = [entry for entry in history if "loss" in entry]
+    return [{"step": entry["step"], **{name: entry[key] for key, name in _CURVE.items() if key in entry}} for entry in logged]
 
 
-def _write_curve(history: Sequence[dict[str, float]], path: Path) -> None:
-    path.write_text("".join(json.dumps(point) + "\n" for point in _curve(history)), encoding="utf-8")
-
-
-def _facts(trainer: _Trainer, rows: Sequence[Any], overlong: int, resumed: Path | None, seconds: float) -> dict[str, Json]:
+def _facts(trainer: AnyTrainer, config: TrainConfig, rows: Stored, resumed: Path | None, seconds: float) -> dict[str, Json]:
     """Short figures; the final ones are means over the last tenth of the steps, since one step of few pairs says little."""
     curve = _curve(trainer.state.log_history)
     last = curve[-max(1, len(curve) // 10) :]
-
-    def final(name: str) -> float:
-        return sum(point[name] for point in last) / len(last)
-
+    final: dict[str, Json] = {
+        f"final_{name}": sum(point[name] for point in last) / len(last) for name in ("loss", "reward_accuracy", "margin") if name in last[0]
+    }
     return {
-        "pairs": len(rows),
-        "overlong": overlong,
+        "pairs": rows.count,
+        "overlong": rows.overlong,
         "steps": trainer.state.global_step,
+        "processes": trainer.accelerator.num_processes,
         "first_loss": curve[0]["loss"],
-        "final_loss": final("loss"),
-        "final_reward_accuracy": final("reward_accuracy"),
-        "final_margin": final("margin"),
+        **final,
         "resumed_from_step": 0 if resumed is None else int(resumed.name.rpartition("-")[2]),
         "seconds": round(seconds, 1),
+        "warnings": [text for text in (at_chance(curve, config.batch_size), _small(rows, config)) if text],
     }
+
+
+def at_chance(curve: Sequence[dict[str, float]], batch_size: int) -> str | None:
+    """A warning if the second half of the training tells chosen from rejected no better than a coin would, at two standard errors."""
+    half = [point["reward_accuracy"] for point in curve[len(curve) // 2 :] if "reward_accuracy" in point]
+    if not half:
+        return None
+    accuracy, error = sum(half) / len(half), math.sqrt(0.25 / (len(half) * batch_size))
+    if accuracy > 0.5 + 2 * error:
+        return None
+    return (
+        f"reward accuracy stayed at chance ({accuracy:.2f}): the model did not learn to prefer the chosen answers; "
+        "raise learning_rate or epochs, or give more pairs"
+    )
+
+
+def _small(rows: Stored, config: TrainConfig) -> str | None:
+    if rows.count >= config.batch_size:
+        return None
+    return f"{rows.count} pairs are fewer than batch_size = {config.batch_size}: a step takes each of them several times"
 
 
 def _follow_stdin() -> None:
@@ -235,18 +223,44 @@ def _follow_stdin() -> None:
 
 def main() -> int:
     """Read the configuration and train; a user's mistake is one line on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m retmask.train", description="DPO training on preference pairs.")
+    parser = argparse.ArgumentParser(prog="python -m retmask.train", description="Training on preference pairs.")
     parser.add_argument("--config", type=Path, required=True, help="JSON object with the fields of retmask.launch.TrainConfig")
     path: Path = parser.parse_args().config
     if os.environ.get(FOLLOW_STDIN):
         _follow_stdin()
     try:
-        config = parse_table(TrainConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
+        config = parse_table(TrainConfig, _table(path), str(path))
         train(config, lambda message: print(message, flush=True))
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return USER_ERROR
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        print(f"error: no space left for {config.output}; free some and start the same command again", file=sys.stderr, flush=True)
         return USER_ERROR
     return 0
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"cannot read the configuration {path}: {error}") from error
+    if not isinstance(table, dict):
+        raise HarnessError(f"{path} does not hold a JSON object")
+    return table
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """True if a full disk, quota or file size limit is at the bottom of it; libraries that write by themselves say so in words alone."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if any(os.strerror(code) in str(error) for code in _FULL) or "file write failed" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 if __name__ == "__main__":

@@ -50,7 +50,10 @@ def test_the_run_leaves_table_page_json_and_manifest(finished: Path) -> None:
 def test_what_methods_share_is_done_once(finished: Path) -> None:
     steps = [path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir()]
     assert sorted(steps) == sorted(
-        ["suite", "heads", "chosen", "rejected-retmask", "rejected-randmask", "dpo", "dpo", "eval", "eval", "eval", "report"]
+        ["suite", "prompts", "chosen", "rejected-retmask", "rejected-randmask", "report"]
+        + ["heads"] * 3  # of the baseline and of both trained models
+        + ["pairs", "dpo"] * 2
+        + ["eval"] * 3
     )
 
 
@@ -82,8 +85,23 @@ def test_the_same_command_again_reuses_everything_in_seconds(finished: Path) -> 
     assert time.monotonic() - begun < 20, "a second run must not load a model"
     lines = [line for line in done.stderr.splitlines() if ": " in line]
     assert len(lines) >= 11
-    assert all("reused" in line or "heads masked" in line for line in lines), done.stderr
+    said = ("reused", "heads masked", "warning: ", "prompts: ")
+    assert all(any(words in line for words in said) for line in lines), done.stderr
     assert (finished / "comparison.json").read_bytes() == before
+
+
+def test_training_seeds_are_an_outer_level_of_the_comparison(finished: Path) -> None:
+    before = {path.name for path in (finished / "steps").iterdir()}
+    done = harness("run", *SMALL, "--method", "retmask", "--seeds", "42,1", "--output", finished)
+    assert done.returncode == 0, done.stderr
+    fresh = sorted(path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir() if path.name not in before)
+    assert fresh == ["dpo", "eval", "heads", "report"], "only the second seed's training is new"
+    records = json.loads((finished / "comparison.json").read_text())
+    assert {record["n_seeds"] for record in records} == {2}
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["methods"] == ["retmask", "retmask"]
+    assert len(set(manifest["evaluations"])) == 3
+    assert manifest["config"]["seeds"] == [42, 1]
 
 
 def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ As a program it runs one method, so that a test can kill it: ``python -m tests.r
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from harness.api import Artifact, Json, Model
+from harness.api import Artifact, EvaluationSuite, Json, Model
 
 
 @dataclass
@@ -21,6 +21,9 @@ class DirectoryContext:
     checkpoint: Path
     options: Mapping[str, Json]
     seed: int = 7
+    training_seed: int = 7
+    evaluated: Sequence[tuple[str, str]] = ()
+    """(task, prompt) of the examples."""
     device: str = "cpu"
     said: list[str] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
@@ -40,6 +43,9 @@ class DirectoryContext:
         artifact = Artifact(name, key, path, json.loads(manifest.read_text()), reused)
         self.artifacts.append(artifact)
         return artifact
+
+    def suite(self) -> EvaluationSuite:
+        return EvaluationSuite(sha256(repr(self.evaluated).encode()).hexdigest(), lambda: iter(self.evaluated))
 
     def say(self, message: str) -> None:
         self.said.append(message)

@@ -35,14 +35,14 @@ print("one"); print("two")
 def test_a_users_mistake_comes_through_as_it_was_said(config: TrainConfig) -> None:
     script = "import sys; print('warning: noise', file=sys.stderr); print('error: raise max_length', file=sys.stderr); sys.exit(2)"
     with pytest.raises(HarnessError, match=r"^raise max_length$"):
-        launch(config, launcher=stand_in(script))
+        launch(config, command=stand_in(script))
 
 
 def test_a_crash_names_its_code_and_its_log(config: TrainConfig) -> None:
     with pytest.raises(HarnessError, match=r"training stopped with exit code 1: ValueError: out of luck \(all of it: .*train\.log\)"):
-        launch(config, launcher=stand_in("raise ValueError('out of luck')"))
+        launch(config, command=stand_in("raise ValueError('out of luck')"))
     with pytest.raises(HarnessError, match="exit code -9"):
-        launch(config, launcher=stand_in("import os; os.kill(os.getpid(), 9)"))
+        launch(config, command=stand_in("import os; os.kill(os.getpid(), 9)"))
 
 
 def test_one_gpu_is_made_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from transformers import AutoModelForCausalLM
 from harness.api import Artifact, HarnessError, Json, Method
 from retmask.heads import HeadScores, TrialFacts
 from retmask.launch import TrainConfig
-from retmask.methods import NonRetMask, Options, RandMask, RetMask, derive
+from retmask.methods import NonRetMask, Options, RandMask, RetMask, Sft, SmallerModel
 from retmask.options import parse_table
+from retmask.pairs import PreferencePair, read_pairs, write_pairs
+from retmask.stages import derive
 from retmask.train import train
 from tests.retmask.directory import DirectoryContext
 from tests.retmask.small import random_model, word_level
@@ -53,7 +56,7 @@ class NoTraining(Prepared):
     """Stops before the costly step."""
 
     def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
-        if name == "dpo":
+        if name in ("dpo", "sft"):
             raise StopIteration(json.dumps(inputs, sort_keys=True))
         return super().step(name, inputs, build)
 
@@ -104,13 +107,16 @@ def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> 
         assert time.monotonic() < deadline, "the trainer outlived the command that started it"
         time.sleep(0.02)
 
-    context = DirectoryContext(root, words, OPTIONS)
+    context = Prepared(root, words, OPTIONS)
     outcome = RetMask().run(context)
     assert [(artifact.name, artifact.reused) for artifact in context.artifacts] == [
         ("heads", True),
+        ("prompts", True),
         ("chosen", True),
         ("rejected-retmask", True),
+        ("pairs", True),
         ("dpo", False),
+        ("heads", False),
     ]
     assert outcome.masked_heads == ((0, 0), (1, 1))
     assert outcome.head_scores == pytest.approx(np.array(MEAN), abs=1e-6)
@@ -131,11 +137,11 @@ def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> 
 def test_methods_share_heads_and_chosen_answers(words: Path, tmp_path: Path) -> None:
     runs = [until_training(method, tmp_path, words) for method in (RetMask(), NonRetMask(), RandMask())]
     assert [[(artifact.name, artifact.reused) for artifact in context.artifacts] for context, _ in runs] == [
-        [("heads", False), ("chosen", False), ("rejected-retmask", False)],
-        [("heads", True), ("chosen", True), ("rejected-nonretmask", False)],
-        [("heads", True), ("chosen", True), ("rejected-randmask", False)],
+        [("heads", False), ("prompts", False), ("chosen", False), ("rejected-retmask", False), ("pairs", False)],
+        [("heads", True), ("prompts", True), ("chosen", True), ("rejected-nonretmask", False), ("pairs", False)],
+        [("heads", True), ("prompts", True), ("chosen", True), ("rejected-randmask", False), ("pairs", False)],
     ]
-    masked = [context.artifacts[2].manifest["inputs"]["masked"] for context, _ in runs]  # type: ignore[index, call-overload]
+    masked = [context.artifacts[3].manifest["inputs"]["masked"] for context, _ in runs]  # type: ignore[index, call-overload]
     assert masked[0] == [[0, 0], [1, 1]]
     assert len(masked[1]) == len(masked[2]) == 2
     assert all(MEAN[layer][head] < 0.3 for layer, head in masked[1])
@@ -148,7 +154,7 @@ def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path)
     assert all(artifact.reused for artifact in again.artifacts)
     assert same == dpo
     warmer, _ = until_training(RetMask(), tmp_path, words, temperature=0.9)
-    assert [artifact.reused for artifact in warmer.artifacts] == [True, False, False]
+    assert [artifact.reused for artifact in warmer.artifacts] == [True, True, False, False, False]
     deeper, other = until_training(RetMask(), tmp_path, words, beta=0.2)
     assert all(artifact.reused for artifact in deeper.artifacts)
     assert other != dpo
@@ -157,7 +163,7 @@ def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path)
 
 def test_top_k_overrides_the_threshold(words: Path, tmp_path: Path) -> None:
     context, _ = until_training(RetMask(), tmp_path, words, top_k=1, threshold=0.99, prompts=4)
-    assert context.artifacts[2].manifest["inputs"]["masked"] == [[0, 0]]  # type: ignore[index, call-overload]
+    assert context.artifacts[3].manifest["inputs"]["masked"] == [[0, 0]]  # type: ignore[index, call-overload]
     assert "retmask: 1 of 8 heads masked" in context.said
 
 
@@ -171,6 +177,120 @@ def test_a_model_that_finds_no_needle_stops_before_anything_is_trained(words: Pa
 def test_a_misspelt_option_is_named(words: Path, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"\[method\]: unknown option treshold; did you mean threshold\?"):
         RandMask().run(DirectoryContext(tmp_path, words, {"treshold": 0.1}))
+
+
+def test_the_training_seed_repeats_training_and_draws_and_nothing_else(words: Path, tmp_path: Path) -> None:
+    until_training(RetMask(), tmp_path, words)
+    again = NoTraining(tmp_path, words, OPTIONS, training_seed=8)
+    with pytest.raises(StopIteration):
+        RetMask().run(again)
+    assert all(artifact.reused for artifact in again.artifacts), "only its training differs"
+    first, _ = until_training(RandMask(), tmp_path, words)
+    redrawn = NoTraining(tmp_path, words, OPTIONS, training_seed=10)
+    with pytest.raises(StopIteration):
+        RandMask().run(redrawn)
+    assert [artifact.reused for artifact in redrawn.artifacts[:3]] == [True, True, True]
+    assert redrawn.artifacts[3].manifest["inputs"]["masked"] != first.artifacts[3].manifest["inputs"]["masked"]  # type: ignore[index, call-overload]
+
+
+def test_the_report_says_how_the_heads_changed(words: Path, tmp_path: Path) -> None:
+    class Changed(Prepared):
+        """Training raised the masked heads' scores by 0.05, and nobody else's."""
+
+        def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+            if name != "heads" or inputs["model"] == self.model.digest:
+                return super().step(name, inputs, build)
+            after = np.array([[[0.95, 0.0, 0.1, 0.2], [0.0, 0.45, 0.0, 0.0]]], np.float32)
+            scores = HeadScores("", after, (TrialFacts(True),))
+            return DirectoryContext.step(self, name, inputs, lambda work: scores.save(work / "heads.safetensors"))
+
+    outcome = RetMask().run(Changed(tmp_path, words, OPTIONS | {"epochs": 1.0}))
+    assert outcome.facts["masked heads' mean score change"] == pytest.approx(0.05, abs=1e-4)
+    assert outcome.facts["other heads' mean score change"] == 0
+    assert outcome.head_scores_after is not None
+    assert outcome.head_scores_after[0][0] == pytest.approx(0.95)
+
+
+def test_a_smaller_model_writes_what_is_rejected(words: Path, checkpoint: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    random_model("Llama", layers=1).save_pretrained(other)
+    word_level().save_pretrained(other)
+    options = OPTIONS | {"rejected_from": f"model {other}", "epochs": 1.0}
+    context = DirectoryContext(tmp_path, words, options)
+    outcome = SmallerModel().run(context)
+    assert [artifact.name for artifact in context.artifacts] == ["prompts", "chosen", "rejected-smaller-model", "pairs", "dpo"]
+    assert outcome.head_scores is None
+    pair = read_pairs(context.artifacts[3].path / "pairs.jsonl")[0]
+    assert pair.chosen_ids
+    assert pair.rejected_ids, "the two share a tokenizer"
+    foreign = NoTraining(tmp_path, words, options | {"rejected_from": f"model {checkpoint}"})
+    with pytest.raises(StopIteration):
+        SmallerModel().run(foreign)
+    pair = read_pairs(foreign.artifacts[3].path / "pairs.jsonl")[0]
+    assert pair.chosen_ids
+    assert not pair.rejected_ids, "another tokenizer's ids mean nothing to this one"
+
+
+def test_sft_trains_on_the_chosen_answers_alone(words: Path, tmp_path: Path) -> None:
+    context = DirectoryContext(tmp_path, words, OPTIONS)
+    outcome = Sft().run(context)
+    assert [artifact.name for artifact in context.artifacts] == ["prompts", "chosen", "pairs", "sft"]
+    assert outcome.facts["final loss"] < outcome.facts["first loss"]
+    shared, _ = until_training(RetMask(), tmp_path, words)
+    assert [artifact.reused for artifact in shared.artifacts] == [False, True, True, False, False]
+
+
+def test_pairs_of_the_users_own(words: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    write_pairs([PreferencePair(f"the door {index}", "wet", "the map") for index in range(4)], path)
+    context = DirectoryContext(tmp_path, words, OPTIONS | {"pairs_from": str(path), "epochs": 1.0})
+    assert RetMask().run(context).facts["pairs"] == 4
+    assert [artifact.name for artifact in context.artifacts] == ["pairs", "dpo"]
+    path.write_text("{}\n")
+    with pytest.raises(HarnessError, match=r"mine\.jsonl, line 1: not a preference pair"):
+        RetMask().run(context)
+
+
+def test_prompts_of_the_evaluation_are_left_out_and_counted(words: Path, tmp_path: Path) -> None:
+    chats = tmp_path / "chats.jsonl"
+    copied = "the old ferry crossed the grey river twice before noon and nobody looked up"
+    chats.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in ("Near the river", copied, "Nobody knew", "")))
+    options = OPTIONS | {"prompts_from": str(chats), "prompts": 0}
+    context = NoTraining(tmp_path, words, options, evaluated=[("rag", f"Passage 1: {copied}.")])
+    with pytest.raises((StopIteration, HarnessError)):
+        RetMask().run(context)
+    facts = context.artifacts[1].manifest["facts"]
+    assert isinstance(facts, dict)
+    assert (facts["read"], facts["empty"], facts["contaminated"], facts["kept"]) == (4, 1, 1, 2)
+    assert "prompts: 4 read, 1 empty, 1 contaminated, 2 kept" in context.said
+    unguarded = NoTraining(tmp_path, words, options | {"contamination_words": 0}, evaluated=context.evaluated)
+    with pytest.raises((StopIteration, HarnessError)):
+        RetMask().run(unguarded)
+    assert unguarded.artifacts[1].manifest["facts"]["kept"] == 3  # type: ignore[index, call-overload]
+
+
+def test_pairs_that_are_all_identical_stop_with_what_was_sampled_kept(words: Path, tmp_path: Path) -> None:
+    options = OPTIONS | {"temperature": 0.0, "rejected_from": f"model {words}", "prompts": 4}
+    context = DirectoryContext(tmp_path, words, options)
+    with pytest.raises(HarnessError, match=r"none of 4 prompts gave a usable pair \(.*4 identical.*\); mask more heads, raise temperature"):
+        SmallerModel().run(context)
+    assert [artifact.name for artifact in context.artifacts] == ["prompts", "chosen", "rejected-smaller-model"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (SmallerModel(), {}, "smaller-model: name the model that writes the rejected answers"),
+        (RetMask(), {"rejected_from": "modle x"}, "write 'mask', or 'model NAME'"),
+        (RetMask(), {"loss": "sigmiod"}, "unknown loss 'sigmiod'"),
+        (RetMask(), {"sampler": "vlm"}, "unknown sampler 'vlm'"),
+        (Sft(), {"n": 0}, "give at least 1 answer"),
+        (RandMask(), {"parallel": "none", "processes": 4}, "processes = 4 needs parallel"),
+    ],
+)
+def test_options_are_checked_before_anything_is_computed(method: Any, options: dict[str, Json], message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        method.check(OPTIONS | options)
 
 
 def test_defaults_are_the_papers() -> None:

@@ -1,6 +1,7 @@
 """Pairs: sampling that repeats and resumes, joining that counts what it drops."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
-from retmask.pairs import PreferencePair, Response, Sampling, join, read_pairs, read_responses, sample, write_pairs
-from retmask.sampler import GumbelNoise, warpers
+from retmask.heads import Head
+from retmask.masks import HeadMask
+from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, repetition, write_pairs
+from retmask.responses import Lazily, Response, Sampler, Sampling, open_sampler, read_responses
+from retmask.sampler import GumbelNoise, sample, warpers
 from tests.retmask.small import random_model
 
 PROMPTS = ["The door", "Near the river the bread was wet every evening.", "Nobody knew", "the map", "Since then", "The clock and the boat"]
@@ -23,7 +27,7 @@ def model() -> PreTrainedModel:
 
 def drawn(logits: torch.Tensor, settings: Sampling, count: int = 4000) -> torch.Tensor:
     """How often each token is drawn from the same logits by ``count`` rows."""
-    processors = warpers(settings, range(count), torch.device("cpu"))
+    processors = warpers(settings, [(row, 0) for row in range(count)], torch.device("cpu"))
     scores = processors(torch.zeros(count, 1, dtype=torch.long), logits.expand(count, -1).clone())
     return torch.bincount(scores.argmax(-1), minlength=len(logits)) / count
 
@@ -41,7 +45,7 @@ def test_top_p_leaves_the_tail_out() -> None:
 
 
 def test_noise_belongs_to_the_row_and_goes_on_from_step_to_step() -> None:
-    pair, alone = (GumbelNoise(3, rows, torch.device("cpu")) for rows in ((5, 9), (9,)))
+    pair, alone = (GumbelNoise(3, rows, torch.device("cpu")) for rows in (((5, 0), (9, 1)), ((9, 1),)))
     ids = torch.zeros(2, 1, dtype=torch.long)
     steps = [(pair(ids, torch.zeros(2, 7)), alone(ids[:1], torch.zeros(1, 7))) for _ in range(2)]
     for both, one in steps:
@@ -107,14 +111,111 @@ def answers(*texts: str) -> list[Response]:
 def test_joining_drops_and_counts() -> None:
     pairs = join(["p", "q", "r", "s"], answers("yes", "same ", "", "long"), answers("no", " same", "x", "no"))
     assert [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs.kept] == [("p", "yes", "no"), ("s", "long", "no")]
-    assert pairs.dropped == {"empty": 1, "identical": 1}
+    assert pairs.dropped == {"empty": 1, "identical": 1, "repetitive": 0, "unfinished": 0}
     assert pairs.identical_share == 0.25
     assert pairs.mean_chosen_tokens == (3 + 5 + 0 + 4) / 4
     assert pairs.unfinished == 1
 
 
+def of_tokens(*rows: list[int]) -> list[Response]:
+    return [Response(index, str(row), tuple(row), finished=len(row) < 40) for index, row in enumerate(rows)]
+
+
+FRESH, OTHER, STUCK, LONG = list(range(30)), list(range(50, 80)), [7, 8] * 15, list(range(40))
+
+
+def test_repetition_is_the_share_of_repeated_ngrams() -> None:
+    assert repetition(FRESH) == 0
+    assert repetition([7] * 24) == 20 / 21  # 21 four-grams, all but one of them repeated
+    assert repetition([7] * 10) == 0  # too short to tell
+
+
+def test_repetitive_and_unfinished_answers_are_dropped_on_request() -> None:
+    prompts = ["p", "q", "r"]
+    chosen, rejected = of_tokens(FRESH, FRESH, LONG), of_tokens(STUCK, OTHER, FRESH)
+    assert [pair.prompt for pair in join(prompts, chosen, rejected).kept] == prompts
+    found = join(prompts, chosen, rejected, Rules(repetitive=True, unfinished=True))
+    assert [pair.prompt for pair in found.kept] == ["q"]
+    assert found.dropped == {"empty": 0, "identical": 0, "repetitive": 1, "unfinished": 1}
+    assert found.degenerate_rejected == pytest.approx(1 / 3)
+
+
+def test_figures_that_warn() -> None:
+    prompts = [f"p{index}" for index in range(40)]
+    even = [FRESH if index % 2 else OTHER[:-1] for index in range(40)]
+    odd = [OTHER[:-1] if index % 2 else FRESH for index in range(40)]
+    calm = join(prompts, of_tokens(*even), of_tokens(*odd))
+    assert calm.warnings() == []
+    assert calm.longer_chosen == 0.5
+    same = join(prompts, of_tokens(*even), of_tokens(*even[:30], *odd[30:]))
+    assert same.identical_share == 0.75
+    assert "75% of the pairs were identical" in same.warnings()[0]
+    longer = join(prompts, of_tokens(*[LONG] * 40), of_tokens(*[FRESH] * 40))
+    assert [warning[:45] for warning in longer.warnings()] == [
+        "the chosen answer is the longer one in 100% o",
+        "50% of the answers were cut off; raise max_ne",
+    ]
+    broken = join(prompts, of_tokens(*[FRESH] * 40), of_tokens(*[STUCK] * 40))
+    assert broken.warnings()[0].startswith("100% of the rejected answers repeat themselves (0% of the chosen)")
+    assert broken.facts()["warnings"] == broken.warnings()
+
+
+def test_several_answers_to_a_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    settings = Sampling(temperature=1.0, max_new_tokens=6, seed=11, n=3)
+    drawn = sample(model, tokenizer, PROMPTS[:2], settings, tmp_path / "a.jsonl")
+    assert [(response.prompt, response.number) for response in drawn] == [(p, n) for p in range(2) for n in range(3)]
+    assert len({response.ids for response in drawn[:3]}) == 3
+    once = sample(model, tokenizer, PROMPTS[:2], SETTINGS, tmp_path / "b.jsonl")
+    assert [drawn[0].ids, drawn[3].ids] == [response.ids for response in once]  # more answers leave the first as it was
+    other = sample(model, tokenizer, PROMPTS[:2], Sampling(1.0, 1.0, 6, seed=12, n=3), tmp_path / "c.jsonl")
+    assert len(join(PROMPTS[:2], drawn, other).kept) > 2
+
+
+def test_a_sampler_masks_for_one_call_alone(checkpoint: Path, tmp_path: Path) -> None:
+    mask = HeadMask("random", tuple(Head(layer, head) for layer in range(2) for head in range(4)))
+    opened = []
+
+    def open_it() -> Sampler:
+        opened.append(open_sampler("hf", checkpoint, "float32", "cpu"))
+        return opened[-1]
+
+    greedy = Sampling(temperature=0, max_new_tokens=6)
+    with Lazily(open_it) as engine:
+        assert not opened
+        before, without, after = (
+            engine.sample(PROMPTS, greedy, heads, tmp_path / f"{index}.jsonl") for index, heads in enumerate((None, mask, None))
+        )
+    assert len(opened) == 1
+    assert before == after != without
+    with pytest.raises(HarnessError, match="unknown sampler 'vlm'; choose from hf"):
+        open_sampler("vlm", checkpoint, "float32", "cpu")
+
+
+def test_a_full_disk_keeps_what_was_sampled(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    whole = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "whole.jsonl", batch_tokens=1)
+    room = (tmp_path / "whole.jsonl").stat().st_size // 2
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "journal.jsonl", batch_tokens=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept = read_responses(tmp_path / "journal.jsonl")
+    assert 0 < len(kept) < len(PROMPTS)
+    said: list[str] = []
+    assert sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "journal.jsonl", said.append, batch_tokens=1) == whole
+    assert said[0] == f"{len(kept)} of {len(PROMPTS)} responses were already there"
+
+
+def test_pairs_for_a_model_with_another_tokenizer_are_text() -> None:
+    pair = PreferencePair("p", "a", "b", (1,), (2,))
+    assert as_text([pair]) == [PreferencePair("p", "a", "b")]
+    assert as_text([pair], rejected_only=True) == [PreferencePair("p", "a", "b", (1,))]
+
+
 def test_nothing_left_is_an_error() -> None:
-    with pytest.raises(HarnessError, match=r"none of 2 prompts gave a usable pair \(1 identical, 1 empty\)"):
+    with pytest.raises(HarnessError, match=r"none of 2 prompts gave a usable pair \(1 empty, 1 identical, 0 repetitive, 0 unfinished\)"):
         join(["p", "q"], answers("a", "b"), answers("a", " "))
 
 

@@ -2,23 +2,27 @@
 
 import json
 import math
+import resource
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, TrainerControl, TrainerState
 from trl.trainer import utils as trl_utils
 
 from harness.api import HarnessError
 from retmask import train as train_module
-from retmask.launch import TrainConfig
+from retmask import trainers
+from retmask.launch import LOSSES, TrainConfig
 from retmask.pairs import PreferencePair, write_pairs
 from retmask.rows import Blocks
-from retmask.train import train
+from retmask.train import at_chance, cast_files, disk_is_full, train
 
 CHOSEN, REJECTED = "The door was wet.", "Nobody knew the map."
 
@@ -52,7 +56,7 @@ def test_training_learns_the_preference_and_leaves_an_ordinary_checkpoint(config
     curve = [json.loads(line) for line in (output / "curve.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == list(range(1, 10))
     assert curve[-1]["learning_rate"] < curve[2]["learning_rate"]
-    assert said[-1].startswith("dpo: step 9 of 9, loss 0.")
+    assert said[-1].startswith("training: step 9 of 9, loss 0.")
     tokenizer = AutoTokenizer.from_pretrained(output / "model")
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(checkpoint).chat_template
     after, before = weights(output / "model"), weights(checkpoint)
@@ -62,7 +66,7 @@ def test_training_learns_the_preference_and_leaves_an_ordinary_checkpoint(config
 
 def test_micro_batches_and_the_answers_only_head_do_not_change_the_result(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     train(config)
-    monkeypatch.setattr(train_module, "_answers_only", _as_trl_does)
+    monkeypatch.setattr(trainers, "_answers_only", _as_trl_does)
     whole = replace(config, micro_batch_size=4, output=f"{config.output}-whole")
     train(whole)
     one, other = weights(Path(config.output) / "model"), weights(Path(whole.output) / "model")
@@ -88,6 +92,122 @@ def test_a_bfloat16_model_stays_one(config: TrainConfig, tmp_path: Path, checkpo
     assert trained.dtype == torch.bfloat16
 
 
+def test_adapters_end_in_an_ordinary_checkpoint(config: TrainConfig, checkpoint: Path) -> None:
+    facts = train(replace(config, lora_rank=4, learning_rate=1e-2))
+    assert facts["final_loss"] < facts["first_loss"]  # type: ignore[operator]
+    output = Path(config.output)
+    after, before = weights(output / "model"), weights(checkpoint)
+    assert after.keys() == before.keys()
+    assert torch.equal(after["model.embed_tokens.weight"], before["model.embed_tokens.weight"])
+    projection = "model.layers.0.self_attn.o_proj.weight"
+    change = torch.linalg.svdvals(after[projection] - before[projection])
+    assert change[3] > 1e-4 > 10 * change[4]  # of rank 4
+    ids = torch.tensor([[40, 41, 42]])
+    merged = AutoModelForCausalLM.from_pretrained(output / "model")(ids).logits
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(checkpoint), output / "adapter")(ids).logits
+    torch.testing.assert_close(merged, adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_chosen_answers_alone(config: TrainConfig) -> None:
+    pairs = [{"prompt": f"Near the river {'again ' * index}", "chosen": CHOSEN} for index in range(8)]
+    Path(config.pairs).write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    facts = train(replace(config, loss="sft", learning_rate=3e-3, epochs=10.0))
+    assert facts["final_loss"] < 0.5 * facts["first_loss"]  # type: ignore[operator]
+    assert "final_reward_accuracy" not in facts
+    with pytest.raises(HarnessError, match=r"pairs\.jsonl, line 1: not a preference pair \('rejected'\)"):
+        train(config)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains(config: TrainConfig, loss: str) -> None:
+    facts = train(replace(config, loss=loss, label_smoothing=0.1 if loss == "exo_pair" else 0.0, epochs=1.0))
+    assert math.isfinite(facts["final_loss"])  # type: ignore[arg-type]
+    assert (Path(config.output) / "model" / "model.safetensors").exists()
+
+
+def test_settings_that_cannot_be_trained_with(config: TrainConfig) -> None:
+    with pytest.raises(HarnessError, match="unknown loss 'sigmiod'; choose from sigmoid, hinge"):
+        replace(config, loss="sigmiod")
+    with pytest.raises(HarnessError, match="exo_pair needs a label_smoothing"):
+        replace(config, loss="exo_pair")
+    with pytest.raises(HarnessError, match=r"report_to = wandb: .*install"):
+        train(replace(config, report_to="wandb"))
+
+
+def test_curves_go_where_transformers_sends_them(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(trainers.arguments(replace(config, report_to="none"), 12).report_to) == set()
+    assert trainers.arguments(replace(config, report_to="wandb, tensorboard"), 12).report_to == ["wandb", "tensorboard"]
+
+
+def test_a_reference_with_other_weights_is_noticed(config: TrainConfig) -> None:
+    watch = trainers.Watch(lambda _: None, beta=0.1)
+    args = trainers.arguments(config, 12)
+    with pytest.raises(HarnessError, match="policy and reference differ before the training has begun"):
+        watch.on_log(args, TrainerState(global_step=1, max_steps=9), TrainerControl(), {"loss": 0.668, "rewards/margins": 0.208})
+    watch.on_log(args, TrainerState(global_step=2, max_steps=9), TrainerControl(), {"loss": 0.6, "rewards/margins": 0.208})
+
+
+def test_accuracy_that_stays_at_chance_is_said() -> None:
+    learnt = [{"reward_accuracy": 0.5}, {"reward_accuracy": 0.5}, {"reward_accuracy": 0.9}, {"reward_accuracy": 0.8}]
+    stuck = [{"reward_accuracy": 0.9}, {"reward_accuracy": 0.9}, {"reward_accuracy": 0.52}, {"reward_accuracy": 0.5}]
+    assert at_chance(learnt, 64) is None
+    assert "stayed at chance (0.51)" in str(at_chance(stuck, 64))
+    assert at_chance([{"loss": 1.0}], 64) is None
+    assert at_chance([{"reward_accuracy": 0.52}], 100_000) is None  # of so many pairs 52% is more than a coin gives
+    assert "stayed at chance" in str(at_chance([{"reward_accuracy": 0.52}], 100))
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes: to a program that is a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.json").write_text(json.dumps(asdict(config)))
+    monkeypatch.setattr("sys.argv", ["retmask.train", "--config", str(tmp_path / "train.json")])
+    with room_for(60_000):
+        code = train_module.main()
+    assert code == 2
+    error = f"error: no space left for {config.output}; free some and start the same command again"
+    assert error in capfd.readouterr().err.splitlines()
+    assert not (Path(config.output) / "model").exists()
+    assert train_module.main() == 0
+    assert weights(Path(config.output) / "model")
+
+
+def test_other_errors_are_no_full_disk() -> None:
+    assert not disk_is_full(ValueError("out of luck"))
+    assert not disk_is_full(FileNotFoundError(2, "No such file or directory"))
+    assert disk_is_full(OSError(28, "No space left on device"))
+
+
+def test_another_training_in_the_same_folder_starts_afresh(config: TrainConfig) -> None:
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, checkpoint_share=0.01), stop)
+    facts = train(replace(config, beta=0.2))
+    assert facts["resumed_from_step"] == 0
+
+
+def test_sharded_weights_come_back_to_the_base_models_format(tmp_path: Path, checkpoint: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path)
+    cast_files(tmp_path, "bfloat16")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto").dtype == torch.bfloat16
+    for name, value in weights(checkpoint).items():
+        assert torch.equal(weights(tmp_path)[name], value.to(torch.bfloat16))
+
+
 def test_long_pairs_are_an_error_that_names_the_option(config: TrainConfig) -> None:
     with pytest.raises(HarnessError, match=r"\d+ of 12 pairs have more than max_length = 20 tokens .*; raise max_length"):
         train(replace(config, max_length=20))
@@ -100,7 +220,7 @@ def test_a_few_long_pairs_are_left_out_and_counted(config: TrainConfig) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(config: TrainConfig) -> None:
-    with pytest.raises(HarnessError, match=r"the DPO (loss|gradient norm) is (nan|inf) at step \d+ of 9; lower learning_rate"):
+    with pytest.raises(HarnessError, match=r"the training (loss|gradient norm) is (nan|inf) at step \d+ of 9; lower learning_rate"):
         train(replace(config, learning_rate=1e30, warmup_ratio=0.0))
     assert not (Path(config.output) / "model").exists()
 
@@ -124,13 +244,15 @@ def blocks(epoch: int) -> Iterator[list[int]]:
     order = Blocks(sizes, block=5, seed=1)
     order.set_epoch(epoch)
     drawn = list(order)
-    yield from ([sizes[index] for index in drawn[start : start + 5]] for start in range(0, 23, 5))
+    yield from ([sizes[index] for index in drawn[start : start + 5]] for start in range(0, len(drawn), 5))
 
 
-def test_an_epoch_takes_every_pair_once_sorted_within_a_step() -> None:
+def test_an_epoch_takes_every_pair_in_full_steps_sorted_within_each() -> None:
     first, second = list(blocks(0)), list(blocks(1))
-    assert all(block == sorted(block) for block in first)
-    assert Counter(size for block in first for size in block) == Counter(range(23))
+    assert all(block == sorted(block) and len(block) == 5 for block in first)
+    taken = Counter(size for block in first for size in block)
+    assert set(taken) == set(range(23))
+    assert taken.total() == 25  # the last step is filled up with two pairs of the first
     assert first != second
     assert first == list(blocks(0))
 

@@ -1,0 +1,106 @@
+"""``harness pairs`` and ``harness train``: a method's stages, one at a time (entry-point group ``harness.commands``)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.api import Artifact, HarnessError, Json
+from harness.cli import Setting
+from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
+from harness.models import BUILTIN
+
+_OTHER_MODEL = "smaller-model"
+
+
+def _shared(command: Any) -> Any:
+    options = (
+        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option("--method", help="Whose stage to run.  [default: retmask]"),
+        click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
+        click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
+        click.option("--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."),
+        click.option("--seed", type=int, help="Seed of the run."),
+        click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_shared
+@click.option("--prompts-from", help="Instructions: a JSONL or Parquet file, a folder of them, a data set on the Hub, or 'generated'.")
+@click.option("--prompts", type=click.IntRange(min=0), help="How many; 0 takes all.")
+@click.option("--rejected-from", help="'mask' for the masked model's answers, or 'model NAME' for another model's.")
+@click.option("--temperature", type=click.FloatRange(min=0))
+@click.option("--top-p", type=click.FloatRange(min=0, min_open=True, max=1))
+@click.option("--max-new-tokens", type=click.IntRange(min=1))
+@click.option("--drop-repetitive", is_flag=True, default=None, help="Leave out pairs with an answer that repeats itself.")
+@click.option("--drop-unfinished", is_flag=True, default=None, help="Leave out pairs with an answer that was cut off.")
+def pairs(**arguments: Any) -> None:
+    """Sample chosen and rejected answers, and pair them.
+
+    \b
+    Examples:
+      harness pairs --model builtin --output runs/demo
+      harness pairs --model runs/big --prompts-from chats.jsonl --prompts 5000
+      harness pairs --model runs/big --rejected-from "model runs/small"
+
+    `harness train` and `harness run` with the same --model, --output and settings go on from there.
+    """
+    artifact = _stage("pairs", arguments)
+    click.echo(json.dumps(artifact.manifest["facts"], indent=1))
+    click.echo(f"\npairs: {artifact.path / 'pairs.jsonl'}")
+
+
+@click.command()
+@_shared
+@click.option("--pairs-from", type=click.Path(dir_okay=False), help="Train on this file of pairs instead of sampling any.")
+@click.option("--loss", help="sigmoid, ipo, hinge and trl's others, or sft on the chosen answers alone.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True))
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a step, over all devices.")
+@click.option("--micro-batch-size", type=click.IntRange(min=1), help="Pairs in one pass of one device: speed and memory, not results.")
+@click.option("--max-length", type=click.IntRange(min=1), help="Most tokens of prompt and answer together; nothing is truncated.")
+@click.option("--lora-rank", type=click.IntRange(min=0), help="Train low-rank adapters of this rank; 0 trains all weights.")
+@click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory for more time.")
+@click.option("--parallel", help="none, ddp, fsdp, zero1, zero2, zero3, or a .yaml file of `accelerate config`.")
+@click.option("--processes", type=click.IntRange(min=0), help="Devices that train.")
+@click.option("--report-to", help="Where transformers also sends the curves, such as wandb or tensorboard.")
+def train(**arguments: Any) -> None:
+    """Train on a method's pairs, sampling first what is missing of them.
+
+    \b
+    Examples:
+      harness train --model builtin --output runs/demo
+      harness train --model runs/big --pairs-from pairs.jsonl --loss ipo --lora-rank 16
+      harness train --model runs/big --parallel fsdp --processes 8 --micro-batch-size 2
+
+    A killed training goes on from its last checkpoint when the same command is started again.
+    """
+    artifact = _stage("train", arguments)
+    click.echo(json.dumps(artifact.manifest["facts"], indent=1))
+    click.echo(f"\nmodel: {artifact.path / 'model'}")
+
+
+def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
+    from harness.pipeline import run_stage
+
+    model_name, output, preset = (arguments.pop(name) for name in ("model_name", "output", "preset"))
+    method = _method(arguments.pop("method"), arguments.get("rejected_from"))
+    run = {name: arguments.pop(name) for name in ("seed", "device")}
+    options: dict[str, Json] = dict(arguments.pop("settings"))
+    options |= {name: value for name, value in arguments.items() if value is not None}
+    chosen = preset or (BUILTIN_PRESET if model_name == BUILTIN else DEFAULT_PRESET)
+    config: RunConfig = override(load_preset(chosen), run, options)
+    return run_stage(output or Path("runs") / (Path(model_name).name or BUILTIN), model_name, method, config, stage)
+
+
+def _method(method: str | None, rejected_from: str | None) -> str:
+    """Another model's answers are what ``smaller-model`` is made of."""
+    other = bool(rejected_from) and rejected_from != "mask"
+    if other and method not in (None, _OTHER_MODEL):
+        raise HarnessError(f"--rejected-from {rejected_from!r} is for --method {_OTHER_MODEL}; {method} masks heads")
+    return method or (_OTHER_MODEL if other else "retmask")

@@ -1,0 +1,228 @@
+"""The steps that the methods share: instructions, responses, pairs, training. Each is done once for the same inputs."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.api import Artifact, HarnessError, Json, Model, RunContext
+from harness.models import tokenizer_digest
+from retmask.launch import TrainConfig, launch, launcher
+from retmask.masks import HeadMask
+from retmask.model import resolve_dtype
+from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, write_pairs
+from retmask.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
+from retmask.responses import Lazily, Response, Sampling, open_sampler, read_responses
+
+if TYPE_CHECKING:
+    from retmask.methods import Options
+
+PROMPTS_VERSION: Final = 1
+RESPONSES_VERSION: Final = 2
+PAIRS_VERSION: Final = 1
+DPO_VERSION: Final = 2
+PAIRS: Final = "pairs.jsonl"
+_RESPONSES: Final = "responses.jsonl"
+_PROMPTS: Final = "prompts.jsonl"
+#: Training options that change speed, memory and what is logged, not the result.
+_SPEED: Final = ("micro_batch_size", "gradient_checkpointing", "checkpoint_share", "report_to")
+
+
+def derive(seed: int, purpose: str) -> int:
+    """A seed for one purpose, 31 bits, unrelated to those for others."""
+    return int.from_bytes(blake2b(f"{seed}:{purpose}".encode(), digest_size=4).digest(), "big") >> 1
+
+
+def digest(texts: Sequence[str]) -> str:
+    """A hash of texts in their order."""
+    return blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
+
+
+def instructions(context: RunContext, options: "Options") -> list[str]:
+    """The step ``prompts``: distinct instructions, clear of the evaluation. Its manifest counts what was left out and why."""
+    seed = derive(context.seed, "prompts")
+    generated = _generated(options.prompts, seed) if options.prompts_from == GENERATED else []
+    suite = context.suite()
+    guarded = options.contamination_words > 0 and bool(suite.digest)
+    inputs: dict[str, Json] = {
+        "version": PROMPTS_VERSION,
+        "source": identity(options.prompts_from, options.prompts_split, options.prompts_revision),
+        "generated": digest(generated),
+        "count": options.prompts,
+        "language": options.prompts_language,
+        "contamination_words": options.contamination_words if guarded else 0,
+        "suite": suite.digest if guarded else "",
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.contamination import contaminated
+
+        found = (
+            ((f"generated instruction {index}", {"prompt": text}) for index, text in enumerate(generated))
+            if options.prompts_from == GENERATED
+            else rows(options.prompts_from, options.prompts_split, options.prompts_revision)
+        )
+        collected = collect(found, options.prompts, options.prompts_language)
+        shared = contaminated(collected.prompts, suite.texts(), options.contamination_words) if guarded else set()
+        kept = [prompt for index, prompt in enumerate(collected.prompts) if index not in shared]
+        counts: dict[str, Json] = {**collected.counts, "contaminated": len(shared), "kept": len(kept)}
+        if not kept:
+            raise HarnessError(f"[method]: prompts_from = {options.prompts_from!r} gives no instruction to answer ({_counted(counts)})")
+        write_prompts(kept, work / _PROMPTS)
+        return counts
+
+    artifact = context.step("prompts", inputs, build)
+    facts = artifact.manifest["facts"]
+    assert isinstance(facts, dict)
+    if any(facts[reason] for reason in facts if reason not in ("read", "kept")):
+        context.say(f"prompts: {_counted(facts)}")
+    return read_prompts(artifact.path / _PROMPTS)
+
+
+def _counted(counts: Mapping[str, Json]) -> str:
+    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)
+
+
+def _generated(count: int, seed: int) -> list[str]:
+    from tasks.chat import instructions as generate
+
+    if count < 1:
+        raise HarnessError(f"[method]: prompts = {count}; ask for at least 1 generated instruction")
+    return generate(count, seed)
+
+
+def sampler(context: RunContext, options: "Options", model: Model | None = None) -> Lazily:
+    """The engine that answers, opened when something has to be sampled. It holds the run's model unless ``model`` is another."""
+    path = (model or context.model).path
+    return Lazily(lambda: open_sampler(options.sampler, path, resolve_dtype(options.dtype, context.device), context.device))
+
+
+def responses(
+    context: RunContext,
+    options: "Options",
+    prompts: Sequence[str],
+    name: str,
+    engine: Lazily,
+    mask: HeadMask | None,
+    model: Model | None = None,
+) -> list[Response]:
+    """The step called ``name``: ``options.n`` responses to each prompt, without the mask's heads."""
+    settings = Sampling(options.temperature, options.top_p, options.max_new_tokens, derive(context.seed, name.partition("-")[0]), options.n)
+    inputs: dict[str, Json] = {
+        "version": RESPONSES_VERSION,
+        "model": (model or context.model).digest,
+        "prompts": digest(prompts),
+        "masked": None if mask is None else [list(head) for head in mask.heads],
+        "dtype": resolve_dtype(options.dtype, context.device),
+        "sampler": options.sampler,
+        **asdict(settings),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        started = time.monotonic()
+        drawn = engine.sample(prompts, settings, mask, work / _RESPONSES, lambda line: context.say(f"{name}: {line}"))
+        tokens = sum(len(response.ids) for response in drawn)
+        return {"responses": len(drawn), "tokens": tokens, "seconds": round(time.monotonic() - started, 1)}
+
+    return [response for _, response in sorted(read_responses(context.step(name, inputs, build).path / _RESPONSES).items())]
+
+
+def paired(
+    context: RunContext,
+    options: "Options",
+    prompts: Sequence[str],
+    chosen: Sequence[Response],
+    rejected: Sequence[Response],
+    other: Model | None = None,
+) -> Artifact:
+    """The step ``pairs``: the two waves joined, with figures that warn. ``other`` is the model that wrote the rejected answers."""
+    rules = Rules(options.drop_repetitive, options.drop_unfinished)
+    foreign = other is not None and tokenizer_digest(other) != tokenizer_digest(context.model)
+    inputs: dict[str, Json] = {
+        "version": PAIRS_VERSION,
+        "prompts": digest(prompts),
+        "chosen": digest([repr(response) for response in chosen]),
+        "rejected": digest([repr(response) for response in rejected]),
+        "foreign": foreign,
+        **asdict(rules),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        found = join(prompts, chosen, rejected, rules)
+        write_pairs(as_text(found.kept, rejected_only=True) if foreign else found.kept, work / PAIRS)
+        return found.facts()
+
+    return _warned(context, context.step("pairs", inputs, build))
+
+
+def chosen_alone(context: RunContext, prompts: Sequence[str], chosen: Sequence[Response]) -> Artifact:
+    """The step ``pairs`` of a training on chosen answers alone: no rejected ones, empty answers dropped."""
+    inputs: dict[str, Json] = {
+        "version": PAIRS_VERSION,
+        "prompts": digest(prompts),
+        "chosen": digest([repr(response) for response in chosen]),
+        "rejected": None,
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        kept = [PreferencePair(prompts[each.prompt], each.text, "", each.ids) for each in chosen if each.text.strip()]
+        if not kept:
+            raise HarnessError(f"none of {len(chosen)} answers says anything; give other prompts, or raise max_new_tokens")
+        write_pairs(kept, work / PAIRS)
+        return {"pairs": len(kept), "dropped_empty": len(chosen) - len(kept), "warnings": []}
+
+    return context.step("pairs", inputs, build)
+
+
+def given(context: RunContext, options: "Options", *, chosen_only: bool = False) -> Artifact:
+    """The step ``pairs`` with a copy of the user's own file. HarnessError names its bad line."""
+    path = Path(options.pairs_from)
+    found = read_pairs(path, chosen_only=chosen_only)
+    if not found:
+        raise HarnessError(f"{path} holds no preference pairs")
+
+    def build(work: Path) -> Mapping[str, Json]:
+        shutil.copyfile(path, work / f"{PAIRS}.partial")
+        (work / f"{PAIRS}.partial").rename(work / PAIRS)
+        return {"pairs": len(found), "source": path.name, "warnings": []}
+
+    return context.step("pairs", {"version": PAIRS_VERSION, "file": _sha256(path)}, build)
+
+
+def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifact:
+    """The step ``dpo`` (``sft`` for that loss), whose ``model`` is the checkpoint."""
+    training = options.training()
+    seed, dtype = derive(context.training_seed, "dpo"), resolve_dtype(options.dtype, context.device)
+    source = pairs.path / PAIRS
+    command = launcher(options.parallel, options.processes, options.lora_rank)
+
+    def build(work: Path) -> Mapping[str, Json]:
+        paths: dict[str, Any] = {"model": str(context.model.path), "pairs": str(source), "output": str(work)}
+        return launch(TrainConfig(**paths, seed=seed, device=context.device, dtype=dtype, **training), context.say, command)
+
+    inputs: dict[str, Json] = {
+        "version": DPO_VERSION,
+        "model": context.model.digest,
+        "pairs": _sha256(source),
+        "seed": seed,
+        "dtype": dtype,
+        **{name: value for name, value in training.items() if name not in _SPEED},
+    }
+    return context.step("sft" if options.loss == "sft" else "dpo", inputs, build)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _warned(context: RunContext, pairs: Artifact) -> Artifact:
+    facts = pairs.manifest["facts"]
+    warnings = facts.get("warnings") if isinstance(facts, dict) else None
+    for warning in warnings if isinstance(warnings, list) else []:
+        context.say(f"warning: {warning}")
+    return pairs
