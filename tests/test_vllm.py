@@ -153,3 +153,21 @@ def test_an_evaluation_on_vllm_is_that_on_transformers(tmp_path: Path) -> None:
     assert (by_vllm["prompt_tokens"] == expected["prompt_tokens"]).all()
     columns = ["score", "output_tokens", "finish_reason"]
     pd.testing.assert_frame_equal(by_vllm.loc[same, columns], expected.loc[same, columns])
+
+
+def test_a_methods_pairs_come_from_one_engine(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from harness.config import load_preset
+    from harness.pipeline import run_stage
+
+    preset = load_preset("builtin")
+    small = {"prompts": 24, "detection_trials": 2, "detection_lengths": [256], "max_new_tokens": 16, "top_k": 4, "sampler": "vllm"}
+    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options={**preset.options, **small})
+    artifact = run_stage(tmp_path, "builtin", "retmask", config, "pairs")
+    rows = [json.loads(line) for line in (artifact.path / "pairs.jsonl").read_text().splitlines()]
+    assert 0 < len(rows) <= 24
+    assert all(row["chosen"] != row["rejected"] for row in rows)
+    for name in ("chosen", "rejected-retmask"):
+        (responses,) = tmp_path.glob(f"steps/{name}-*/responses.jsonl")
+        assert len(responses.read_text().splitlines()) == 24
