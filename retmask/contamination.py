@@ -1,7 +1,8 @@
 """Instructions that share a long n-gram with what the model is evaluated on.
 
 A prompt is contaminated if ``words`` successive words of it stand in an example of the suite (13 in Brown et al. 2020, appendix C).
-N-grams that stand in more than half of a task's examples are the task's wording, such as its instruction, and count for nothing.
+N-grams that stand in more than half of a task's examples are the task's wording, such as its instruction, and count for nothing; nor do
+those that begin or end with half an n-gram of wording.
 
 The suite may hold 10⁸ words, so it is streamed past the prompts' hashes and never kept.
 """
@@ -22,21 +23,50 @@ _MIX: Final = np.uint64(0xBF58476D1CE4E5B9)
 
 def contaminated(prompts: Sequence[str], suite: Iterable[tuple[str, str]], words: int) -> set[int]:
     """Indices of the prompts that share an n-gram of ``words`` words with an example. ``suite`` is (task, text) of every example."""
-    grams = _Grams(words)
-    each = [grams.of(prompt) for prompt in prompts]
-    known = np.unique(np.concatenate([np.empty(0, np.uint64), *each]))
-    hits: dict[str, NDArray[np.int64]] = {}
-    examples: Counter[str] = Counter()
+    long, short = _Grams(words), _Grams(max(words // 2, 1))
+    each = [long.of(prompt) for prompt in prompts]
+    ends = [short.of(prompt) for prompt in prompts]
+    seen, halves = _Known(each), _Known(ends)
     for task, text in suite:
-        examples[task] += 1
-        found = np.isin(known, grams.of(text))
-        hits[task] = hits.get(task, np.zeros(len(known), np.int64)) + found
-    seen, wording = np.zeros(len(known), bool), np.zeros(len(known), bool)
-    for task, counts in hits.items():
-        seen |= counts > 0
-        wording |= counts > max(examples[task] / 2, 1)
-    copied = known[seen & ~wording]
-    return {index for index, hashes in enumerate(each) if np.isin(hashes, copied).any()}
+        seen.add(task, long.of(text))
+        halves.add(task, short.of(text))
+    copied, wording = seen.hashes[seen.rare()], halves.hashes[halves.common()]
+    return {index for index, (grams, parts) in enumerate(zip(each, ends, strict=True)) if _copies(grams, parts, copied, wording)}
+
+
+def _copies(grams: Hashes, parts: Hashes, copied: Hashes, wording: Hashes) -> bool:
+    """True if one of a prompt's n-grams stands in an example, and neither of its halves is a task's wording."""
+    common = np.isin(parts, wording)
+    last = len(parts) - len(grams)  # from an n-gram's first half to its last, in words
+    return bool((np.isin(grams, copied) & ~common[: len(grams)] & ~common[last:]).any())
+
+
+class _Known:
+    """How many examples of each task hold each of the prompts' n-grams."""
+
+    def __init__(self, each: Sequence[Hashes]) -> None:
+        self.hashes = np.unique(np.concatenate([np.empty(0, np.uint64), *each]))
+        self.counts: dict[str, NDArray[np.int64]] = {}
+        self.examples: Counter[str] = Counter()
+
+    def add(self, task: str, found: Hashes) -> None:
+        """Count one example."""
+        self.examples[task] += 1
+        self.counts[task] = self.counts.get(task, np.zeros(len(self.hashes), np.int64)) + np.isin(self.hashes, found)
+
+    def common(self) -> NDArray[np.bool_]:
+        """Those in more than half of some task's examples."""
+        common = np.zeros(len(self.hashes), bool)
+        for task, counts in self.counts.items():
+            common |= counts > max(self.examples[task] / 2, 1)
+        return common
+
+    def rare(self) -> NDArray[np.bool_]:
+        """Those that stand in an example and are not common."""
+        seen = np.zeros(len(self.hashes), bool)
+        for counts in self.counts.values():
+            seen |= counts > 0
+        return seen & ~self.common()
 
 
 class _Grams:

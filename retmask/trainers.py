@@ -52,7 +52,7 @@ def arguments(config: TrainConfig, pairs: int) -> DPOConfig | SFTConfig:
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": config.min_learning_rate_ratio},
-        "warmup_steps": config.warmup_ratio,
+        "warmup_steps": math.floor(config.warmup_ratio * steps),  # rounded up, one step alone would have a learning rate of 0
         "weight_decay": config.weight_decay,
         "adam_beta2": config.adam_beta2,
         "num_train_epochs": config.epochs,

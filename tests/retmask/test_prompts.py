@@ -126,5 +126,6 @@ def test_a_long_ngram_of_an_example_is_contamination_and_wording_is_not() -> Non
     prompts = [f"{WORDING}Which?", copied, "the old ferry crossed the grey river twice before noon"]
     assert contaminated(prompts, suite, 13) == {1}
     assert contaminated(prompts, suite, 9) == {1, 2}
+    assert contaminated([f"{WORDING}Passage 4: number 4 of the filler"], suite, 13) == set()  # wording and little else
     assert contaminated(prompts, [], 13) == set()
     assert contaminated([], suite, 13) == set()

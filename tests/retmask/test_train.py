@@ -208,6 +208,12 @@ def test_sharded_weights_come_back_to_the_base_models_format(tmp_path: Path, che
         assert torch.equal(weights(tmp_path)[name], value.to(torch.bfloat16))
 
 
+def test_a_single_step_trains(config: TrainConfig, checkpoint: Path) -> None:
+    assert train(replace(config, batch_size=12, epochs=1.0))["steps"] == 1
+    after, before = weights(Path(config.output) / "model"), weights(checkpoint)
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+
+
 def test_long_pairs_are_an_error_that_names_the_option(config: TrainConfig) -> None:
     with pytest.raises(HarnessError, match=r"\d+ of 12 pairs have more than max_length = 20 tokens .*; raise max_length"):
         train(replace(config, max_length=20))
