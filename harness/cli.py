@@ -11,6 +11,7 @@ import click
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
 from harness.engines import BACKENDS, SERVED_APIS
+from harness.memory import keep_freed_memory
 from harness.models import BUILTIN
 from harness.quiet import hush
 
@@ -117,6 +118,7 @@ def main(debug: bool) -> None:
     Try it on the model that ships with the project:
       harness run --model builtin --method retmask --method randmask
     """
+    keep_freed_memory()
     if not debug:
         hush()
 
@@ -128,6 +130,9 @@ def _shared(command: Any) -> Any:
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
+        click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
+        click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
+        click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
@@ -170,6 +175,7 @@ def _root(output: Path | None, model_name: str) -> Path:
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--dry-run", is_flag=True, help="Show the plan instead, as `harness plan` does.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
 def run_command(
     model_name: str,
     output: Path | None,
@@ -177,6 +183,7 @@ def run_command(
     methods: tuple[str, ...],
     options: tuple[tuple[str, Json], ...],
     dry_run: bool,
+    heads: str | None,
     **settings: Any,
 ) -> None:
     """Evaluate, apply each method, evaluate again, and compare.
@@ -192,10 +199,11 @@ def run_command(
     from harness.pipeline import run_methods
     from harness.results import show
 
+    chosen = dict(options) | ({} if heads is None else {"heads": heads})
     if dry_run:
-        return _plan(model_name, output, methods, _config(model_name, preset, settings, dict(options)), probe=True, as_json=False)
+        return _plan(model_name, output, methods, _config(model_name, preset, settings, chosen), probe=True, as_json=False)
     root = _root(output, model_name)
-    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, dict(options)))
+    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, chosen))
     show(root)
     click.echo(f"\nreport: {page}")
     return None

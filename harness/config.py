@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from harness.api import HarnessError, Json
 
@@ -22,11 +22,17 @@ class RunConfig:
     """Tasks or categories; empty for the whole suite."""
     lengths: tuple[int, ...] = (8_192, 16_384, 32_768, 65_536, 131_072)
     """Context lengths in tokens, prompt and answer together."""
-    examples: int = 100
-    """Of each task at each length."""
+    examples: int | None = None
+    """Of each task at each length; ``None``: 100, or as many as HELMET takes."""
     seed: int = 42
     seeds: tuple[int, ...] = ()
     """Training seeds: each method is trained and evaluated once for each. Empty: once, with ``seed``."""
+    data: str = "generated"
+    """Where examples come from: ``generated`` or ``helmet``, the published files."""
+    scoring: Literal["parity", "strict"] | None = None
+    """As the published scorers, quirks included, or corrected; ``None``: parity for published data, strict for generated."""
+    judge: str | None = None
+    """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
     think_tokens: int = 0
@@ -56,7 +62,7 @@ class RunConfig:
     """What the method gets; each method checks its own."""
 
     def __post_init__(self) -> None:
-        if self.examples < 1:
+        if self.examples is not None and self.examples < 1:
             raise HarnessError(f"examples is {self.examples}; ask for at least 1")
         if not self.lengths or min(self.lengths) < 64:
             raise HarnessError(f"lengths are {list(self.lengths)}; give at least one, none below 64 tokens")

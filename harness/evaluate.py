@@ -1,36 +1,85 @@
-"""Suite x model -> samples table, through ``lm_eval.simple_evaluate``."""
+"""Suite x model -> samples table: answers through ``lm_eval.simple_evaluate``, then their scores.
+
+Two steps, so that scoring the same answers in another way generates nothing anew.
+"""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
 from harness import lmeval
-from harness.api import Artifact, Json, Model
+from harness.api import Artifact, HarnessError, Json, Model
 from harness.engines import EngineConfig, open_engine
-from harness.suite import load
+from harness.journal import Generation, Journal
+from harness.sources import Source, TaskInfo, find_source
+from harness.suite import load, rendered_prompt
 from reports import samples
 from tasks.example import Example
-from tasks.suite import TASKS
+from tasks.modes import Mode
 
 if TYPE_CHECKING:
-    import datasets
-
     from harness.engines.lm import HarnessLM
     from harness.pipeline import Run
 
-VERSION: Final = 1
+#: Raise when the same inputs should give other answers, or other scores, than before.
+GENERATION_VERSION: Final = 1
+SCORING_VERSION: Final = 2
+_JOURNAL: Final = "generations.journal"
 _FILE: Final = "samples.parquet"
 
 
-def evaluate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -> Artifact:
+@dataclass(frozen=True)
+class Scoring:
+    """How answers are scored."""
+
+    mode: Mode | None = None
+    """``None``: parity for published data, strict for generated."""
+    judge: str | None = None
+    """Judge of the citations of published data: a model, or ``exact-words``."""
+
+
+def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
+    """HarnessError if what is asked for cannot be scored, before anything is generated."""
+    judged = [task.name for task in source.tasks(tasks) if task.judged]
+    if judged and scoring.judge is None:
+        raise HarnessError(
+            f"{', '.join(judged)}: citations need a judge; give --judge google/t5_xxl_true_nli_mixture (the published one, 11B), "
+            "another NLI model, or exact-words for a try"
+        )
+
+
+def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring) -> Artifact:
     """The step that holds ``model``'s samples on ``suite``."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
+    source = find_source(str(facts["data"]))
+    mode = scoring.mode or source.mode
+    generated = _generate(run, model, suite, engine)
+
+    def build(work: Path) -> dict[str, Json]:
+        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge)))
+        frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=engine.backend)
+        samples.write(frame[list(samples.COLUMNS)], work / _FILE)
+        once = frame.drop_duplicates("example_id")
+        return {"examples": len(once), "prompt_tokens": int(once["prompt_tokens"].sum()), "mode": mode, "judge": scoring.judge}
+
+    inputs: dict[str, Json] = {"generations": generated.key, "suite": facts["digest"], "mode": mode, "judge": scoring.judge}
+    return run.step("eval", inputs, build, version=SCORING_VERSION)
+
+
+def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -> Artifact:
+    """The step that holds ``model``'s answers, every one on disk before the next batch starts."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    total = facts["examples"]
+    assert isinstance(total, int)
     inputs: dict[str, Json] = {
         "model": model.digest,
         "suite": facts["digest"],
@@ -38,13 +87,50 @@ def evaluate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) ->
     }
 
     def build(work: Path) -> dict[str, Json]:
-        examples = list(load(suite))
-        frame = _evaluate(run, model, examples, config, work / "generations.journal")
-        frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=config.backend)
-        samples.write(frame[list(samples.COLUMNS)], work / _FILE)
-        return {"examples": len(examples), "prompt_tokens": int(frame.drop_duplicates("example_id")["prompt_tokens"].sum())}
+        source = find_source(str(facts["data"]))
+        with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
+            lm.journal, lm.batch_tokens, lm.advance = Journal(work / _JOURNAL), config.batch_tokens, advance
+            for (task, length), examples in _groups(suite):
+                _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
+        return {"examples": total, "chat_template": lm.has_chat_template}
 
-    return run.step("eval", inputs, build, version=VERSION)
+    return run.step("generate", inputs, build, version=GENERATION_VERSION)
+
+
+def _groups(suite: Artifact) -> Iterator[tuple[tuple[str, int], list[Example]]]:
+    """The examples of one task at one length after another: no more than those are in memory."""
+    for key, examples in groupby(load(suite), key=lambda example: (example.task, example.length)):
+        yield key, list(examples)
+
+
+def _info(source: Source, task: str) -> TaskInfo:
+    return source.tasks((task,))[0]
+
+
+def _ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], *, thinking: bool) -> None:
+    """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
+    from lm_eval import simple_evaluate
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks import TaskManager
+
+    templated = task.chat and lm.has_chat_template
+
+    def render(example: Example) -> str:
+        return rendered_prompt(lm.tokenizer, example.prompt, example.answer_prefix, templated=templated, thinking=thinking)
+
+    config = {
+        **lmeval.task_config(f"{task.name}_{length}", task.max_new_tokens, task.metrics),
+        "custom_dataset": partial(lmeval.dataset, examples, render),
+        "doc_to_text": lmeval.text,
+        "doc_to_target": lmeval.target,
+        "process_results": lambda document, results: {lmeval.MEAN: 0.0},  # scores come later, in batches
+        "metric_list": [{"metric": lmeval.MEAN, "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": GENERATION_VERSION},
+    }
+    nothing = TaskManager(include_defaults=False)  # by default lm-eval reads the YAML of all its own tasks, for seconds
+    simple_evaluate(
+        model=lm, tasks=[ConfigurableTask(config=config)], task_manager=nothing, bootstrap_iters=0, log_samples=False, batch_size=1
+    )
 
 
 def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
@@ -52,64 +138,46 @@ def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
     return samples.read(artifact.path / _FILE).assign(run=name)
 
 
-def _evaluate(run: "Run", model: Model, examples: Sequence[Example], config: EngineConfig, journal: Path) -> pd.DataFrame:
-    from lm_eval import simple_evaluate
-    from lm_eval.api.task import ConfigurableTask
+def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judge_name: str | None) -> Iterator[dict[str, object]]:
+    from harness.score import find_judge
+    from tasks.records import FieldError
+    from tasks.scoring import score_all
 
-    from harness.journal import Journal
-
-    groups: dict[tuple[str, int], list[Example]] = {}
-    for example in examples:
-        groups.setdefault((example.task, example.length), []).append(example)
-
-    with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", len(examples)) as advance:
-        lm.journal, lm.batch_tokens, lm.advance = Journal(journal), config.batch_tokens, advance
-        tasks = [
-            ConfigurableTask(config=_task_config(name, length, partial(_dataset, group, templated=lm.has_chat_template)))
-            for (name, length), group in groups.items()
-        ]
-        results = simple_evaluate(
-            model=lm, tasks=tasks, bootstrap_iters=0, log_samples=True, apply_chat_template=lm.has_chat_template, batch_size=1
-        )
-    assert results is not None
-    scored = {sample["doc"]["id"]: sample for group in results["samples"].values() for sample in group}
-    return pd.DataFrame.from_records(list(_rows(examples, scored, lm)))
+    facts = generated.manifest["facts"]
+    assert isinstance(facts, dict)
+    answers = Journal(generated.path / _JOURNAL).finished
+    judge = find_judge(judge_name, None)
+    for (name, length), examples in _groups(suite):
+        task = _info(source, name)
+        templated = task.chat and bool(facts["chat_template"])
+        pairs = [(example, _as_scored(example, answers[example.id].output, mode, templated=templated)) for example in examples]
+        try:
+            scored = score_all(source.scored_as(name, length), pairs, mode=mode, judge=judge if task.judged else None, only=task.metrics)
+        except FieldError as error:
+            raise HarnessError(f"{examples[error.index or 0].id}: {error}") from None
+        for example, result in zip(examples, scored, strict=True):
+            columns = _columns(example, answers[example.id])
+            yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
 
 
-def _task_config(name: str, length: int, custom_dataset: Callable[..., object]) -> dict[str, object]:
-    task = TASKS[name]
+def _as_scored(example: Example, output: str, mode: Mode, *, templated: bool) -> str:
+    """What the scorers read: HELMET's see the answer's prefix before an output that continued from it."""
+    return example.answer_prefix.lstrip("\n") + output if mode == "parity" and not templated else output
+
+
+def _columns(example: Example, generation: Generation) -> dict[str, object]:
     return {
-        **lmeval.task_config(f"{name}_{length}", task.max_new_tokens, task.metrics),
-        "custom_dataset": custom_dataset,
-        "doc_to_text": lmeval.text,
-        "doc_to_target": lmeval.target,
-        "process_results": lmeval.score,
-        "metadata": {"version": VERSION},
+        "run": "",
+        "task": example.task,
+        "category": example.category,
+        "length": example.length,
+        "example_id": example.id,
+        "cluster": example.cluster,
+        "depth": example.depth,
+        "output": generation.output,
+        "targets": json.dumps(example.targets),
+        "prompt_tokens": generation.prompt_tokens,
+        "output_tokens": generation.output_tokens,
+        "finish_reason": generation.finish_reason,
+        "truncated_tokens": 0,
     }
-
-
-def _dataset(examples: Sequence[Example], *, templated: bool, **_: object) -> "datasets.DatasetDict":
-    return lmeval.dataset(examples, templated=templated)
-
-
-def _rows(examples: Sequence[Example], scored: Mapping[str, Mapping[str, Any]], lm: "HarnessLM") -> Iterator[dict[str, object]]:
-    for example in examples:
-        generation = lm.journal.finished[example.id]
-        for metric in TASKS[example.task].metrics:
-            yield {
-                "run": "",
-                "task": example.task,
-                "category": example.category,
-                "length": example.length,
-                "example_id": example.id,
-                "cluster": example.cluster,
-                "depth": example.depth,
-                "metric": metric,
-                "score": scored[example.id][metric],
-                "output": generation.output,
-                "targets": json.dumps(example.targets),
-                "prompt_tokens": generation.prompt_tokens,
-                "output_tokens": generation.output_tokens,
-                "finish_reason": generation.finish_reason,
-                "truncated_tokens": 0,
-            }

@@ -4,7 +4,7 @@ Both routes share these functions, so they ask the same examples and give the sa
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,18 +20,11 @@ if TYPE_CHECKING:
 MEAN: Final = "helmet_score"
 
 
-def as_prompt(example: Example, *, templated: bool) -> str:
-    """What the model is asked; a prompt that no chat template frames ends with the answer's prefix."""
-    return example.prompt if templated else example.prompt + example.answer_prefix
-
-
-def dataset(examples: Iterable[Example], *, templated: bool) -> "datasets.DatasetDict":
+def dataset(examples: Iterable[Example], render: Callable[[Example], str], **_: object) -> "datasets.DatasetDict":
     """What lm-eval's ``custom_dataset`` returns. An example travels as JSON text: its metadata has no common Arrow type."""
     import datasets
 
-    documents = [
-        {"id": example.id, "text": as_prompt(example, templated=templated), "example": json.dumps(asdict(example))} for example in examples
-    ]
+    documents = [{"id": example.id, "text": render(example), "example": json.dumps(asdict(example))} for example in examples]
     return datasets.DatasetDict({"test": datasets.Dataset.from_list(documents)})
 
 
@@ -57,7 +50,8 @@ def generated(
         raise HarnessError('prompts are fitted to a tokenizer: name it with --metadata \'{"tokenizer": "MODEL"}\'')
     loaded = load_tokenizer(resolve(name))
     config = SuiteConfig((helmet_task,), (helmet_length,), examples, seed)
-    return dataset(build_examples(config, loaded), templated=loaded.chat_template is not None)
+    templated = loaded.chat_template is not None  # lm-eval itself frames what `doc_to_text` gives
+    return dataset(build_examples(config, loaded), lambda example: example.prompt if templated else example.prompt + example.answer_prefix)
 
 
 def text(document: Mapping[str, str]) -> str:

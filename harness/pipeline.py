@@ -10,15 +10,17 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from harness import evaluate as evaluation
 from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
 from harness.engines import EngineConfig
-from harness.evaluate import evaluate
+from harness.evaluate import Scoring, evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
-from harness.suite import SuiteConfig, chosen_tasks, load, prepare
+from harness.sources import find_source
+from harness.suite import SuiteConfig, load, prepare
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
@@ -95,7 +97,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     plugins = {name: find_method(name) for name in methods}
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
-    chosen_tasks(config.tasks)
+    evaluation.check(find_source(config.data), config.tasks, scoring(config))
     if config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve(model_name), config)
@@ -121,7 +123,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
     getattr(plugin, "check", lambda options: None)(config.options)
     if not hasattr(plugin, stage):
         raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
-    chosen_tasks(config.tasks)
+    find_source(config.data).tasks(config.tasks)
     run = Run(root, resolve(model_name), config)
     artifact: Artifact = getattr(plugin, stage)(run)
     return artifact
@@ -129,7 +131,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
-    chosen_tasks(config.tasks)
+    evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = Run(root, resolve(model_name), config)
     engine_config(run)
     begun = time.time()
@@ -158,12 +160,25 @@ def find_method(name: str) -> Method:
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
     if suite is None:
         suite = _suite(run, model)
-    return suite, evaluate(run, model, suite, engine_config(run))
+    return suite, evaluate(run, model, suite, engine_config(run), scoring(run.config))
+
+
+def scoring(config: RunConfig) -> Scoring:
+    """How the run's answers are scored."""
+    return Scoring(config.scoring, config.judge)
 
 
 def suite_config(config: RunConfig) -> SuiteConfig:
     """The run's suite."""
-    return SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.clip, config.think_tokens)
+    return SuiteConfig(
+        config.tasks,
+        config.lengths,
+        config.examples,
+        config.seed,
+        data=config.data,
+        clip=config.clip,
+        think_tokens=config.think_tokens,
+    )
 
 
 def engine_config(run: Run) -> EngineConfig:

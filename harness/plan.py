@@ -11,14 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from harness import evaluate as evaluation
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
 from harness.engines import EngineConfig
-from harness.memory import DeviceMemory, ModelShape, devices, gib, width
+from harness.footprint import DeviceMemory, ModelShape, devices, gib, width
 from harness.models import resolve
-from harness.pipeline import Run, engine_config, find_method, suite_config
+from harness.pipeline import Run, engine_config, find_method, scoring, suite_config
 from harness.probe import Speed, measure
-from harness.suite import chosen_tasks, clipped, prepare
+from harness.sources import find_source
+from harness.suite import clipped, prepare
 
 State = Literal["finished", "started", "to do"]
 #: Copies of the logits, in float32, that a training step holds: forward, log-softmax, gradient.
@@ -115,6 +117,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     plugins = {name: find_method(name) for name in methods}
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
+    evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = _Look(root, resolve(model_name), config)
     engine = engine_config(run)
     if methods and config.backend == "served":
@@ -133,42 +136,36 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
 
 
 def _steps(run: _Look, engine: EngineConfig, shape: ModelShape, plugins: Mapping[str, object]) -> Iterator[PlannedStep]:
-    from harness.evaluate import evaluate
-
-    evaluation = _evaluation(run, shape)
+    generation = _generation(run)
     suite: Artifact | None = None
     try:
         suite = prepare(run, suite_config(run.config), run.model)
-        evaluate(run, run.model, suite, engine)
+        evaluation.evaluate(run, run.model, suite, engine, scoring(run.config))
     except _MissingError:
         pass
     yield PlannedStep("suite", run.states.get("suite", "to do"), Work("suite"))
-    yield PlannedStep("eval: baseline", run.states.get("eval", "to do"), evaluation)
+    yield PlannedStep("generate: baseline", run.states.get("generate", "to do"), generation)
+    yield PlannedStep("eval: baseline", run.states.get("eval", "to do"), Work("eval"))
     told: set[str] = set()
     for name, plugin in plugins.items():
         for seed in run.config.seeds or (run.config.seed,):
             label = f"{name}, seed {seed}" if run.config.seeds else name
-            yield from _method(run, seed, label, plugin, suite, engine, evaluation, told)
+            yield from _method(run, seed, label, plugin, suite, engine, generation, told)
     if plugins:
         yield PlannedStep("report", "to do", Work("report"))
 
 
 def _method(
-    run: _Look, seed: int, name: str, plugin: object, suite: Artifact | None, engine: EngineConfig, evaluation: Work, told: set[str]
+    run: _Look, seed: int, name: str, plugin: object, suite: Artifact | None, engine: EngineConfig, generation: Work, told: set[str]
 ) -> Iterator[PlannedStep]:
-    from harness.evaluate import evaluate
-
     run.states.clear()
-    evaluated: State = "to do"
     try:
         outcome = plugin.run(run.repeated(seed))  # type: ignore[attr-defined]  # find_method checked it
-        own = {step: state for step, state in run.states.items() if step != "suite"}
         if suite is not None:
-            evaluate(run, resolve(str(outcome.checkpoint)), suite, engine)
-        evaluated = run.states.get("eval", "to do")
+            evaluation.evaluate(run, resolve(str(outcome.checkpoint)), suite, engine, scoring(run.config))
     except _MissingError:
-        own = {step: state for step, state in run.states.items() if step not in ("suite", "eval")}
-        evaluated = run.states.get("eval", "to do")
+        pass
+    own = {step: state for step, state in run.states.items() if step not in ("suite", "generate", "eval")}
     works: Sequence[Work] = getattr(plugin, "plan", lambda options: ())(run.config.options)
     planned = {work.step: work for work in works}
     for step in own:
@@ -178,23 +175,23 @@ def _method(
             continue
         told.add(step)
         yield PlannedStep(step if work.shared else f"{step} ({name})", own.get(step, "to do"), work)
-    yield PlannedStep(f"eval: {name}", evaluated, evaluation)
+    yield PlannedStep(f"generate: {name}", run.states.get("generate", "to do"), generation)
+    yield PlannedStep(f"eval: {name}", run.states.get("eval", "to do"), Work("eval"))
 
 
-def _evaluation(run: _Look, shape: ModelShape) -> Work:
+def _generation(run: _Look) -> Work:
     """Every example of every task and length, full to its length and with its whole answer budget."""
     config = clipped(run, suite_config(run.config), run.model)
-    tasks = chosen_tasks(config.tasks)
-    pairs = [(length, task.max_new_tokens + config.think_tokens) for length in config.lengths for task in tasks]
+    source = find_source(config.data)
+    prompts = prefill = new = budget = 0
+    for task in source.tasks(config.tasks):
+        for length in config.lengths:
+            count = source.expected((task.name,), (length,), config.examples)
+            budget = max(budget, task.max_new_tokens + config.think_tokens)
+            prompts, prefill, new = prompts + count, prefill + count * length, new + count * (task.max_new_tokens + config.think_tokens)
     longest = max(config.lengths) + config.think_tokens
-    batch = max(run.config.batch_tokens, longest) + max(new for _, new in pairs) * max(1, run.config.batch_tokens // longest)
-    return Work(
-        "eval",
-        prompts=len(pairs) * config.examples,
-        prefill_tokens=config.examples * sum(length for length, _ in pairs),
-        new_tokens=config.examples * sum(new for _, new in pairs),
-        in_flight=longest if run.config.backend == "vllm" else batch,
-    )
+    batch = max(run.config.batch_tokens, longest) + budget * max(1, run.config.batch_tokens // longest)
+    return Work("generate", prompts, prefill, new, in_flight=longest if run.config.backend == "vllm" else batch)
 
 
 def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig, engine: EngineConfig) -> Iterator[Need]:
@@ -212,7 +209,7 @@ def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig, e
             trained = shape.training_bytes() if step.work.full_training else 0
             yield Need(kind, 0 if trained else shape.weight_bytes(config.dtype), 0, trained, logits)
         else:
-            parts = engine.workers if kind == "eval" else 1
+            parts = engine.workers if kind == "generate" else 1
             weights, cache = shape.weight_bytes(config.dtype), shape.kv_bytes(step.work.in_flight, config.dtype)
             yield Need(kind, weights // parts, cache // parts, 0, 0)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Model
-from harness.memory import ModelShape
+from harness.footprint import ModelShape
 
 if TYPE_CHECKING:
     from torch import Tensor

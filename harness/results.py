@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Outcome
+from harness.artifacts import write_json
+from harness.pages import DESCRIPTION, PAGE, replace_folder, training_curve, write_page
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
     from reports.tables import ByName
 
-VERSION: Final = 1
+VERSION: Final = 2
 #: What a finished comparison leaves in the run directory.
-_FILES: Final = ("report.html", "comparison.json", "comparison.csv", "comparison.md", "table.txt")
+_FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 _TABLE_WIDTH: Final = 150
 
 
@@ -52,6 +54,8 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
         temporary = run.root / f".{name}"
         shutil.copyfile(artifact.path / name, temporary)
         temporary.replace(run.root / name)
+    texts = artifact.path / "report_files"
+    replace_folder(run.root / texts.name, {path.name: path.read_text(encoding="utf-8") for path in sorted(texts.glob("*.js"))})
     return run.root / "report.html"
 
 
@@ -72,12 +76,14 @@ def show_scores(samples: Artifact) -> None:
 
 def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
     from harness.evaluate import read_samples
-    from reports import page, tables
+    from reports import tables
     from reports.compare import CompareError, compare_methods, verdict
 
+    tables_of = {"baseline": read_samples(baseline, "baseline")}
+    tables_of |= {candidate.name: read_samples(candidate.samples, candidate.name) for candidate in candidates}
     try:
         found = compare_methods(
-            read_samples(baseline, "baseline"),
+            tables_of["baseline"],
             {candidate.name: _tables(candidate) for candidate in candidates},
             resamples=run.config.resamples,
             seed=run.config.seed,
@@ -90,20 +96,25 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}))
     (work / "comparison.md").write_text(f"{verdicts}\n\n{tables.markdown(found.methods)}")
     (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts))
-    data = page.ReportData(
-        title=f"{run.model.name}: {', '.join(candidate.name for candidate in candidates)}",
-        verdict=verdicts,
-        methods=tuple(candidate.name for candidate in candidates),
-        comparisons=found.methods,
-        contrasts=found.contrasts,
-        settings=_settings(run, suite),
-        head_scores=next((candidate.outcome.head_scores for candidate in candidates if candidate.outcome.head_scores), None),
-        masked_heads={candidate.name: candidate.outcome.masked_heads for candidate in candidates if candidate.outcome.masked_heads},
-        threshold=_threshold(run.options),
-        facts={candidate.name: candidate.outcome.facts for candidate in candidates},
-        steps=tuple(page.Step(record.name, record.seconds, record.reused) for record in run.steps),
-    )
-    (work / "report.html").write_text(page.render(data))
+    described = _describe(run, suite, candidates)
+    write_json(work / DESCRIPTION, described)
+    write_page(work, described, found, tables_of, suite.path)
+
+
+def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> dict[str, Json]:
+    """What the page says beside the numbers, as JSON."""
+    outcomes = {candidate.name: candidate.outcome for candidate in candidates}
+    scores = next((outcome.head_scores for outcome in outcomes.values() if outcome.head_scores), None)
+    return {
+        "title": f"{run.model.name}: {', '.join(outcomes)}",
+        "settings": _settings(run, suite),
+        "head_scores": None if scores is None else [list(layer) for layer in scores],
+        "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
+        "threshold": _threshold(run.options),
+        "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
+        "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
+        "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
+    }
 
 
 def _tables(candidate: Candidate) -> Any:
@@ -135,7 +146,7 @@ def _threshold(options: Mapping[str, Json]) -> float | None:
     return float(value) if isinstance(value, int | float) and options.get("top_k") is None else None
 
 
-def _settings(run: "Run", suite: Artifact) -> dict[str, object]:
+def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
     return {

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.models import context_length, tokenizer_digest
-from tasks.build import Budget, BudgetError, build
-from tasks.example import Example, Task
-from tasks.suite import CATEGORIES, TASKS, select
+from harness.sources import GENERATED, find_source
+from tasks.example import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,40 +30,36 @@ class SuiteConfig:
     """Task or category names; empty for all."""
     lengths: tuple[int, ...]
     """Tokens for prompt and answer together."""
-    examples: int
-    """Of each task at each length."""
+    examples: int | None
+    """Of each task at each length; ``None`` for the source's own number (published data count questions)."""
     seed: int
+    data: str = GENERATED
+    """A source's name (:data:`harness.sources.SOURCES`)."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
     think_tokens: int = 0
     """Room that a reasoning model needs beside the length."""
 
 
-def chosen_tasks(names: Sequence[str]) -> tuple[Task, ...]:
-    """The tasks by name or category."""
-    try:
-        return select(tuple(names))
-    except KeyError as error:
-        known = ", ".join((*CATEGORIES, *TASKS))
-        raise HarnessError(f"unknown task {error.args[0]!r}; choose from {known}") from None
-
-
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
-    tasks = chosen_tasks(config.tasks)
+    source = find_source(config.data)
     config = clipped(run, config, model)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
-        return _write(work / _FILE, run.track("building examples", examples, total=len(tasks) * len(config.lengths) * config.examples))
+        expected = source.expected(config.tasks, config.lengths, config.examples)
+        return {"data": config.data, **_write(work / _FILE, run.track("building examples", examples, total=expected))}
 
     inputs: dict[str, Json] = {
-        "tasks": [task.name for task in tasks],
+        "data": config.data,
+        "tasks": [task.name for task in source.tasks(config.tasks)],
         "lengths": list(config.lengths),
         "examples": config.examples,
         "seed": config.seed,
         "tokenizer": tokenizer_digest(model),
         "thinking": config.think_tokens > 0,
+        **source.identity(config.tasks, config.lengths),
     }
     return run.step("suite", inputs, write, version=VERSION)
 
@@ -100,12 +95,14 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str, *, thinking: bool = False) -> str:
-    """What the model reads: one user turn in its chat template; without a template, the text and the answer's prefix.
+def rendered_prompt(
+    tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str, *, templated: bool | None = None, thinking: bool = False
+) -> str:
+    """What the model reads: one user turn in its chat template if it has one; not ``templated``, the text and the answer's prefix.
 
     Templates that know ``enable_thinking`` get it; the others do not mind.
     """
-    if tokenizer.chat_template is None:
+    if not (tokenizer.chat_template is not None if templated is None else templated):
         return text + prefix
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=thinking
@@ -116,18 +113,16 @@ def rendered_prompt(tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str
 
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
-    tasks = chosen_tasks(config.tasks)
+    source = find_source(config.data)
     for length in config.lengths:
-        for task in tasks:
+        for task in source.tasks(config.tasks):
+            templated = task.chat and tokenizer.chat_template is not None
 
-            def count(text: str, prefix: str = task.answer_prefix) -> int:
-                rendered = rendered_prompt(tokenizer, text, prefix, thinking=config.think_tokens > 0)
-                return len(tokenizer(rendered, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
+            def count(text: str, prefix: str, templated: bool = templated) -> int:
+                rendered = rendered_prompt(tokenizer, text, prefix, templated=templated, thinking=config.think_tokens > 0)
+                return len(tokenizer(rendered, add_special_tokens=not templated)["input_ids"])
 
-            try:
-                yield from build(task, Budget(length, count), config.examples, config.seed)
-            except BudgetError as error:
-                raise HarnessError(str(error)) from None
+            yield from source.build(task.name, length, count, config.examples, config.seed)
 
 
 def _write(path: Path, examples: Iterable[Example]) -> dict[str, Json]:

@@ -1,97 +1,34 @@
-"""Paired, clustered, stratified bootstrap over a benchmark's hierarchy.
+"""Paired, clustered, stratified bootstrap over a benchmark's hierarchy (:mod:`reports.hierarchy`).
 
-Every figure that we report is a weighted mean of *cells*; a cell is the mean of one metric on one (task, length):
+Resampling draws clusters (questions, each with all its examples and metrics) with replacement within each stratum, the same draw for
+every model, length, metric and average. Training seeds are an outer level: each resample also draws, for every side of a comparison
+with several seeds, as many seeds with replacement.
 
-    cell(niah, 8192, recall)  cell(niah, 16384, recall) ...   dataset-metric
-    category at a length  = unweighted mean of its cells      HELMET, arXiv 2410.02694, section 2
-    overall at a length   = unweighted mean of its categories
-    over lengths          = unweighted mean of the above over the lengths where it exists
+With few questions a bootstrap interval is too narrow: its variance lacks n / (n - 1) and its quantiles are the normal's, not Student's.
+Both are mended by reading it at wider levels (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", Am. Stat. 69, section
+4.5), with Satterthwaite's degrees of freedom where an average draws on several strata.
 
-So one resample of the questions, turned into cells and multiplied by the matrix of those weights, gives every figure at once, with
-the right covariances. Resampling draws *clusters* (questions, each with all its examples and metrics) with replacement within each
-(task, length). Lengths of one task that ask the same questions share one draw: their scores are correlated, and treating them as
-independent would make the interval of their mean too narrow.
-
-Cluster bootstrap: Davison & Hinkley 1997, section 3.8. Paired differences for model comparison: Miller 2024, arXiv 2411.00640.
+Cluster bootstrap: Davison & Hinkley 1997, section 3.8; BCa in several strata: section 5.3.2. Paired differences for model comparison:
+Miller 2024, arXiv 2411.00640. Rescaling of a bootstrap over few units: Rao & Wu 1988, JASA 83.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from scipy import stats
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.intp]
-#: (rows by cluster and cell, number of resamples, generator) -> weight of each cluster in each resample.
-Draw: TypeAlias = Callable[[Floats, int, np.random.Generator], Floats]
-Scope: TypeAlias = Literal["task", "category", "overall"]
+from reports.hierarchy import Design, Floats
+from reports.permutation import p_values
+from reports.resample import bootstrap_cells
 
-CELL = ["category", "task", "metric", "length"]
-POWER = 0.80
-_CHUNK_DRAWS = 1 << 18
-_TIE = 1e-9
+Interval: TypeAlias = Literal["percentile", "bca"]
+#: Column of differences -> for each side with several training seeds, its seeds' deviations from their mean, (rows, seeds).
+Seeds: TypeAlias = Mapping[int, Sequence[Floats]]
 
-
-@dataclass(frozen=True)
-class Target:
-    """A figure to report: a weighted mean of cells."""
-
-    scope: Scope
-    category: str | None
-    task: str | None
-    metric: str | None
-    length: int | None
-    """Tokens; None is the mean over lengths."""
-    n_examples: int
-    n_clusters: int
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """The lengths of one task whose questions are drawn together."""
-
-    rows: Ints
-    """Positions in the table, (n,)."""
-    cluster: Ints
-    """Cluster of each row, (n,), 0 .. n_clusters - 1."""
-    cell: Ints
-    """Position in ``cells`` of each row's cell, (n,)."""
-    cells: Ints
-    """The design's cells that this stratum fills."""
-    n_clusters: int
-
-    def sums(self, values: Floats) -> Floats:
-        """Sums by cluster, cell and column, (n_clusters, len(cells), columns), of ``values`` (rows of the table, columns)."""
-        slot = self.cluster * len(self.cells) + self.cell
-        slots = self.n_clusters * len(self.cells)
-        columns = [np.bincount(slot, weights=column[self.rows], minlength=slots) for column in values.T]
-        return np.asarray(np.stack(columns, axis=-1), dtype=np.float64).reshape(self.n_clusters, len(self.cells), -1)
-
-    def counts(self) -> Floats:
-        """Rows by cluster and cell, (n_clusters, len(cells))."""
-        shape = (self.n_clusters, len(self.cells))
-        return np.bincount(self.cluster * shape[1] + self.cell, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Design:
-    """The hierarchy of one samples table, independent of its scores."""
-
-    strata: tuple[Stratum, ...]
-    targets: tuple[Target, ...]
-    weights: Floats
-    """Target x cell; each row sums to 1."""
-
-    def means(self, values: Floats) -> Floats:
-        """Targets x columns: HELMET's averages of each column of ``values``, (rows of the table, columns)."""
-        cells = np.empty((self.weights.shape[1], values.shape[1]))
-        for stratum in self.strata:
-            cells[stratum.cells] = stratum.sums(values).sum(axis=0) / stratum.counts().sum(axis=0)[:, None]
-        return self.weights @ cells
+INTERVALS: Final = ("percentile", "bca")
+POWER: Final = 0.80
 
 
 @dataclass(frozen=True)
@@ -106,172 +43,129 @@ class Estimate:
     """Smallest true difference that a two-sided test at this level would find with 80% power."""
 
 
-def design(rows: pd.DataFrame) -> Design:
-    """Read the hierarchy off a table with columns category, task, metric, length, example_id and cluster."""
-    cell_of_row = _numbered(rows, CELL)
-    cells = rows[CELL].iloc[np.unique(cell_of_row, return_index=True)[1]].reset_index(drop=True)
-    strata: list[Stratum] = []
-    cluster_of_row = np.empty(len(rows), dtype=np.intp)
-    seen = 0
-    for _, task in rows[["task", "length", "cluster"]].assign(position=np.arange(len(rows))).groupby("task", sort=True):
-        for lengths in _linked_lengths(task):
-            linked = task[task["length"].isin(lengths)]
-            positions = linked["position"].to_numpy(dtype=np.intp)
-            cluster = _numbered(linked, ["cluster"])
-            filled, cell = np.unique(cell_of_row[positions], return_inverse=True)
-            strata.append(Stratum(positions, cluster, cell.astype(np.intp), filled, int(cluster.max()) + 1))
-            cluster_of_row[positions] = cluster + seen
-            seen += strata[-1].n_clusters
-    targets, weights = _targets(cells, cell_of_row, _numbered(rows, ["task", "length", "example_id"]), cluster_of_row)
-    return Design(tuple(strata), targets, weights)
-
-
-def estimate(plan: Design, differences: Floats, *, resamples: int, confidence: float, rng: np.random.Generator) -> Estimate:
+def estimate(
+    plan: Design,
+    differences: Floats,
+    *,
+    resamples: int,
+    confidence: float,
+    rng: np.random.Generator,
+    interval: Interval = "percentile",
+    seeds: Seeds | None = None,
+    expand: bool = True,
+) -> Estimate:
     """Intervals, p-values and detectable effects of paired ``differences`` (rows of the table, columns).
 
-    Columns are separate comparisons on the same examples; they share resamples. Percentile intervals. The p-value flips the sign of
-    all differences of a cluster at once and counts the observed arrangement too, (1 + hits) / (1 + resamples). A target that draws
-    on a cell with a single cluster has no measurable spread: its interval and ``mde`` are NaN. Needs at least 2 resamples.
+    Columns are separate comparisons on the same examples; they share resamples. A column of a comparison with several training seeds
+    holds the difference of the seeds' means, and ``seeds`` their deviations; its p-value takes these seeds as given. A target that
+    draws on a cell with a single cluster has no measurable spread: its interval and ``mde`` are NaN. ``expand`` widens intervals from
+    few clusters to their nominal coverage. Needs at least 2 resamples.
     """
-    observed = plan.means(differences)
     boot_rng, flip_rng = rng.spawn(2)
-    deltas = plan.weights @ _bootstrap_cells(plan, differences, resamples, boot_rng)
+    deltas = resampled(plan, differences, resamples=resamples, rng=boot_rng, seeds=seeds)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(deltas, [tail, 1 - tail], axis=0)
+    moments = _moments(plan, differences, seeds or {})
+    tails = moments.tails(tail) if expand else np.full(deltas.shape[1:], tail)
+    low, high = _ends(plan.means(differences), deltas, tails, moments.acceleration() if interval == "bca" else None)
     detectable = (stats.norm.ppf(1 - tail) + stats.norm.ppf(POWER)) * deltas.std(axis=0, ddof=1)
-    unknown = _without_spread(plan)
     for array in (low, high, detectable):
-        array[unknown] = np.nan
-    flipped = plan.weights @ _sign_flip_cells(plan, differences, resamples, flip_rng)
-    hits = (np.abs(flipped) >= np.abs(observed) - _TIE).sum(axis=0)
-    return Estimate(low, high, (1 + hits) / (1 + resamples), detectable)
+        array[plan.without_spread()] = np.nan
+    return Estimate(low, high, p_values(plan, differences, resamples=resamples, rng=flip_rng), detectable)
 
 
-def _linked_lengths(task: pd.DataFrame) -> list[list[int]]:
-    """Lengths grouped so that two that share a cluster are in the same group."""
-    groups: list[tuple[list[int], set[str]]] = []
-    for length, block in task.groupby("length", sort=True):
-        lengths, clusters = [int(str(length))], set(block["cluster"])
-        apart = []
-        for group in groups:
-            if group[1] & clusters:
-                lengths, clusters = group[0] + lengths, group[1] | clusters
-            else:
-                apart.append(group)
-        groups = [*apart, (lengths, clusters)]
-    return [lengths for lengths, _ in groups]
+def resampled(plan: Design, values: Floats, *, resamples: int, rng: np.random.Generator, seeds: Seeds | None = None) -> Floats:
+    """Every target's mean of each column of ``values`` (rows, columns) in each resample: (resamples, targets, columns)."""
+    sides = [(column, side) for column, each in (seeds or {}).items() for side in each]
+    stacked = np.hstack([values, *(side for _, side in sides)])
+    means = plan.weights @ bootstrap_cells(plan, stacked, resamples, rng)
+    found = means[:, :, : values.shape[1]]
+    edge = values.shape[1]
+    for column, side in sides:
+        size = side.shape[1]
+        drawn = means[:, :, edge : edge + size] @ _seed_weights(size, resamples, rng)[:, :, None]
+        found[:, :, column] += drawn[:, :, 0]
+        edge += size
+    return np.asarray(found, dtype=np.float64)
 
 
-def _numbered(rows: pd.DataFrame, columns: list[str]) -> Ints:
-    """For each row the rank of its values among the distinct ones."""
-    return np.asarray(rows.groupby(columns, sort=True, observed=True).ngroup(), dtype=np.intp)
+def _seed_weights(size: int, resamples: int, rng: np.random.Generator) -> Floats:
+    """Weights of seeds' deviations in each resample, (resamples, size).
 
-
-def _targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> tuple[tuple[Target, ...], Floats]:
-    """Every dataset-metric, category and overall at each length and over lengths, with their weights on the cells.
-
-    ``cells`` has the columns of :data:`CELL`; ``cell``, ``example`` and ``cluster`` number each row's.
+    Drawing ``size`` of ``size`` seeds gives (size - 1) / size of the variance of their mean, which matters for two or three; hence
+    the factor.
     """
-    targets: list[Target] = []
-    weights: list[Floats] = []
-
-    def add(scope: Scope, members: pd.DataFrame, category: str | None, task: str | None, metric: str | None) -> None:
-        rows: dict[int | None, Floats] = {}
-        for length in sorted(int(each) for each in members["length"].unique()):
-            rows[length] = _level_weights(members[members["length"] == length], len(cells))
-        rows = {None: np.mean(list(rows.values()), axis=0), **rows}
-        for length_or_all, row in rows.items():
-            used = (row > 0)[cell]
-            n_examples, n_clusters = (int(np.count_nonzero(np.bincount(codes[used]))) for codes in (example, cluster))
-            targets.append(Target(scope, category, task, metric, length_or_all, n_examples, n_clusters))
-            weights.append(row)
-
-    add("overall", cells, None, None, None)
-    for category in cells["category"].unique():
-        add("category", cells[cells["category"] == category], str(category), None, None)
-    for (category, task, metric), members in cells.groupby(["category", "task", "metric"], sort=True, observed=True):
-        add("task", members, str(category), str(task), str(metric))
-    return tuple(targets), np.array(weights)
+    drawn = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
+    return np.asarray((drawn / size - 1 / size) * np.sqrt(size / (size - 1)), dtype=np.float64)
 
 
-def _level_weights(members: pd.DataFrame, n_cells: int) -> Floats:
-    """Weights of one length's cells in the unweighted mean over categories of the unweighted mean over dataset-metrics."""
-    _, category, sizes = np.unique(members["category"].to_numpy(dtype=object).astype(str), return_inverse=True, return_counts=True)
-    row = np.zeros(n_cells)
-    row[members.index.to_numpy()] = 1 / (sizes[category] * len(sizes))
-    return row
+@dataclass(frozen=True)
+class _Moments:
+    """Of the units' influence on each target; every array is targets x columns."""
+
+    squares: Floats
+    """Variance of the bootstrap distribution, from influences."""
+    cubes: Floats
+    variance: Floats
+    """Unbiased variance of the estimate."""
+    spread: Floats
+    """Sum of each stratum's squared share of ``variance`` over its degrees of freedom."""
+
+    def acceleration(self) -> Floats:
+        """Davison & Hinkley 1997, equation 5.24."""
+        power = self.squares**1.5
+        return np.divide(self.cubes, 6 * power, out=np.zeros_like(power), where=power > 1e-30)
+
+    def tails(self, tail: float) -> Floats:
+        """The level at which to read the bootstrap distribution for a nominal ``tail``."""
+        known = self.squares > 1e-30
+        freedom = np.divide(self.variance**2, self.spread, out=np.full_like(self.spread, np.inf), where=known & (self.spread > 0))
+        ratio = np.divide(self.variance, self.squares, out=np.ones_like(self.squares), where=known)
+        return np.asarray(stats.norm.cdf(stats.t.ppf(tail, freedom) * np.sqrt(ratio)), dtype=np.float64)
 
 
-def _bootstrap_cells(plan: Design, differences: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Cell means of resampled clusters, (resamples, cells, columns)."""
-    sums = [np.concatenate([each.sums(differences), each.counts()[:, :, None]], axis=2) for each in plan.strata]
-    totals = _resample(plan, sums, _multiplicities, resamples, rng)
-    return np.divide(totals[:, :, :-1], totals[:, :, -1:])
-
-
-def _sign_flip_cells(plan: Design, differences: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Cell means after flipping the sign of random clusters, (resamples, cells, columns)."""
-    shares = [each.sums(differences) / each.counts().sum(axis=0)[:, None] for each in plan.strata]
-    return _resample(plan, shares, _signs, resamples, rng)
-
-
-def _resample(plan: Design, values: list[Floats], draw: Draw, resamples: int, rng: np.random.Generator) -> Floats:
-    """Sums over clusters of ``values`` (for each stratum clusters x its cells x columns) times drawn weights: (resamples, cells, columns).
-
-    Drawing is what costs time, so strata with equally many clusters use one pool of draws: each takes the pool in another rotation
-    and with its clusters in another order. Within one resample no two strata then use the same draw, so they are independent. One
-    large matrix product for a pool is also far cheaper on a busy machine than one for each stratum.
-    """
-    columns = values[0].shape[2]
-    cells = np.empty((resamples, plan.weights.shape[1], columns))
-    for pool in _pools(plan.strata):
-        clusters = plan.strata[pool[0]].n_clusters
-        rotations = rng.choice(resamples, size=len(pool), replace=len(pool) > resamples)
-        shuffled = [rng.permutation(values[number]) for number in pool] if len(pool) > 1 else [values[pool[0]]]
-        block = np.hstack([each.reshape(clusters, -1) for each in shuffled])
-        chunk = max(1, _CHUNK_DRAWS // clusters)
-        for start in range(0, resamples, chunk):
-            numbers = np.arange(start, min(start + chunk, resamples))
-            sums = draw(plan.strata[pool[0]].counts(), len(numbers), rng) @ block
-            edge = 0
-            for number, rotation in zip(pool, rotations, strict=True):
-                places = plan.strata[number].cells
-                part = sums[:, edge : edge + len(places) * columns].reshape(len(numbers), len(places), columns)
-                cells[((numbers + rotation) % resamples)[:, None], places] = part
-                edge += len(places) * columns
-    return cells
-
-
-def _pools(strata: tuple[Stratum, ...]) -> list[list[int]]:
-    """Numbers of the strata that can share draws: of one size. One whose clusters do not all fill all its cells stays alone."""
-    pools: dict[tuple[int, int], list[int]] = {}
-    for number, stratum in enumerate(strata):
-        pools.setdefault((stratum.n_clusters, -1 if stratum.counts().all() else number), []).append(number)
-    return list(pools.values())
-
-
-def _multiplicities(counts: Floats, size: int, rng: np.random.Generator) -> Floats:
-    """How often each cluster is drawn, (size, clusters); a draw that leaves a cell of ``counts`` without rows is drawn again."""
-    clusters = len(counts)
-    picks = rng.integers(0, clusters, size=(size, clusters))
-    picks += np.arange(size)[:, None] * clusters
-    drawn = np.bincount(picks.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
-    if not counts.all():
-        empty = (drawn @ counts == 0).any(axis=1)
-        if empty.any():
-            drawn[empty] = _multiplicities(counts, int(empty.sum()), rng)
-    return drawn
-
-
-def _signs(counts: Floats, size: int, rng: np.random.Generator) -> Floats:
-    """1 or -1 for each cluster, (size, clusters)."""
-    packed = rng.integers(0, 256, size=(size, (len(counts) + 7) // 8), dtype=np.uint8)
-    return 2 * np.unpackbits(packed, axis=1, count=len(counts)).astype(np.float64) - 1
-
-
-def _without_spread(plan: Design) -> npt.NDArray[np.bool_]:
-    """Targets that draw on a cell whose rows are all of one cluster."""
-    single = np.zeros(plan.weights.shape[1], dtype=bool)
+def _moments(plan: Design, differences: Floats, seeds: Seeds) -> _Moments:
+    shape = (len(plan.targets), differences.shape[1])
+    found = _Moments(*(np.zeros(shape) for _ in range(4)))
     for stratum in plan.strata:
-        single[stratum.cells] = (stratum.counts() > 0).sum(axis=0) < 2
-    return np.asarray((plan.weights[:, single] > 0).any(axis=1))
+        counts, weights = stratum.counts(), plan.weights[:, stratum.cells].T
+        sums, sizes = stratum.sums(differences), counts.sum(axis=0)
+        pull = (sums - counts[:, :, None] * (sums.sum(axis=0) / sizes[:, None])) / sizes[:, None]
+        units = np.count_nonzero((counts > 0).astype(float) @ (weights > 0), axis=0)
+        for column in range(shape[1]):
+            influence = pull[:, :, column] @ weights
+            squares = (influence**2).sum(axis=0)
+            unbiased = squares * units / np.maximum(1, units - 1)
+            found.squares[:, column] += squares
+            found.cubes[:, column] += (influence**3).sum(axis=0)
+            found.variance[:, column] += unbiased
+            found.spread[:, column] += unbiased**2 / np.maximum(1, units - 1)
+    for column, sides in seeds.items():
+        for side in sides:
+            size = side.shape[1]
+            unbiased = (plan.means(side) ** 2).sum(axis=1) / (size * (size - 1))
+            found.squares[:, column] += unbiased  # what the rescaled draw of seeds gives
+            found.variance[:, column] += unbiased
+            found.spread[:, column] += unbiased**2 / (size - 1)
+    return found
+
+
+def _ends(observed: Floats, deltas: Floats, tails: Floats, acceleration: Floats | None) -> tuple[Floats, Floats]:
+    """Both ends of the percentile interval, or of the bias-corrected and accelerated one; targets x columns each."""
+    ordered = np.sort(deltas, axis=0)
+    levels = [tails, 1 - tails]
+    if acceleration is not None:
+        below = ((deltas < observed).mean(axis=0) + (deltas <= observed).mean(axis=0)) / 2
+        edge = 1 / (2 * len(deltas))
+        shift = stats.norm.ppf(np.clip(below, edge, 1 - edge))
+        scores = [shift + stats.norm.ppf(level) for level in levels]
+        levels = [stats.norm.cdf(shift + z / (1 - acceleration * z)) for z in scores]
+    low, high = (_quantiles(ordered, level) for level in levels)
+    return low, high
+
+
+def _quantiles(ordered: Floats, levels: Floats) -> Floats:
+    """Linear interpolation between order statistics along the first axis, at a level of its own for each element."""
+    place = levels * (len(ordered) - 1)
+    under = np.clip(np.floor(place).astype(np.intp), 0, len(ordered) - 2)
+    lower, upper = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (under, under + 1))
+    return np.asarray(lower + (upper - lower) * (place - under), dtype=np.float64)

@@ -5,19 +5,20 @@ Each function returns a matplotlib figure; :func:`reports.canvas.to_svg` and :fu
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports import canvas
-from reports.bootstrap import Scope
 from reports.compare import Comparison
+from reports.hierarchy import Scope
 from reports.tables import ByName, label, length_label, lines
 
 _PANELS_PER_ROW = 3
 _ROW_INCHES = 0.17
+_NARROWEST = 0.5  # points to each side of 0: no difference at all must not look like noise on a fine scale
 
 
 def length_curves(comparisons: ByName) -> Figure:
@@ -66,12 +67,35 @@ def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "catego
             if row % 2:
                 axes.axhspan(row - 0.5, row + 0.5, color=canvas.INK, alpha=0.05, linewidth=0)
         axes.axvline(0, color=canvas.INK, linewidth=1)
+        left, right = axes.get_xlim()
+        axes.set_xlim(min(left, -_NARROWEST), max(right, _NARROWEST))
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("difference (points); filled: the interval excludes 0")
         _legend(figure, list(comparisons), baseline=False)
+    return figure
+
+
+def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """One panel for each figure that the methods logged (loss, reward accuracy, ...), by optimizer step."""
+    logged = [name for name in dict.fromkeys(key for points in curves.values() for point in points for key in point) if name != "step"]
+    columns = min(2, len(logged))
+    rows = math.ceil(len(logged) / columns)
+    with canvas.style():
+        figure = Figure(figsize=(0.6 + 3.2 * columns, 0.7 + 1.7 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+        for panel, name in zip(axes.flat, logged, strict=False):
+            for position, points in enumerate(curves.values()):
+                series, known = canvas.look(position), [point for point in points if name in point]
+                at = [point.get("step", number) for number, point in enumerate(known)]
+                panel.plot(at, [point[name] for point in known], color=series.colour, linestyle=series.dashes, linewidth=1.4)
+            panel.set_title(name.replace("_", " "))
+        for panel in axes.flat[len(logged) :]:
+            panel.remove()
+        figure.supxlabel("step", fontsize=9)
+        _legend(figure, list(curves), baseline=False, lines=True)
     return figure
 
 
@@ -119,11 +143,12 @@ def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series)
     )
 
 
-def _legend(figure: Figure, names: Sequence[str], *, baseline: bool) -> None:
+def _legend(figure: Figure, names: Sequence[str], *, baseline: bool, lines: bool = False) -> None:
+    lined = baseline or lines
     looks = [("baseline", canvas.BASELINE)] if baseline else []
     looks += [(name, canvas.look(position)) for position, name in enumerate(names)]
     handles = [
-        Line2D([], [], color=series.colour, marker=series.marker, linestyle=series.dashes if baseline else "none", markersize=4)
+        Line2D([], [], color=series.colour, marker=series.marker, linestyle=series.dashes if lined else "none", markersize=4)
         for _, series in looks
     ]
     figure.legend(
@@ -131,5 +156,5 @@ def _legend(figure: Figure, names: Sequence[str], *, baseline: bool) -> None:
         [name for name, _ in looks],
         loc="outside upper center",
         ncols=min(4, len(looks)),
-        handlelength=3 if baseline else 1,
+        handlelength=3 if lined else 1,
     )

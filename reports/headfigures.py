@@ -1,4 +1,7 @@
-"""Figures of retrieval scores: the map of heads, the sorted curve, the distribution. Scores are layers x heads, in [0, 1]."""
+"""Figures of retrieval scores: the map of heads, the sorted curve, the distribution, knock-out curves, before and after.
+
+Scores are layers x heads, usually in [0, 1].
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,12 +12,16 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from reports import canvas
 
 Scores: TypeAlias = Sequence[Sequence[float]] | npt.NDArray[np.float64]
 Heads: TypeAlias = Sequence[tuple[int, int]]
+Estimate: TypeAlias = tuple[float, float, float]
+"""Value, and the ends of its interval."""
+KnockOut: TypeAlias = Sequence[tuple[int, Estimate, Estimate]]
+"""(heads masked, needle accuracy in [0, 1], perplexity as a multiple of the intact model's), from none on."""
 
 _BINS = 25
 
@@ -101,6 +108,91 @@ def score_distribution(scores: Scores, threshold: float | None) -> Figure:
                 xytext=(4, -2), textcoords="offset points", ha="left", va="top",
             )  # fmt: skip
     return figure
+
+
+def knockout_curves(curves: Mapping[str, KnockOut], chosen: int | None) -> Figure:
+    """Needle accuracy and short-text perplexity against the number of heads masked, a line for each kind of mask.
+
+    ``chosen`` is the number of heads decided on, if any. Raises ValueError without curves.
+    """
+    if not curves:
+        raise ValueError("no knock-out curves to draw")
+    with canvas.style():
+        figure = Figure(figsize=(7.6, 3.3), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for which, (axes, scale) in enumerate(zip(panels, (100, 1), strict=True)):
+            for number, (name, curve) in enumerate(curves.items()):
+                look = canvas.BASELINE if number == 0 else canvas.look(number - 1)
+                shift = 1 + 0.03 * (number - (len(curves) - 1) / 2)  # side by side, so that intervals do not hide each other
+                places = [_place(point[0]) * shift for point in curve]
+                values = np.array([point[1 + which] for point in curve]) * scale
+                axes.errorbar(
+                    places, values[:, 0], yerr=_reach(values), color=look.colour, marker=look.marker, markersize=4,
+                    linestyle=look.dashes, linewidth=1.3, elinewidth=0.8, capsize=2, label=name,
+                )  # fmt: skip
+            axes.set_xscale("log", base=2)
+            ticks = sorted({point[0] for curve in curves.values() for point in curve})
+            axes.set_xticks([_place(k) for k in ticks], [str(k) for k in ticks])
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.minorticks_off()
+            axes.set_xlabel("heads masked")
+            if chosen is not None:
+                axes.axvline(chosen, color=canvas.INK, linestyle=":", linewidth=1)
+        panels[0].set_ylabel("needle accuracy, %")
+        panels[0].set_ylim(-3, 103)
+        panels[1].set_ylabel("perplexity of short texts, x intact")
+        if max(point[2][0] for curve in curves.values() for point in curve) > 3:
+            panels[1].set_yscale("log")
+            panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panels[1].yaxis.set_minor_formatter(NullFormatter())
+            panels[1].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        if chosen is not None:
+            panels[0].annotate(
+                f"chosen: {chosen}", (chosen, 1), xycoords=("data", "axes fraction"), xytext=(4, -2), textcoords="offset points", va="top"
+            )
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(curves))
+    return figure
+
+
+def before_after(before: Scores, after: Scores, threshold: float) -> Figure:
+    """Each head's score after training against its score before; heads at ``threshold`` or more before are filled squares.
+
+    Raises ValueError for scores of different shapes.
+    """
+    first, second = _rectangle(before), _rectangle(after)
+    if first.shape != second.shape:
+        raise ValueError(f"head scores of different models: {first.shape} and {second.shape}")
+    masked = first >= threshold
+    top = max(float(first.max()), float(second.max()), threshold, 1e-9) * 1.05
+    with canvas.style():
+        figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, top], [0, top], color=canvas.INK, linewidth=0.8, linestyle="--")
+        for chosen, look, name in ((masked, canvas.look(1), "masked"), (~masked, canvas.look(0), "other")):
+            change = f"{(second - first)[chosen].mean():+.3f}" if chosen.any() else "none"
+            axes.plot(
+                first[chosen], second[chosen], linestyle="none", marker="s" if name == "masked" else "o", markersize=4,
+                color=look.colour, markerfacecolor=look.colour if name == "masked" else "none",
+                label=f"{name} heads ({int(chosen.sum())}): mean change {change}",
+            )  # fmt: skip
+        axes.axvline(threshold, color=canvas.INK, linestyle=":", linewidth=0.8)
+        axes.set_xlabel("retrieval score before")
+        axes.set_ylabel("retrieval score after")
+        axes.set_xlim(-0.02 * top, top)
+        axes.set_ylim(-0.02 * top, top)
+        axes.set_aspect("equal")
+        figure.legend(loc="outside upper center")
+    return figure
+
+
+def _place(k: int) -> float:
+    """Where ``k`` heads stand on a logarithmic axis; none, at a half."""
+    return k or 0.5
+
+
+def _reach(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Distances from each value down and up to the ends of its interval, 2 x points."""
+    return np.clip(np.stack([values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]]), 0, None)
 
 
 def _rectangle(scores: Scores) -> npt.NDArray[np.float64]:

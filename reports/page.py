@@ -13,14 +13,20 @@ from string import Template
 from matplotlib.figure import Figure
 
 from reports import canvas, figures, headfigures
-from reports.bootstrap import POWER, Scope
+from reports.bootstrap import POWER
 from reports.compare import Comparison, p_value, points
+from reports.examples import Packed
+from reports.hierarchy import Scope
 from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
 
 _CLASSES = {1: "better", 0: "", -1: "worse"}
 _BANDS = (
     "A band is the interval of the paired difference, added to the baseline: where it leaves the baseline's line, the difference "
     "is detected at that length."
+)
+_DEPTHS = (
+    "Mean score by where the gold stands in the context: 0% is its start, 100% its end. Only examples whose gold stands at one known "
+    "depth count."
 )
 
 
@@ -58,6 +64,12 @@ class ReportData:
     facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Method -> short figures, such as ``{"pairs": 512}``."""
     steps: Sequence[Step] = ()
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    """Method -> its training curve: points with ``step`` and any figures."""
+    depths: str = ""
+    """Success by depth, see :func:`reports.depth.heat_maps`."""
+    examples: Packed | None = None
+    """For the example browser."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
 
@@ -76,7 +88,10 @@ def render(data: ReportData) -> str:
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", _differences(chosen, data.contrasts)),
         _section("Score by length", _curves(chosen)),
+        _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
+        _section("Examples", _browser(data.examples) if data.examples else ""),
         _section("Heads", _heads(data)),
+        _section("Training", _training(data.curves)),
         _section("Methods", _facts(data)),
         _section("Cost", _costs(data.steps)),
         _section("Settings", _pairs(data.settings)),
@@ -139,6 +154,15 @@ def _facts(data: ReportData) -> str:
     return "\n".join(f"<h3>{escape(name)}</h3>\n{_pairs(data.facts[name])}" for name in data.methods if data.facts.get(name))
 
 
+def _browser(examples: Packed) -> str:
+    return Template(_resource("browser.html")).substitute(data=examples.embedded, script=_resource("page.js"))
+
+
+def _training(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    known = {name: points for name, points in curves.items() if points}
+    return _figure(figures.training_curves(known), "training", "Training curves of each method by step") if known else ""
+
+
 def _costs(steps: Sequence[Step]) -> str:
     if not steps:
         return ""
@@ -173,13 +197,14 @@ def _cell(comparison: Comparison, contrast: bool) -> str:
 
 
 def _evidence(comparisons: ByName) -> str:
-    head = ["", "scope", "length", "p", "detectable", "examples", "questions"]
+    head = ["", "scope", "length", "p", "Holm", "detectable", "examples", "questions"]
     rows = [
         [
             escape(name),
             escape(each.category or "overall"),
             length_label(each.length),
             p_value(each.p),
+            p_value(each.p_holm),
             points(each.mde),
             f"{each.n_examples:,}",
             f"{each.n_clusters:,}",
@@ -189,10 +214,10 @@ def _evidence(comparisons: ByName) -> str:
         for each in line.comparisons
     ]
     caption = _caption(
-        "p: two-sided sign-flip permutation test over questions, not corrected for the number of comparisons. Detectable: the "
-        f"smallest true difference, in points, that would be found in {POWER:.0%} of such experiments."
+        "p: two-sided sign-flip permutation test over questions. Holm: the same, corrected for every comparison of this table's kind. "
+        f"Detectable: the smallest true difference, in points, that would be found in {POWER:.0%} of such experiments."
     )
-    return caption + _rows(head, rows, numbers=(2, 3, 4, 5, 6))
+    return caption + _rows(head, rows, numbers=(2, 3, 4, 5, 6, 7))
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], firsts: Iterable[int] = (), numbers: Sequence[int] = ()) -> str:

@@ -31,6 +31,12 @@ COLUMNS: Final[dict[str, str]] = {
     "truncated_tokens": "int64",  # prompt tokens that never reached the model; 0 unless the user asked for clipping
 }
 
+#: Columns that a table may lack: they are then "", unknown but the same for all.
+OPTIONAL: Final[dict[str, str]] = {
+    "template": "string",  # digest of the chat template and the prompt's surroundings
+    "scorer": "string",  # version of the scoring rules, or of the judge model
+}
+
 #: What makes a row of one table unique.
 KEY: Final = ("task", "length", "metric", "example_id")
 FINISH_REASONS: Final = frozenset({"stop", "length"})
@@ -42,20 +48,21 @@ class SamplesError(ValueError):
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return ``frame`` with exactly :data:`COLUMNS`, in that order and with those dtypes; rows and their order stay.
+    """Return ``frame`` with exactly :data:`COLUMNS` and :data:`OPTIONAL`, in that order, with those dtypes; rows and their order stay.
 
     Only lossless conversions are made (``object`` that holds ``str``, narrower numbers). Raises :class:`SamplesError` on missing or
     unknown columns, wrong types, missing values (``depth`` alone may be NaN), scores or depths outside [0, 1], repeated
     (task, length, metric, example_id), and on an example that belongs to two clusters or a task that belongs to two categories.
     """
     missing = [name for name in COLUMNS if name not in frame.columns]
-    unknown = [str(name) for name in frame.columns if name not in COLUMNS]
+    unknown = [str(name) for name in frame.columns if name not in COLUMNS | OPTIONAL]
     if missing or unknown:
         wrong = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
         raise SamplesError(f"the samples table {' and '.join(wrong)}; its columns are listed in reports.samples.COLUMNS")
     if not len(frame):
         raise SamplesError("the samples table has no rows")
-    table = pd.DataFrame({name: _column(frame, name, dtype) for name, dtype in COLUMNS.items()}).reset_index(drop=True)
+    table = frame.assign(**{name: "" for name in OPTIONAL if name not in frame.columns})
+    table = pd.DataFrame({name: _column(table, name, dtype) for name, dtype in (COLUMNS | OPTIONAL).items()}).reset_index(drop=True)
     _check_values(table)
     _check_identity(table)
     return table

@@ -20,8 +20,8 @@ from typing import TypeAlias
 from rich.table import Table
 from rich.text import Text
 
-from reports.bootstrap import Scope
 from reports.compare import Comparison, points
+from reports.hierarchy import Scope
 
 ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
 Value: TypeAlias = str | int | float | None
@@ -29,6 +29,14 @@ Value: TypeAlias = str | int | float | None
 LEGEND = "▲ better, ▼ worse: the interval excludes 0. Scores and differences are points out of 100."
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
+_TEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("name", *(field.name for field in fields(Comparison)))
 
@@ -106,8 +114,29 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
         ]
         for line in lines(comparisons, scopes)
     ]
-    rows = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *body)]
+    rows = ["| " + " | ".join(map(escaped, row)) + " |" for row in (head, *body)]
     return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", LEGEND]) + "\n"
+
+
+def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:
+    """A ``tabular`` for the booktabs package: scores, and differences with intervals, bold where the interval excludes 0."""
+    head = ["", "length", "baseline", *(f"\\multicolumn{{2}}{{c}}{{{tex(name)}}}" for name in comparisons)]
+    body: list[str] = []
+    previous = ""
+    for line in lines(comparisons, scopes):
+        if body and line.label != previous:
+            body.append("\\addlinespace")
+        cells = [part for each in line.comparisons for part in (_tex_number(points(each.candidate)), _tex_difference(each))]
+        name = tex(line.label) if line.label != previous else ""
+        body.append(" & ".join([name, length_label(line.length), _tex_number(points(line.comparisons[0].baseline)), *cells]) + r" \\")
+        previous = line.label
+    top = [f"\\begin{{tabular}}{{lrr{'rl' * len(comparisons)}}}", "\\toprule", " & ".join(head) + r" \\", "\\midrule"]
+    return "\n".join([*top, *body, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def tex(text: str) -> str:
+    """``text`` as it is, in LaTeX."""
+    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
 
 
 def records(comparisons: ByName) -> list[dict[str, Value]]:
@@ -147,7 +176,19 @@ def _cell(comparison: Comparison, contrast: bool) -> str:
     return difference(comparison) if contrast else f"{points(comparison.candidate)}  {difference(comparison)}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """``text`` as it is, in Markdown."""
     for character in "\\|<>*_`[]":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split()) if text else text
+
+
+def _tex_number(text: str) -> str:
+    return text if text == "n/a" else f"${text.replace('−', '-')}$"
+
+
+def _tex_difference(comparison: Comparison) -> str:
+    low, high = (points(end, signed=True).replace("−", "-") for end in (comparison.low, comparison.high))
+    delta = points(comparison.delta, signed=True).replace("−", "-")
+    strong = f"$\\mathbf{{{delta}}}$" if comparison.sign else f"${delta}$"
+    return f"{strong} {{\\scriptsize[${low}$, ${high}$]}}" if "n/a" not in (low, high) else strong

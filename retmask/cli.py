@@ -1,100 +1,358 @@
-"""``harness heads``: measure, look at and ablate heads by hand (entry-point group ``harness.commands``)."""
+"""``harness heads``: measure, look at, compare, audit and ablate heads by hand (entry-point group ``harness.commands``)."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
 
 import click
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Json
 from harness.models import resolve
 from retmask import masks
+from retmask.agreement import compare as compare_scores
+from retmask.agreement import intervals, split_half, views
+from retmask.headfiles import export_published, import_published, read_scores
 from retmask.heads import HeadScores
 from retmask.masks import HeadMask
+from retmask.protocols import GRID, PARITY, PROTOCOLS
+
+Command = TypeVar("Command", bound=Callable[..., object])
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
+
+
+class TokenCounts(click.ParamType[tuple[int, ...]]):
+    """Lengths in tokens: ``512,1k,128k``."""
+
+    name = "lengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Thousands are of 1024."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip().lower() for part in str(value).split(",")]
+        counts = [
+            int(digits) * (1024 if part.endswith("k") else 1) if (digits := part.removesuffix("k")).isdecimal() else 0 for part in parts
+        ]
+        if min(counts) < 1:
+            self.fail(f"{value!r}: write tokens or thousands of 1024 joined by commas, such as 512,1k,4k", param, ctx)
+        return tuple(dict.fromkeys(counts))
+
+
+def _model(command: Command) -> Command:
+    """The options of every command that loads a model."""
+    options = (
+        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
+        click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _out(help_text: str, kind: click.Path = _FILE, *, required: bool = True) -> Callable[[Command], Command]:
+    return click.option("--out", "--output", "out", type=kind, required=required, help=help_text)
 
 
 @click.group()
 def heads() -> None:
-    """Retrieval heads: detect, show, ablate."""
+    """Retrieval heads: detect, show, compare, audit, ablate."""
 
 
 @heads.command()
-@click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
-@click.option("--lengths", default="512,1024", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
+@_model
+@click.option("--lengths", type=TokenCounts(), default="512,1k", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
 @click.option("--trials", default=20, show_default=True, type=click.IntRange(min=1), help="Trials for each length.")
 @click.option("--depths", default=10, show_default=True, type=click.IntRange(min=1), help="Depths that the trials go round.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default=GRID,
+    show_default=True,
+    help="grid: --lengths x --trials. paper: 3 needles x 20 lengths to 5000 tokens x 10 depths. parity: as the published program scores.",
+)
+@click.option("--detector", default="copy", show_default=True, help="What scores heads: copy, query (QRHead), or another plugin.")
+@click.option("--haystack", type=_DIRECTORY, help="Directory of text files (*.txt) to hide needles in, instead of generated prose.")
+@click.option("--needles", type=_FILE, help="JSONL with needle, question and answer a line, instead of drawn needles.")
 @click.option("--max-new-tokens", default=50, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=42, show_default=True)
-@click.option("--dtype", default="auto", show_default=True)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File for the scores (.safetensors).")
+@_out("File for the scores (.safetensors).")
+@click.option("--dump-trials", type=_FILE, help="JSONL with every trial's tokens and scores, to recompute them independently.")
 def detect(
-    model_name: str, lengths: str, trials: int, depths: int, max_new_tokens: int, seed: int, dtype: str, device: str, output: Path
+    model_name: str,
+    dtype: str,
+    device: str,
+    lengths: tuple[int, ...],
+    trials: int,
+    depths: int,
+    protocol: str,
+    detector: str,
+    haystack: Path | None,
+    needles: Path | None,
+    max_new_tokens: int,
+    seed: int,
+    out: Path,
+    dump_trials: Path | None,
 ) -> None:
-    """Measure the retrieval score of every head.
+    """Measure the score of every head, and print its statistics as JSON.
 
     \b
-    Example:
-      harness heads detect --model builtin --lengths 512,1024 --trials 20 --output heads.safetensors
+    Examples:
+      harness heads detect --model builtin --lengths 512,1k --trials 20 --out heads.safetensors
+      harness heads detect --model builtin --protocol paper --out paper.safetensors --dump-trials trials.jsonl
+      harness heads detect --model builtin --detector query --out query.safetensors
     """
+    _writable(out, dump_trials)
     model_path = resolve(model_name)
-    asked = [int(length) if length.strip().isdecimal() else 0 for length in lengths.split(",")]
-    if min(asked) < 1:
-        raise HarnessError(f"--lengths {lengths}: write whole numbers of tokens joined by commas, such as 512,1024")
+    from retmask import protocols
     from retmask.detect import detect as measure
+    from retmask.detect import short
+    from retmask.detectors import find_detector
+    from retmask.dump import dump
     from retmask.model import load_model, load_tokenizer, resolve_dtype
+    from retmask.texts import read_texts
     from retmask.trials import build_trials, evenly
 
+    chosen = find_detector(detector)
+    texts = read_texts(haystack, needles)
     tokenizer = load_tokenizer(model_path.path)
-    needles = build_trials(tokenizer, asked, trials, evenly(depths), seed)
+    if protocol == GRID:
+        built = build_trials(tokenizer, lengths, trials, evenly(depths), seed, texts)
+    else:
+        layout = protocols.parity_trials if protocol == PARITY else protocols.paper_trials
+        built = layout(tokenizer, seed, texts, needles=len(texts.needles) or protocols.NEEDLES, depths=depths)
     model = load_model(model_path.path, resolve_dtype(dtype, device), device)
-    scores = measure(model, tokenizer, needles, model_path.digest, lambda line: click.echo(line, err=True), max_new_tokens)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scores.save(output)
-    click.echo(json.dumps(scores.summary(), indent=1))
+    scores = measure(
+        model,
+        tokenizer,
+        built,
+        model_path.digest,
+        lambda line: click.echo(line, err=True),
+        short(protocols.rules(protocol), max_new_tokens),
+        detector=chosen,
+        protocol=protocol,
+        keep=lambda results: dump(results, dump_trials) if dump_trials else None,
+    )
+    scores.save(out)
+    _echo_json(scores.summary())
 
 
 @heads.command()
-@click.argument("file", type=click.Path(path_type=Path))
-def show(file: Path) -> None:
-    """Print a score file's statistics as JSON.
+@click.argument("file", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the statistics as JSON.")
+@click.option("--by", type=click.Choice(["length", "depth"]), help="Add a line for each length or depth.")
+@click.option("--threshold", default=0.1, show_default=True, help="Marked in the pictures.")
+@click.option("--figures", type=_DIRECTORY, help="Directory for the head map, the sorted curve and the distribution, as PNG and SVG.")
+def show(file: Path, as_json: bool, by: Literal["length", "depth"] | None, threshold: float, figures: Path | None) -> None:
+    """Print a score file's statistics. Reads our files and the published JSON ones.
+
+    \b
+    Examples:
+      harness heads show heads.safetensors
+      harness heads show heads.safetensors --json
+      harness heads show heads.safetensors --by depth
+      harness heads show heads.safetensors --figures pictures
+    """
+    scores = read_scores(file)
+    if figures is not None:
+        _draw_scores(scores, threshold, figures)
+    if as_json:
+        _echo_json(scores.summary())
+    else:
+        click.echo(_in_words(scores))
+    if by is not None and not as_json:
+        click.echo(_by(scores, by))
+
+
+@heads.command("import")
+@click.argument("file", type=_FILE)
+@_out("File for the scores (.safetensors).")
+def import_(file: Path, out: Path) -> None:
+    """Read a published score file (JSON, "layer-head": scores) and write it in our format.
 
     \b
     Example:
-      harness heads show heads.safetensors
+      harness heads import llama-3.1-8b.json --out llama.safetensors
     """
-    click.echo(json.dumps(HeadScores.load(file).summary(), indent=1))
+    _writable(out)
+    scores = import_published(file)
+    scores.save(out)
+    click.echo(f"{out}: {_in_words(scores)}")
+
+
+@heads.command()
+@click.argument("file", type=_FILE)
+@_out("File for the scores (.json).")
+def export(file: Path, out: Path) -> None:
+    """Write a score file in the published format.
+
+    \b
+    Example:
+      harness heads export heads.safetensors --out heads.json
+    """
+    _writable(out)
+    export_published(read_scores(file), out)
+    click.echo(str(out))
+
+
+@heads.command()
+@click.argument("before", type=_FILE)
+@click.argument("after", type=_FILE)
+@click.option("--threshold", default=0.1, show_default=True, help="Heads with this score or more before count as masked.")
+@click.option("--figures", type=_DIRECTORY, help="Directory for the before/after scatter, as PNG and SVG.")
+def compare(before: Path, after: Path, threshold: float, figures: Path | None) -> None:
+    """Print, as JSON, how far two score files of a model agree, and how masked and other heads changed.
+
+    \b
+    Example:
+      harness heads compare before.safetensors after.safetensors --threshold 0.1
+    """
+    first, second = read_scores(before), read_scores(after)
+    found = compare_scores(first, second, threshold=threshold)
+    if figures is not None:
+        from reports import canvas
+        from reports.headfigures import before_after
+
+        figure = before_after(first.mean, second.mean, threshold)
+        canvas.save(figure, figures / "before_after", "Each head's retrieval score before and after.")
+    _echo_json(found)
+
+
+@heads.command()
+@_model
+@click.option("--scores", "file", type=_FILE, help="What `harness heads detect` wrote; without it, heads are measured first.")
+@click.option("--lengths", type=TokenCounts(), default="512", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
+@click.option("--trials", default=32, show_default=True, type=click.IntRange(min=4), help="Trials for each length.")
+@click.option("--controls", default=2, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
+@click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")
+@click.option("--fluency", default=1.5, show_default=True, help="Most that short-text perplexity may grow by, as a factor.")
+@click.option("--seed", default=42, show_default=True)
+@_out("Directory for audit.json and the curves as PNG and SVG.", _DIRECTORY, required=False)
+def audit(
+    model_name: str,
+    dtype: str,
+    device: str,
+    file: Path | None,
+    lengths: tuple[int, ...],
+    trials: int,
+    controls: int,
+    margin: float,
+    fluency: float,
+    seed: int,
+    out: Path | None,
+) -> None:
+    """Will masking this model's retrieval heads mean anything? Knock-out curves, a number of heads, and a verdict.
+
+    \b
+    Example:
+      harness heads audit --model builtin --out audit
+    """
+    model_path = resolve(model_name)
+    from retmask.audit import Plan, audit_model
+    from retmask.model import load_model, load_tokenizer, resolve_dtype
+
+    plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed)
+    scores = None if file is None else read_scores(file)
+    tokenizer = load_tokenizer(model_path.path)
+    model = load_model(model_path.path, resolve_dtype(dtype, device), device)
+    found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: click.echo(line, err=True), scores)
+    if out is not None:
+        _save_audit(found.to_json(), found.scores, found.curves(), out)
+    click.echo(found.in_words())
 
 
 @heads.command()
 @click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
-@click.option("--mask", type=click.Choice(["retrieval", "nonretrieval", "random"]), default="retrieval", show_default=True)
+@click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
 @click.option("--threshold", default=0.1, show_default=True, help="Retrieval heads score this or more.")
-@click.option("--seed", default=0, show_default=True, help="Of the nonretrieval and random masks, which draw as many heads.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the ablated checkpoint.")
-def ablate(model_name: str, file: Path, mask: str, threshold: float, seed: int, output: Path) -> None:
+@click.option("--top-k", type=click.IntRange(min=1), help="Mask this many heads instead, whatever their score.")
+@click.option("--seed", default=0, show_default=True, help="Of the control masks, which draw as many heads.")
+@_out("Directory for the ablated checkpoint.", _DIRECTORY)
+def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int | None, seed: int, out: Path) -> None:
     """Write a checkpoint with the masked heads' output weights zeroed, to evaluate like any other.
 
     \b
     Example:
-      harness heads ablate --model builtin --scores heads.safetensors --mask random --seed 1 --output runs/random-1
+      harness heads ablate --model builtin --scores heads.safetensors --mask random --seed 1 --out runs/random-1
       harness eval --model runs/random-1 --preset builtin --lengths 1k --tasks recall
     """
     model_path = resolve(model_name)
-    chosen = _mask(mask, HeadScores.load(file), threshold, seed)
-    if output.exists() and any(output.iterdir()):
-        raise HarnessError(f"{output} is not empty; name a new directory with --output")
+    scores = read_scores(file)
+    target = masks.retrieval(scores, top_k=top_k, threshold=threshold if top_k is None else None)
+    chosen = masks.like(mask, scores, target, seed)
+    if out.exists() and any(out.iterdir()):
+        raise HarnessError(f"{out} is not empty; name a new directory with --out")
     from retmask.ablate import save_ablated
     from retmask.model import load_model, load_tokenizer
 
-    save_ablated(load_model(model_path.path, "float32", "cpu"), chosen, output, load_tokenizer(model_path.path))
-    click.echo(f"{output}: {len(chosen.heads)} heads ablated: {' '.join(f'{head.layer}-{head.head}' for head in chosen.heads)}")
+    save_ablated(load_model(model_path.path, "float32", "cpu"), chosen, out, load_tokenizer(model_path.path))
+    click.echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
 
 
-def _mask(name: str, scores: HeadScores, threshold: float, seed: int) -> HeadMask:
-    target = masks.retrieval(scores, threshold=threshold)
-    if name == "retrieval":
-        return target
-    if name == "nonretrieval":
-        return masks.nonretrieval(scores, threshold, len(target.heads), seed)
-    return masks.random_mask(scores.shape, len(target.heads), seed)
+def _echo_json(value: Mapping[str, Json]) -> None:
+    click.echo(json.dumps(value, indent=1))
+
+
+def _writable(*paths: Path | None) -> None:
+    """Refuse a place that cannot be written before anything is computed."""
+    for path in paths:
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise HarnessError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def _list(mask: HeadMask) -> str:
+    return " ".join(f"{head.layer}-{head.head}" for head in mask.heads)
+
+
+def _in_words(scores: HeadScores) -> str:
+    layers, per_layer = scores.shape
+    agreement = split_half(scores)
+    halves = "" if agreement is None else f", split-half rank correlation {agreement:.2f}"
+    ranges = intervals(scores, [head for head, _ in scores.top(10)])
+    best = zip(scores.top(10), ranges, strict=True)
+    top = ", ".join(f"{head.layer}-{head.head} {score:.3f} [{low:.3f}, {high:.3f}]" for (head, score), (low, high) in best)
+    return (
+        f"{layers * per_layer} heads ({layers} layers x {per_layer}), {len(scores.counted)} of {len(scores.trials)} trials count{halves}\n"
+        f"score 0.05 or more: {scores.at_least(0.05)} heads; 0.1 or more: {scores.at_least(0.1)}; exactly 0: {scores.zero:.1%}; "
+        f"Gini {scores.gini:.3f}, Hoyer {scores.hoyer:.3f}\n"
+        f"highest: {top}"
+    )
+
+
+def _by(scores: HeadScores, field: Literal["length", "depth"]) -> str:
+    lines = [f"{field:>8} {'trials':>8} {'counted':>8} {'top 10':>8} {'rank correlation with all':>26}"]
+    for view in views(scores, field):
+        value = f"{view.value:.0f}" if field == "length" else f"{view.value:.2f}"
+        top, agreement = (("-" if number is None else f"{number:.3f}") for number in (view.top_score, view.rank_correlation))
+        lines.append(f"{value:>8} {view.trials:>8} {view.counted:>8} {top:>8} {agreement:>26}")
+    return "\n".join(lines)
+
+
+def _draw_scores(scores: HeadScores, threshold: float, directory: Path) -> None:
+    from reports import canvas
+    from reports.headfigures import head_map, score_curve, score_distribution
+
+    above: Sequence[tuple[int, int]] = [head for head, score in scores.ranked() if score >= threshold]
+    canvas.save(head_map(scores.mean, {f"score {threshold:g} or more": above}), directory / "head_map", "Retrieval score of each head.")
+    canvas.save(score_curve(scores.mean, {}, threshold), directory / "score_curve", "Retrieval scores from the highest to the lowest.")
+    canvas.save(score_distribution(scores.mean, threshold), directory / "score_distribution", "How many heads have which score.")
+
+
+def _save_audit(facts: Mapping[str, Json], scores: HeadScores | None, curves: Any, directory: Path) -> None:
+    from reports import canvas
+    from reports.headfigures import knockout_curves
+    from retmask.heads import write_atomically
+
+    write_atomically(directory / "audit.json", (json.dumps(facts, indent=1) + "\n").encode())
+    if scores is not None:
+        scores.save(directory / "heads.safetensors")
+        _draw_scores(scores, 0.1, directory)
+        k = facts["k"]
+        figure = knockout_curves(curves, chosen=k if isinstance(k, int) else None)
+        canvas.save(figure, directory / "knockout", "Needle accuracy and perplexity against the number of heads masked.")

@@ -54,12 +54,18 @@ class HeadScores:
 
     model_digest: str
     per_trial: Scores
-    """float32 [trials, layers, heads], each in [0, 1]."""
+    """float32 [trials, layers, heads], each in [0, 1]; above 1 only where the published scoring counts a token twice."""
     trials: tuple[TrialFacts, ...]
+    detector: str = "copy"
+    """What measured them: the name of an entry point of ``retmask.detectors``."""
+    protocol: str = ""
+    """The trials' layout: ``grid``, ``paper`` or ``parity``; empty where the file does not say."""
 
     def __post_init__(self) -> None:
         if self.per_trial.ndim != 3 or len(self.per_trial) != len(self.trials):
             raise ValueError(f"{len(self.trials)} trials do not fit scores of shape {self.per_trial.shape}")
+        if not np.isfinite(self.per_trial).all():
+            raise ValueError("head scores must be finite numbers")
         if not any(trial.success for trial in self.trials):
             raise HarnessError("no trial found its needle, so there are no retrieval scores; try shorter lengths or another model")
 
@@ -147,9 +153,14 @@ class HeadScores:
         """Write one safetensors file whose header holds the trial facts; it appears whole or not at all."""
         from safetensors.numpy import save
 
-        facts = {"model_digest": self.model_digest, "trials": [asdict(trial) for trial in self.trials]}
-        data = save({"scores": np.ascontiguousarray(self.per_trial)}, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
-        _write_atomically(path, data)
+        facts = {
+            "model_digest": self.model_digest,
+            "detector": self.detector,
+            "protocol": self.protocol,
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+        metadata = {_FORMAT: json.dumps(facts)}  # a single key: safetensors writes several in any order
+        write_atomically(path, save({"scores": np.ascontiguousarray(self.per_trial)}, metadata=metadata))
 
     @classmethod
     def load(cls, path: Path) -> "HeadScores":
@@ -159,61 +170,19 @@ class HeadScores:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
+                if _FORMAT not in metadata:
                     raise HarnessError(f"{path} is a safetensors file, but not one of head scores")
                 per_trial: Scores = file.get_tensor("scores")
-        except (OSError, SafetensorError) as error:
+            facts = json.loads(metadata[_FORMAT])
+            trials = tuple(TrialFacts(**trial) for trial in facts["trials"])
+            texts = {name: str(facts.get(name, default)) for name, default in (("detector", "copy"), ("protocol", ""))}
+            return cls(str(facts["model_digest"]), per_trial, trials, **texts)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise HarnessError(f"cannot read head scores from {path}: {error}") from error
-        facts = json.loads(metadata["facts"])
-        return cls(facts["model_digest"], per_trial, tuple(TrialFacts(**trial) for trial in facts["trials"]))
 
 
-def import_published(path: Path, model_digest: str = "") -> HeadScores:
-    """Read the format of the published score files: ``{"layer-head": [score in each counted trial, ...], ...}``.
-
-    Scores above 1 are kept as they are: the published detector counts a needle token again each time it is copied.
-    HarnessError names the file and the key that is wrong.
-    """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"cannot read head scores from {path}: {error}") from error
-    if not isinstance(table, dict) or not table:
-        raise HarnessError(f'{path}: expected an object such as {{"0-0": [0.0, 0.12], ...}}')
-    rows = {_parse_head(path, key): _parse_scores(path, key, values) for key, values in table.items()}
-    layers, heads = (1 + max(head[axis] for head in rows) for axis in (0, 1))
-    grid = [Head(layer, head) for layer in range(layers) for head in range(heads)]
-    missing = next((head for head in grid if head not in rows), None)
-    if missing is not None:
-        raise HarnessError(f'{path}: "{missing.layer}-{missing.head}" is missing, though there are {layers} layers of {heads} heads')
-    counts = {len(row) for row in rows.values()}
-    if len(counts) != 1:
-        raise HarnessError(f"{path}: the heads have different numbers of trials, from {min(counts)} to {max(counts)}")
-    flat = np.array([rows[head] for head in grid], dtype=np.float32)
-    per_trial = np.ascontiguousarray(flat.T).reshape(-1, layers, heads)
-    return HeadScores(model_digest, per_trial, (TrialFacts(success=True),) * len(per_trial))
-
-
-def export_published(scores: HeadScores, path: Path) -> None:
-    """Write the counted trials in the published format."""
-    table = {f"{layer}-{head}": scores.counted[:, layer, head].astype(float).tolist() for layer, head in scores.heads()}
-    _write_atomically(path, json.dumps(table).encode())
-
-
-def _parse_head(path: Path, key: str) -> Head:
-    layer, dash, head = key.partition("-")
-    if not (dash and layer.isdecimal() and head.isdecimal()):
-        raise HarnessError(f'{path}: "{key}" is no head; keys look like "13-18" (layer-head)')
-    return Head(int(layer), int(head))
-
-
-def _parse_scores(path: Path, key: str, values: object) -> list[float]:
-    if not isinstance(values, list) or not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        raise HarnessError(f'{path}: the value of "{key}" is not a list of numbers')
-    return [float(value) for value in values]
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(data)

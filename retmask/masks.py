@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from harness.api import HarnessError
 from retmask.heads import Head, HeadScores
+
+KINDS: Final = ("retrieval", "nonretrieval", "random", "layermatched")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,19 @@ def layermatched(shape: tuple[int, int], like: HeadMask, seed: int) -> HeadMask:
         pool = [Head(layer, head) for head in range(shape[1]) if Head(layer, head) not in masked]
         drawn += _draw(pool, count, f"layermatched:{layer}", seed, f"are left in layer {layer}")
     return _mask("layermatched", drawn, seed)
+
+
+def like(kind: str, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
+    """The mask of a kind (:data:`KINDS`) with as many heads as ``target``, the retrieval heads."""
+    if kind == "retrieval":
+        return target
+    if kind == "nonretrieval":
+        return nonretrieval(scores, min(float(scores.mean[head]) for head in target.heads), len(target.heads), seed)
+    if kind == "random":
+        return random_mask(scores.shape, len(target.heads), seed)
+    if kind == "layermatched":
+        return layermatched(scores.shape, target, seed)
+    raise ValueError(f"{kind!r} is no kind of mask; there are {', '.join(KINDS)}")
 
 
 def _draw(pool: Sequence[Head], count: int, label: str, seed: int, which: str) -> list[Head]:

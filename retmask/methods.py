@@ -5,6 +5,7 @@ intact and from the masked model, train with DPO to prefer the intact one's answ
 scores and the chosen answers are shared steps. The baselines take their rejected answers from another model, or none at all.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Final
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, Outcome, RunContext, Work
 from harness.models import resolve
 from retmask import masks, stages
-from retmask.heads import HeadScores
+from retmask.heads import HeadScores, write_atomically
 from retmask.launch import SFT, TrainConfig, launcher
 from retmask.masks import HeadMask
 from retmask.model import load_model, load_tokenizer, resolve_dtype
@@ -24,13 +25,17 @@ from retmask.prompts import GENERATED
 from retmask.responses import BACKENDS
 from retmask.stages import derive, digest
 
-HEADS_VERSION: Final = 1
+AUTO: Final = "auto"
+HEADS_VERSION: Final = 2
+AUDIT_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
 class Options:
     """The ``[method]`` table of a preset. Training options are those of :class:`retmask.launch.TrainConfig`."""
 
+    heads: str = "threshold"
+    """``auto`` lets an audit choose how many heads to mask, and stops the run if masking them would mean nothing."""
     threshold: float = 0.1
     """Heads with this retrieval score or more are masked."""
     top_k: int | None = None
@@ -137,17 +142,17 @@ class _HeadMasking:
 
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
-        parse_table(Options, options, "[method]")
+        _parse(options)
 
     def plan(self, options: Mapping[str, Json]) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import steps
 
-        return steps(self.name, parse_table(Options, options, "[method]"))
+        return steps(self.name, _parse(options))
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""
-        options = parse_table(Options, context.options, "[method]")
+        options = _parse(context.options)
         masked = None if options.pairs_from else self._masked(context, options)
         pairs = self._pairs(context, options, masked)
         trained = stages.trained(context, options, pairs)
@@ -164,16 +169,18 @@ class _HeadMasking:
 
     def pairs(self, context: RunContext) -> Artifact:
         """The pairs alone."""
-        options = parse_table(Options, context.options, "[method]")
+        options = _parse(context.options)
         return self._pairs(context, options, None if options.pairs_from else self._masked(context, options))
 
     def train(self, context: RunContext) -> Artifact:
         """The pairs and the training."""
-        return stages.trained(context, parse_table(Options, context.options, "[method]"), self.pairs(context))
+        return stages.trained(context, _parse(context.options), self.pairs(context))
 
     def _masked(self, context: RunContext, options: Options) -> _Masked:
-        scores = HeadScores.load(_heads(context, options).path / "heads.safetensors")
-        target = masks.retrieval(scores, top_k=options.top_k, threshold=options.threshold if options.top_k is None else None)
+        measured = _heads(context, options)
+        scores = HeadScores.load(measured.path / "heads.safetensors")
+        top_k = _audited(context, options, measured) if options.heads == AUTO else options.top_k
+        target = masks.retrieval(scores, top_k=top_k, threshold=options.threshold if top_k is None else None)
         mask = self.choose(scores, target, derive(context.training_seed, self.name))
         context.say(f"{self.name}: {len(mask.heads)} of {len(scores.heads())} heads masked")
         return _Masked(scores, mask)
@@ -205,8 +212,7 @@ class NonRetMask(_HeadMasking):
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
         """Drawn from the heads that score less than every retrieval head."""
-        threshold = min(float(scores.mean[head]) for head in target.heads)
-        return masks.nonretrieval(scores, threshold, len(target.heads), seed)
+        return masks.like("nonretrieval", scores, target, seed)
 
 
 class RandMask(_HeadMasking):
@@ -217,6 +223,25 @@ class RandMask(_HeadMasking):
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
         """Drawn from all heads."""
         return masks.random_mask(scores.shape, len(target.heads), seed)
+
+
+class LayerMatched(_HeadMasking):
+    """Control: mask as many heads in each layer, of those that are not retrieval heads."""
+
+    name = "layermatched"
+
+    def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
+        """Drawn layer by layer, so that the depth of what is lost is the same."""
+        return masks.layermatched(scores.shape, target, seed)
+
+
+def _parse(table: Mapping[str, Json]) -> Options:
+    options = parse_table(Options, table, "[method]")
+    if options.heads not in ("threshold", AUTO):
+        raise HarnessError(f"[method]: heads is {options.heads!r}; choose threshold (the default) or {AUTO}")
+    if options.heads == AUTO and options.top_k is not None:
+        raise HarnessError(f"[method]: heads = {AUTO} chooses the number of heads itself; leave out top_k = {options.top_k}")
+    return options
 
 
 class SmallerModel:
@@ -347,6 +372,7 @@ def _heads(context: RunContext, options: Options) -> Artifact:
 
     def build(work: Path) -> Mapping[str, Json]:
         from retmask.detect import detect
+        from retmask.rules import Rules
         from retmask.trials import build_trials, evenly
 
         started = time.monotonic()
@@ -354,12 +380,41 @@ def _heads(context: RunContext, options: Options) -> Artifact:
         depths = evenly(options.detection_depths)
         trials = build_trials(tokenizer, options.detection_lengths, options.detection_trials, depths, derive(context.seed, "heads"))
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
-        scores = detect(model, tokenizer, trials, context.model.digest, context.say, options.detection_max_new_tokens)
+        rules = Rules(max_new_tokens=options.detection_max_new_tokens)
+        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid")
         scores.save(work / "heads.safetensors")
         return {**scores.summary(), "seconds": round(time.monotonic() - started, 1)}
 
     inputs: dict[str, Json] = {"version": HEADS_VERSION, "model": context.model.digest, "text": _needle_text(), **settings}
     return context.step("heads", inputs, build)
+
+
+def _audited(context: RunContext, options: Options, measured: Artifact) -> int:
+    """The number of heads that an audit of these scores chooses. HarnessError with its reasons if there is none."""
+    settings: dict[str, Json] = {
+        "length": min(options.detection_lengths),
+        "trials": 2 * options.detection_trials,
+        "seed": derive(context.seed, "audit"),
+        "dtype": resolve_dtype(options.dtype, context.device),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.audit import Plan, audit_model
+
+        plan = Plan(lengths=(min(options.detection_lengths),), trials=2 * options.detection_trials, seed=derive(context.seed, "audit"))
+        scores = HeadScores.load(measured.path / "heads.safetensors")
+        model = load_model(context.model.path, str(settings["dtype"]), context.device)
+        found = audit_model(model, load_tokenizer(context.model.path), context.model.digest, plan, context.say, scores)
+        write_atomically(work / "audit.json", (json.dumps(found.to_json(), indent=1) + "\n").encode())
+        return {"verdict": found.verdict, "k": found.k, "reason": found.in_words()}
+
+    inputs: dict[str, Json] = {"version": AUDIT_VERSION, "heads": measured.key, "text": _needle_text(), **settings}
+    facts = context.step("audit", inputs, build).manifest["facts"]
+    assert isinstance(facts, dict)
+    context.say(f"audit: {facts['reason']}")
+    if not isinstance(facts["k"], int):
+        raise HarnessError(f"the audit found no number of heads to mask ({facts['reason']}); set threshold or top_k to mask some anyway")
+    return facts["k"]
 
 
 def _needle_text() -> str:

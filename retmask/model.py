@@ -22,16 +22,27 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
 
 
 def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
-    """The causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    """The causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype.
 
+    ``device`` ``auto`` spreads the layers over all GPUs. A model that caps its attention scores (Gemma 2) gets eager attention: SDPA leaves
+    the cap out.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
+    number_format = getattr(torch, dtype, None)
+    if not isinstance(number_format, torch.dtype):
+        raise HarnessError(f"dtype {dtype!r} is no number format; use auto, float32, bfloat16 or float16")
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+        if getattr(AutoConfig.from_pretrained(path).get_text_config(), "attn_logit_softcapping", None):
+            options["attn_implementation"] = "eager"
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=number_format, **options)
     except (OSError, ValueError) as error:
         raise HarnessError(f"cannot load a causal language model from {path}: {_first_line(error)}") from error
     network: PreTrainedModel = model
-    torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
+    if device != "auto":
+        torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
     network.train(False)
     return network
 

@@ -6,7 +6,7 @@ so neither is needed to know the arg-max; the cost is rows x context per head, n
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,12 +31,15 @@ class Probe:
     """What the heads looked at in the forward pass just made."""
 
     rows: int | None = None
-    """How many of the last query rows to record; None for all."""
+    """How many of the last query rows to record; None for all, 0 for none."""
+    mass: bool = False
+    """Record the mean attention weights of those rows instead of each row's arg-max."""
     _layers: dict[int, Tensor] = field(default_factory=dict)
 
     def take(self, layers: int) -> Tensor:
         """The arg-max key positions, int64 [batch, layers, heads, rows], of the pass since the last call.
 
+        With ``mass``, the mean over the rows of each key's attention weight instead: float32 [batch, layers, heads, keys].
         HarnessError if a layer was not seen (it has no softmax attention, or hides it from transformers' interface), or if the
         layers differ in heads.
         """
@@ -51,11 +54,15 @@ class Probe:
             raise HarnessError("the model's layers have different numbers of heads, which head scores cannot hold")
         return torch.stack([seen[layer].cpu() for layer in range(layers)], dim=1)
 
-    def record(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None) -> None:
-        """Note one layer's arg-max. ``query`` [batch, heads, queries, width], ``key`` [batch, kv heads, keys, width]."""
-        rows = min(self.rows or query.shape[2], query.shape[2])
+    def record(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, options: Mapping[str, Any]) -> None:
+        """Note what one layer's heads look at. ``query`` [batch, heads, queries, width], ``key`` [batch, kv heads, keys, width]."""
+        rows = query.shape[2] if self.rows is None else min(self.rows, query.shape[2])
+        if rows == 0:
+            return
         visible = _last_rows(mask, query.shape[2], key.shape[2], rows, query.device)
-        self._layers[int(getattr(module, "layer_idx"))] = _argmax(query[:, :, -rows:], key, visible)  # noqa: B009
+        parts = _scores(query[:, :, -rows:], key, visible)
+        found = [_mass(part, module, options) if self.mass else part.argmax(dim=-1) for part in parts]
+        self._layers[int(getattr(module, "layer_idx"))] = torch.cat(found, dim=1)  # noqa: B009
 
 
 _active: ContextVar[Probe | None] = ContextVar("retmask_probe", default=None)
@@ -84,7 +91,7 @@ def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attent
     if probe is not None:
         if options.get("position_bias") is not None:
             raise HarnessError(f"{type(module).__name__} adds a position bias to its attention, which the probe does not read")
-        probe.record(module, query, key, attention_mask)
+        probe.record(module, query, key, attention_mask, options)
     return options.pop("forward")(module, query, key, value, attention_mask, **options)
 
 
@@ -117,13 +124,12 @@ def _last_rows(mask: Tensor | None, queries: int, keys: int, rows: int, device: 
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
 
 
-def _argmax(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
-    """Arg-max over the visible keys: int64 [batch, heads, rows]. Query head h reads key head h // (heads / kv heads)."""
+def _scores(query: Tensor, key: Tensor, visible: Tensor | None) -> Iterator[Tensor]:
+    """Masked q·k, float32 [batch, some heads, rows, keys], a few heads at a time. Query head h reads key head h // (heads / kv heads)."""
     batch, heads, rows, width = query.shape
     kv_heads, keys = key.shape[1], key.shape[2]
     group = heads // kv_heads
     step = max(1, _CHUNK // (batch * group * rows * keys))
-    parts = []
     for first in range(0, kv_heads, step):
         k = key[:, first : first + step].float()
         q = query[:, first * group : (first + step) * group].float().reshape(batch, k.shape[1], group * rows, width)
@@ -131,5 +137,15 @@ def _argmax(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
         if visible is not None:
             part = visible if visible.shape[1] == 1 else visible[:, first * group : (first + step) * group]
             scores = scores.masked_fill(~part, -torch.inf)
-        parts.append(scores.argmax(dim=-1))
-    return torch.cat(parts, dim=1)
+        yield scores
+
+
+def _mass(scores: Tensor, module: nn.Module, options: Mapping[str, Any]) -> Tensor:
+    """The rows' mean attention weights: float32 [batch, heads, keys]."""
+    if options.get("s_aux") is not None:
+        raise HarnessError(f"{type(module).__name__} has attention sinks, which the probe's weights leave out; use the copy detector")
+    scores = scores * float(options["scaling"])
+    softcap = options.get("softcap")
+    if softcap:
+        scores = (torch.tanh(scores / softcap) * softcap).masked_fill(scores.isneginf(), -torch.inf)
+    return scores.softmax(dim=-1).mean(dim=2)

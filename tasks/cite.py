@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tasks.citations import score_citations
 from tasks.example import Episode, Example, Passage, Question, Solution
-from tasks.metrics import str_em
+from tasks.modes import Mode
 from tasks.prose import sentence
+from tasks.scoring import score
 from tasks.words import ADJECTIVES, KINDS
 from tasks.world import Split, World
 
@@ -76,6 +76,5 @@ class CiteTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Cited(rng, split)
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        recall, precision = score_citations(output, example.meta)
-        return {"str_em": str_em(output, example.targets), "citation_rec": recall, "citation_prec": precision}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from tasks.modes import Mode
 from tasks.world import Split
 
 
@@ -116,5 +117,5 @@ class Task(Protocol):
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         """Fresh facts. ``length`` (tokens) may set the difficulty, such as the number of classes."""
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
         """Metric -> score in [0, 1], for every name in ``metrics``."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.example import Episode, Example, Passage, Question, Solution
-from tasks.metrics import exact_match
-from tasks.parsing import answer_text
+from tasks.modes import Mode
+from tasks.scoring import score
 from tasks.words import KINDS
 from tasks.world import Split
 
@@ -79,5 +79,5 @@ class IclTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Shots(rng, min(self.classes, max(2, length // self.TOKENS_PER_CLASS)))
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        return {"exact_match": exact_match(answer_text(output), example.targets)}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)

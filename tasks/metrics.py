@@ -1,45 +1,156 @@
-"""Text in, number out: the metrics of HELMET (arXiv 2410.02694, table 2) that the generated tasks use. All are in [0, 1]."""
+"""Text in, number out: the metrics of HELMET (arXiv 2410.02694, table 2). All are in [0, 1].
+
+How texts are compared depends on the mode (:mod:`tasks.modes`): ``parity`` is SQuAD's normalisation and plain substrings, ``strict``
+compares whole words.
+"""
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 import pytrec_eval
 
+from tasks.modes import Mode
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+#: Answers that earn no partial credit: F1 is 0 unless both sides say the same (SQuAD 2, HotpotQA).
+_CLOSED: Final = ("yes", "no", "noanswer")
+#: Ranking depths that HELMET reports, up to the number of documents.
+CUTOFFS: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
+#: trec_eval's measure -> HELMET's name for it.
+_MEASURES: Final = {"ndcg_cut": "NDCG", "map_cut": "MAP", "recall": "Recall", "P": "P"}
 
 
 def normalize(text: str) -> str:
-    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces."""
+    """SQuAD's normalisation: lower case, no ASCII punctuation, no articles, single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def exact_match(output: str, golds: Sequence[str]) -> float:
+def normalize_strictly(text: str) -> str:
+    """As :func:`normalize`, in any script, and never empty unless the text is: what would vanish is kept."""
+    composed = unicodedata.normalize("NFC", text).lower()
+    bare = "".join(letter for letter in composed if letter not in string.punctuation and unicodedata.category(letter)[0] != "P")
+    forms = (_ARTICLES.sub(" ", bare), bare, composed)
+    return next((" ".join(form.split()) for form in forms if form.split()), "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """When two texts count as the same."""
+
+    normalize: Callable[[str], str]
+    equals: Callable[[str, str], bool]
+    """(normalised text, normalised gold) -> are they the same answer?"""
+    contains: Callable[[str, str], bool]
+    """(normalised text, normalised gold) -> does the text hold the gold?"""
+
+
+def _holds_words(text: str, gold: str) -> bool:
+    return bool(gold) and f" {gold} " in f" {text} "
+
+
+PARITY: Final = Comparison(normalize, lambda text, gold: text == gold, lambda text, gold: gold in text)
+STRICT: Final = Comparison(normalize_strictly, lambda text, gold: bool(gold) and text == gold, _holds_words)
+COMPARISONS: Final[Mapping[Mode, Comparison]] = {"parity": PARITY, "strict": STRICT}
+
+
+def exact_match(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
     """1 if the normalised output equals a normalised gold."""
-    return float(any(normalize(output) == normalize(gold) for gold in golds))
+    text = rule.normalize(output)
+    return float(any(rule.equals(text, rule.normalize(gold)) for gold in golds))
 
 
-def substring_exact_match(output: str, golds: Sequence[str]) -> float:
-    """1 if a normalised gold occurs in the normalised output as whole words, so that "3" does not match "13"."""
-    padded = f" {normalize(output)} "
-    return float(any(f" {normalize(gold)} " in padded for gold in golds if normalize(gold)))
+def f1(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
+    """Harmonic mean of token precision and recall, for the best gold; 0 where one side is yes, no or noanswer and the other differs."""
+    return max(_f1(rule.normalize(output), rule.normalize(gold)) for gold in golds)
 
 
-def str_em(output: str, golds: Sequence[str]) -> float:
+def _f1(output: str, gold: str) -> float:
+    if output != gold and (output in _CLOSED or gold in _CLOSED):
+        return 0.0
+    found, wanted = output.split(), gold.split()
+    same = sum((Counter(found) & Counter(wanted)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(found), same / len(wanted)
+    return (2 * precision * recall) / (precision + recall)
+
+
+def substring_exact_match(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
+    """1 if a normalised gold occurs in the normalised output."""
+    text = rule.normalize(output)
+    return float(any(rule.contains(text, rule.normalize(gold)) for gold in golds))
+
+
+def str_em(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
     """Share of the golds that occur in the output, each as in :func:`substring_exact_match` (ALCE's STR-EM)."""
-    return sum(substring_exact_match(output, [gold]) for gold in golds) / len(golds)
+    return sum(substring_exact_match(output, [gold], rule) for gold in golds) / len(golds)
 
 
-def ruler_recall(output: str, golds: Sequence[str]) -> float:
-    """Share of the golds that occur in the output, letter case ignored (RULER's string match)."""
-    return sum(gold.lower() in output.lower() for gold in golds) / len(golds)
+def ruler_recall(output: str, golds: Sequence[str], mode: Mode = "strict") -> float:
+    """Share of the golds that occur in the output, letter case ignored (RULER's string match); in strict mode, as whole words."""
+    text = output.lower()
+    if mode == "parity":
+        return sum(gold.lower() in text for gold in golds) / len(golds)
+    return sum(bool(gold.strip()) and bool(re.search(rf"(?<!\w){re.escape(gold.lower())}(?!\w)", text)) for gold in golds) / len(golds)
+
+
+@cache
+def _rouge_scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer  # loads NLTK: seconds
+
+    return RougeScorer(["rougeL", "rougeLsum"], use_stemmer=True)
+
+
+def rouge(output: str, golds: Sequence[str]) -> dict[str, float]:
+    """ROUGE-L and ROUGE-Lsum with stemming, the best of each over the golds. Lines are Lsum's sentences."""
+    scores = [_rouge_scorer().score(target=gold, prediction=output) for gold in golds]
+    found: dict[str, float] = {}
+    for kind in ("rougeL", "rougeLsum"):
+        found[f"{kind}_f1"] = max(float(score[kind].fmeasure) for score in scores)
+        found[f"{kind}_recall"] = max(float(score[kind].recall) for score in scores)
+    return found
+
+
+def answer_metrics(output: str, golds: Sequence[str], rule: Comparison = STRICT, *, with_rouge: bool = True) -> dict[str, float]:
+    """What HELMET measures of every short answer and summary."""
+    return {
+        "exact_match": exact_match(output, golds, rule),
+        "f1": f1(output, golds, rule),
+        "substring_exact_match": substring_exact_match(output, golds, rule),
+        **(rouge(output, golds) if with_rouge else {}),
+    }
+
+
+def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
+    """trec_eval's NDCG, MAP, recall and precision at the cutoffs, and MRR, of document IDs, best first; a repeat keeps its first place."""
+    names = [_trec_name(identity) for identity in dict.fromkeys(ranked)]
+    run = {identity: float(len(names) - rank) for rank, identity in enumerate(names)}
+    judged = {_trec_name(identity): grade for identity, grade in grades.items()}
+    asked = {f"{measure}.{','.join(map(str, cutoffs))}" for measure in _MEASURES} | {"recip_rank"}
+    found: Mapping[str, float] = {}
+    if run and judged:
+        found = pytrec_eval.RelevanceEvaluator({"q": judged}, asked).evaluate({"q": run})["q"]
+    metrics = {
+        f"{name}@{cutoff}": float(found.get(f"{measure}_{cutoff}", 0.0)) for measure, name in _MEASURES.items() for cutoff in cutoffs
+    }
+    return {**metrics, "MRR": float(found.get("recip_rank", 0.0))}
+
+
+def _trec_name(identity: str) -> str:
+    """trec_eval reads UTF-8, and crashes on a lone surrogate, which UTF-8 cannot hold."""
+    return identity.encode("utf-8", "backslashreplace").decode()
 
 
 def ndcg(ranked: Sequence[str], grades: Mapping[str, int], cutoff: int) -> float:
     """trec_eval's NDCG at ``cutoff`` of document IDs, best first, against graded relevance."""
-    run = {identity: float(len(ranked) - rank) for rank, identity in enumerate(dict.fromkeys(ranked))}
-    if not run:
-        return 0.0
-    evaluator = pytrec_eval.RelevanceEvaluator({"q": dict(grades)}, {f"ndcg_cut.{cutoff}"})
-    return float(evaluator.evaluate({"q": run})["q"][f"ndcg_cut_{cutoff}"])
+    return ranking_metrics(ranked, grades, [cutoff])[f"NDCG@{cutoff}"]

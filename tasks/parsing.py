@@ -1,4 +1,4 @@
-"""Find the answer in what a model wrote.
+"""Find the answer in what a model wrote. ``published_...`` read as the published scorers do, the others leniently.
 
 >>> answer_text("Answer: the cello\\nDocument ...")
 'the cello'
@@ -8,21 +8,51 @@
 
 import re
 
-_PREFIX = re.compile(r"(?:answer|label|value|ranking)\s*:", re.IGNORECASE)
-_RANKING = re.compile(r"\d+(?:\s*>\s*\d+)*")
+_PREFIX = re.compile(r"(?:answer|label|value|ranking|summary)\s*:", re.IGNORECASE)
+_PUBLISHED_CHAIN = re.compile(r"\d+(?:\s*>\s*\d+)*")
+#: What may stand around an ID: brackets, colons, emphasis, and the word itself.
+_AROUND_ID = re.compile(r"[\[\]:*`]|\bid(?=[\W\d]|$)", re.IGNORECASE)
+_ID = r"(?:\[\s*(?:id\b\s*:?)?\s*\d+\s*\]|\bid\s*:?\s*\d+)"
+_ID_LIST = re.compile(rf"{_ID}(?:[\s,;*]+(?:\d+[.)]\s*)?{_ID})+", re.IGNORECASE)
+
+
+def published_answer(output: str, prefix: str = "Answer:") -> str:
+    """HELMET's rule: what follows the first ``prefix``, in any letter case, up to the end of its line; without one, the first line.
+
+    A second prefix right at the start of that is dropped as well.
+    """
+    found = re.search(f"{re.escape(prefix)}(.*)(?:\n|$)", output, re.IGNORECASE)
+    line = found[1] if found else output.split("\n", 1)[0]
+    return re.sub(f"^{re.escape(prefix)}", "", line.strip(), flags=re.IGNORECASE).strip()
+
+
+def published_ranking(output: str) -> list[str]:
+    """HELMET's rule: brackets, colons and every "id" go, then the run of integers joined by ``>`` with most characters is the ranking.
+
+    Repeats stay. Without an integer the whole text is the one ID.
+    """
+    text = re.sub(r"[\[\]:]", "", output).lower().replace("id", "")
+    longest = max((found[0] for found in _PUBLISHED_CHAIN.finditer(text)), key=len, default="")
+    return [number.strip() for number in longest.split(">")] if longest else [text]
 
 
 def answer_text(output: str) -> str:
-    """What follows the first ``Answer:`` (or Label, Value, Ranking) up to the end of its line, less any further such prefix on that line;
-    without a prefix, the first non-empty line."""
-    found = _PREFIX.search(output)
-    line = (output[found.end() :] if found else output).strip().split("\n", 1)[0]
+    """What follows the first ``Answer:`` (or Label, Value, Ranking, Summary) up to the end of its line, less any further such prefix on
+    that line; without a prefix, the first non-empty line."""
+    line = body_text(output).split("\n", 1)[0]
     return _PREFIX.split(line)[-1].strip()
 
 
+def body_text(output: str) -> str:
+    """As :func:`answer_text`, to the end of the output: for answers of several lines."""
+    found = _PREFIX.search(output)
+    return (output[found.end() :] if found else output).strip()
+
+
 def ranking(output: str) -> list[str]:
-    """The longest run of integers joined by ``>``; a repeated ID keeps its first place. Empty if there is none."""
-    text = re.sub(r"[\[\]:]|\bid\b", "", output, flags=re.IGNORECASE)
-    runs = _RANKING.findall(text)
-    longest = max(runs, key=lambda run: run.count(">"), default="")
-    return list(dict.fromkeys(re.findall(r"\d+", longest)))
+    """The run of integers joined by ``>`` with most IDs, or a longer list of ``[ID: n]``; a repeated ID keeps its first place. Empty if
+    there is neither."""
+    chains = _PUBLISHED_CHAIN.findall(_AROUND_ID.sub("", output))
+    runs = [re.findall(r"\d+", chain) for chain in chains]
+    runs += [re.findall(r"(?:\[|id\b\s*:?|id)\s*(?:id\b\s*:?)?\s*(\d+)", found[0], re.IGNORECASE) for found in _ID_LIST.finditer(output)]
+    return max((list(dict.fromkeys(run)) for run in runs), key=len, default=[])

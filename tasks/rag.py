@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.example import Episode, Example, Passage, Question, Solution
-from tasks.metrics import substring_exact_match
-from tasks.parsing import answer_text
+from tasks.modes import Mode
 from tasks.prose import sentence
+from tasks.scoring import score
 from tasks.world import ATTRIBUTES, Attribute, Split, World
 
 
@@ -70,5 +70,5 @@ class RagTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Documents(rng, split)
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        return {"substring_exact_match": substring_exact_match(answer_text(output), example.targets)}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.example import Episode, Example, Passage, Question, Solution
-from tasks.metrics import ruler_recall, substring_exact_match
+from tasks.modes import Mode
 from tasks.needles import draw_needle
-from tasks.parsing import answer_text
 from tasks.prose import sentence
+from tasks.scoring import score
 from tasks.world import Split, World
 
 #: One sentence in this many is a needle that nobody asks for.
@@ -117,8 +117,8 @@ class NeedleTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Needles(rng, split, self.values)
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        return {"ruler_recall": ruler_recall(output, example.targets)}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class JsonTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Json(rng, split)
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        return {"substring_exact_match": substring_exact_match(answer_text(output), example.targets)}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)
 
 
 @dataclass(frozen=True)
@@ -153,5 +153,5 @@ class NoteTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Notes(rng, split)
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        return {"substring_exact_match": substring_exact_match(answer_text(output), example.targets)}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)

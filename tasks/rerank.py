@@ -6,20 +6,19 @@
 A document that matches event, place and season has grade 3, event and place 2, the place alone 1, anything else 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from tasks.example import Episode, Example, Passage, Question, Solution
-from tasks.metrics import ndcg
-from tasks.parsing import ranking
+from tasks.modes import Mode
 from tasks.prose import sentence
+from tasks.scoring import score
 from tasks.words import KINDS, SEASONS, TOWNS
 from tasks.world import Split, World
 
 #: (event matches, season matches) -> grade, for documents about the right place; how many of each.
 _GRADES = ((True, True, 3), (True, False, 2), (True, False, 2), (False, True, 1), (False, False, 1))
-CUTOFF = 10
 
 
 class _Reports:
@@ -89,7 +88,5 @@ class RerankTask:
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Reports(rng, split, digits=4 if length <= 65_536 else 6)
 
-    def score(self, example: Example, output: str) -> dict[str, float]:
-        grades = example.meta["grades"]
-        assert isinstance(grades, Mapping)
-        return {"NDCG@10": ndcg(ranking(output), grades, CUTOFF)}
+    def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
+        return score(self.name, example, output, mode=mode, only=self.metrics)

@@ -145,7 +145,7 @@ def test_an_evaluation_on_vllm_is_that_on_transformers(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         (path,) = output.glob("steps/eval-*/samples.parquet")
         frames.append(pd.read_parquet(path).drop_duplicates("example_id").set_index("example_id"))
-        (journal,) = output.glob("steps/eval-*/generations.journal")
+        (journal,) = output.glob("steps/generate-*/generations.journal")
         assert len(journal.read_text().splitlines()) == len(frames[-1])
     by_vllm, expected = frames
     same = by_vllm["output"] == expected["output"]

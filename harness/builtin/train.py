@@ -76,7 +76,19 @@ STAGES: Final = (
 )
 
 #: Draw weights of the tasks in :data:`harness.builtin.corpus.LEARNED`, then of chat and prose; repetition has its own share.
-WEIGHTS: Final = (1.5, 1.2, 1.2, 2.0, 2.0, 2.5, 0.8, 1.2, 1.2, 0.3, 0.3)
+WEIGHTS: Final = {
+    "niah_mk": 1.5,
+    "niah_mv": 1.2,
+    "json_kv": 1.2,
+    "rag_qa": 2.0,
+    "cite_facts": 2.0,
+    "rerank_reports": 2.5,
+    "icl_coarse": 0.8,
+    "icl_fine": 1.2,
+    "note": 1.2,
+    "chat": 0.3,
+    "prose": 0.3,
+}
 
 
 def architecture(vocabulary: int, **changes: int) -> LlamaConfig:
@@ -192,10 +204,11 @@ def sequence(rng: Random, length: int, tokenizer: PreTrainedTokenizerBase, stage
     """One training sequence of about ``length`` tokens."""
     if rng.random() < stage.repeat_share:
         return repeat(rng, length, len(tokenizer))
-    kind = rng.choices(range(len(WEIGHTS)), WEIGHTS)[0]
-    if kind < len(LEARNED):
-        return encode(conversation(LEARNED[kind], rng, length), tokenizer, stage.text_weight)
-    if kind == len(LEARNED):
+    kind = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    task = next((task for task in LEARNED if task.name == kind), None)
+    if task is not None:
+        return encode(conversation(task, rng, length), tokenizer, stage.text_weight)
+    if kind == "chat":
         return encode(chat(rng), tokenizer, stage.text_weight)
     ids = tokenizer(prose(rng, max(1, min(length, 256) // 12)), add_special_tokens=False)["input_ids"]
     return ids, [0.3] * len(ids)

@@ -100,6 +100,10 @@ class HarnessLM(LM):
         return str(self._backend.tokenizer_name)
 
     @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        return self._backend.tokenizer
+
+    @property
     def has_chat_template(self) -> bool:
         return self._backend.tokenizer.chat_template is not None
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from harness.api import HarnessError, Json, Model
 from harness.engines import EngineConfig
 from harness.engines.lm import Completion, Prompt
-from harness.memory import ModelShape
+from harness.footprint import ModelShape
 from harness.suite import load_tokenizer
 
 if TYPE_CHECKING:
@@ -159,7 +159,6 @@ class Served:
         self._client = Client(config.url.rstrip("/"), config.timeout)
         self._config = config
         self._context = ModelShape.read(model).context or 1 << 30
-        self._messages: dict[str, list[dict[str, str]]] = {}
         self._name = _served_name(self._client, config.served_model)
         self._path_name = model.path.name
 
@@ -172,13 +171,16 @@ class Served:
         return self._context
 
     def tok_encode(self, string: str) -> list[int]:
-        return list(self.tokenizer(string, add_special_tokens=self.tokenizer.chat_template is None)["input_ids"])
+        """As lm-eval's backends do it: a chat template may have written the begin-of-text token already."""
+        begin = self.tokenizer.bos_token
+        framed = isinstance(begin, str) and string.startswith(begin)
+        return list(self.tokenizer(string, add_special_tokens=not framed)["input_ids"])
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return str(self.tokenizer.chat_template or "")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        rendered = str(
+        return str(
             self.tokenizer.apply_chat_template(
                 chat_history,
                 tokenize=False,
@@ -186,9 +188,6 @@ class Served:
                 enable_thinking=self._config.think_tokens > 0,
             )
         )
-        if self._config.served_api == "chat":
-            self._messages[rendered] = chat_history
-        return rendered
 
     def loglikelihood(self, requests: "list[Instance]") -> list[tuple[float, bool]]:
         raise HarnessError("a served model gives no log-likelihoods; evaluate this task with --backend hf or vllm")
@@ -247,8 +246,7 @@ class Served:
         if until:
             body["stop"] = until
         if self._config.served_api == "chat":
-            messages = self._messages.get(prompt.text, [{"role": "user", "content": prompt.text}])
-            return {**body, "messages": [dict(message) for message in messages]}
+            return {**body, "messages": [{"role": "user", "content": _unframed(prompt)}]}
         return {**body, "prompt": list(prompt.ids)}
 
     def _parse(self, answer: Mapping[str, Any], prompt: Prompt) -> Completion:
@@ -277,6 +275,13 @@ class Served:
 
     def close(self) -> None:
         """The server is not ours to end."""
+
+
+def _unframed(prompt: Prompt) -> str:
+    """What the user says, without the chat template that the prompt may be rendered in: the server has its own."""
+    example = json.loads(prompt.request.doc["example"])
+    plain = str(example["prompt"] + example["answer_prefix"])
+    return plain if prompt.text == plain else str(example["prompt"])
 
 
 def _served_name(client: Client, asked: str) -> str:

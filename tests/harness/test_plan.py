@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import memory
+from harness import footprint
 from harness.cli import main
-from harness.memory import DeviceMemory
+from harness.footprint import DeviceMemory
 from harness.plan import duration
 from harness.probe import fit
 
@@ -41,7 +41,7 @@ def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     assert not root.exists()
     assert set(states(found).values()) == {"to do"}
     names = list(states(found))
-    assert names[:3] == ["suite", "eval: baseline", "heads"]
+    assert names[:4] == ["suite", "generate: baseline", "eval: baseline", "heads"]
     assert names.count("heads") == names.count("chosen") == 1, "what methods share is planned once"
     assert {"eval: retmask", "eval: randmask"} <= set(names)
 
@@ -51,18 +51,18 @@ def test_what_a_run_finished_is_found_and_no_longer_counted(tmp_path: Path) -> N
     assert before["prefill_tokens"] == 3 * (128 + 256)
     assert invoke("eval", *SMALL, "--output", tmp_path).exit_code == 0
     after = plan(tmp_path)
-    assert states(after) == {"suite": "finished", "eval: baseline": "finished"}
+    assert states(after) == {"suite": "finished", "generate: baseline": "finished", "eval: baseline": "finished"}
     assert after["prefill_tokens"] == after["new_tokens"] == 0
-    assert states(plan(tmp_path, "--seed", "1")) == {"suite": "to do", "eval: baseline": "to do"}
-    assert states(plan(tmp_path, "--dtype", "bfloat16")) == {"suite": "finished", "eval: baseline": "to do"}
+    assert states(plan(tmp_path, "--seed", "1")) == {"suite": "to do", "generate: baseline": "to do", "eval: baseline": "to do"}
+    assert states(plan(tmp_path, "--dtype", "bfloat16")) == {"suite": "finished", "generate: baseline": "to do", "eval: baseline": "to do"}
 
 
 def test_what_a_run_began_is_found(tmp_path: Path) -> None:
     assert invoke("eval", *SMALL, "--output", tmp_path).exit_code == 0
-    (evaluation,) = tmp_path.glob("steps/eval-*")
-    (evaluation / "manifest.json").unlink()
-    evaluation.rename(evaluation.with_suffix(".work"))
-    assert states(plan(tmp_path)) == {"suite": "finished", "eval: baseline": "started"}
+    (generated,) = tmp_path.glob("steps/generate-*")
+    (generated / "manifest.json").unlink()
+    generated.rename(generated.with_suffix(".work"))
+    assert states(plan(tmp_path)) == {"suite": "finished", "generate: baseline": "started", "eval: baseline": "to do"}
 
 
 def test_the_counts_are_upper_bounds_of_what_an_evaluation_takes(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_said_with_advice(tmp_path: Path, monkeypatch: pyte
     assert result.exit_code == 0
     warnings = [line for line in result.output.splitlines() if line.startswith("WARNING")]
     assert any("dpo does not fit" in line and "LoRA" in line and "a small device has 10.0 MiB free" in line for line in warnings)
-    assert any("eval does not fit" in line and "--batch-tokens" in line for line in warnings)
+    assert any("generate does not fit" in line and "--batch-tokens" in line for line in warnings)
 
 
 def test_a_disk_that_is_too_small_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +129,10 @@ def test_what_would_stop_the_run_stops_the_plan(tmp_path: Path, arguments: list[
 def test_a_container_may_allow_less_than_the_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{16 << 20}\n")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    assert memory.devices("cpu")[0].free == 48 << 20
+    monkeypatch.setattr(footprint, "_CGROUP", tmp_path)
+    assert footprint.devices("cpu")[0].free == 48 << 20
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.devices("cpu")[0].free > 48 << 20
+    assert footprint.devices("cpu")[0].free > 48 << 20
 
 
 @given(st.floats(1e-6, 1e-2), st.floats(0, 1e-6))

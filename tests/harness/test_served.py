@@ -74,7 +74,7 @@ def test_a_server_that_dies_loses_nothing_that_was_finished(tmp_path: Path, serv
     assert result.exit_code == 2
     assert "no usable answer" in result.output
     assert "what is finished is kept" in result.output
-    (journal,) = tmp_path.glob("steps/eval-*.work/generations.journal")
+    (journal,) = tmp_path.glob("steps/generate-*.work/generations.journal")
     assert len(journal.read_text().splitlines()) == 4
     server.good_until = None
     result = evaluate(tmp_path, "--backend", "served", "--url", server.url)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.bootstrap import Design, Estimate, Floats, design, estimate
+from reports.bootstrap import Estimate, Interval, estimate
+from reports.hierarchy import Design, Floats, design
 
 Make = Callable[..., pd.DataFrame]
 FIELDS = ("category", "task", "metric", "length", "cluster", "example_id")
@@ -24,10 +25,10 @@ def one_stratum(clusters: Sequence[int], length: int = 512) -> pd.DataFrame:
     return layout([("recall", "niah", "em", length, f"q{c}", f"q{c}e{e}") for c, size in enumerate(clusters) for e in range(size)])
 
 
-def run(rows: pd.DataFrame, differences: Floats, *, resamples: int = 2000, seed: int = 0) -> tuple[Design, Estimate]:
+def run(rows: pd.DataFrame, differences: Floats, *, resamples: int = 2000, seed: int = 0, expand: bool = True) -> tuple[Design, Estimate]:
     plan = design(rows)
     rng = np.random.default_rng(seed)
-    return plan, estimate(plan, differences.reshape(len(rows), -1), resamples=resamples, confidence=0.95, rng=rng)
+    return plan, estimate(plan, differences.reshape(len(rows), -1), resamples=resamples, confidence=0.95, rng=rng, expand=expand)
 
 
 def at(plan: Design, scope: str, length: int | None = None, name: str | None = None) -> int:
@@ -109,7 +110,7 @@ def test_interval_agrees_with_scipy_for_independent_examples() -> None:
     rng = np.random.default_rng(5)
     baseline = rng.beta(2, 2, 80)
     candidate = np.clip(baseline + rng.normal(0.03, 0.1, 80), 0, 1)
-    plan, ours = run(one_stratum([1] * 80), candidate - baseline, resamples=20_000)
+    plan, ours = run(one_stratum([1] * 80), candidate - baseline, resamples=20_000, expand=False)
     theirs = stats.bootstrap(
         (candidate, baseline),
         lambda a, b, axis: (a - b).mean(axis=axis),
@@ -249,3 +250,57 @@ def test_ten_thousand_resamples_of_a_run_take_well_under_two_seconds() -> None:
     start = time.process_time()
     run(rows, differences, resamples=10_000)
     assert time.process_time() - start < 2
+
+
+def test_bca_agrees_with_scipy_on_skewed_scores() -> None:
+    rng = np.random.default_rng(7)
+    differences = (rng.random(90) < 0.08).astype(float) - 0.3 * rng.random(90) ** 4
+    plan = design(one_stratum([1] * 90))
+    ours = estimate(
+        plan, differences[:, None], resamples=40_000, confidence=0.95, rng=np.random.default_rng(0), interval="bca", expand=False
+    )
+    theirs = stats.bootstrap((differences,), np.mean, method="BCa", n_resamples=40_000, rng=np.random.default_rng(1))
+    plain = estimate(plan, differences[:, None], resamples=40_000, confidence=0.95, rng=np.random.default_rng(0), expand=False)
+    where, monte_carlo = at(plan, "overall", 512), 0.08 * theirs.standard_error
+    assert ours.low[where, 0] == pytest.approx(theirs.confidence_interval.low, abs=monte_carlo)
+    assert ours.high[where, 0] == pytest.approx(theirs.confidence_interval.high, abs=monte_carlo)
+    assert ours.low[where, 0] > plain.low[where, 0] + monte_carlo, "the correction moves a skewed interval"
+
+
+def test_bca_of_identical_scores_is_a_point() -> None:
+    plan = design(one_stratum([2] * 10))
+    found = estimate(plan, np.zeros((20, 1)), resamples=50, confidence=0.9, rng=np.random.default_rng(0), interval="bca")
+    assert (found.low == 0).all()
+    assert (found.high == 0).all()
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 8])
+def test_training_seeds_add_their_own_variance(n_seeds: int) -> None:
+    """Var(mean) = questions' variance / n + seeds' variance / seeds, the seeds' estimated without bias."""
+    rng = np.random.default_rng(n_seeds)
+    effect = rng.normal(0, 0.05, n_seeds)
+    scores = rng.normal(0, 0.2, (100, 1)) + effect
+    plan = design(one_stratum([1] * 100))
+    mean = scores.mean(axis=1, keepdims=True)
+    found = estimate(plan, mean, resamples=20_000, confidence=0.95, rng=np.random.default_rng(0), seeds={0: [scores - mean]})
+    expected = np.sqrt(mean.var() / 100 + effect.var(ddof=1) / n_seeds)
+    assert found.mde[at(plan, "overall", 512), 0] / (1.959964 + 0.841621) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("interval", ["percentile", "bca"])
+def test_few_questions_get_student_s_interval(interval: Interval) -> None:
+    """With normal differences the expanded interval of one dataset is the t interval (here within the noise of its far quantiles)."""
+    values = stats.norm.ppf((np.arange(12) + 0.5) / 12) * 0.1
+    plan = design(one_stratum([1] * 12))
+    rng = np.random.default_rng(0)
+    found = estimate(plan, values[:, None], resamples=40_000, confidence=0.95, rng=rng, interval=interval)
+    student = stats.t.ppf(0.975, 11) * values.std(ddof=1) / np.sqrt(12)
+    assert found.high[0, 0] == pytest.approx(student, rel=0.06)
+    assert found.low[0, 0] == pytest.approx(-student, rel=0.06)
+
+
+def test_many_questions_are_not_widened() -> None:
+    rows = one_stratum([1] * 3000)
+    differences = np.random.default_rng(0).normal(0, 0.2, 3000)
+    ours, plain = (run(rows, differences, resamples=3000, expand=each)[1] for each in (True, False))
+    assert ours.high == pytest.approx(plain.high, rel=0.01, abs=1e-4)

@@ -201,3 +201,47 @@ def test_points(value: float, plain: str, signed: str) -> None:
 def test_a_comparison_cannot_be_changed(make_samples: Make) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         compare(make_samples(), make_samples(), resamples=10)[0].delta = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("what", "column"), [("suite", "suite_digest"), ("backend", "backend"), ("template", "template"), ("scorer", "scorer")]
+)
+def test_a_mismatch_is_noted_only_where_it_is_allowed(make_samples: Make, what: str, column: str) -> None:
+    other = make_samples(seed=1).assign(**{column: "other"})
+    with pytest.raises(CompareError, match=f"--allow-mismatch {what}"):
+        compare_methods(make_samples(), {"a": other}, resamples=20)
+    found = compare_methods(make_samples(), {"a": other}, resamples=20, allow=[what])
+    assert len(found.notes) == 1
+    assert f"--allow-mismatch {what}" in found.notes[0]
+    assert "other" in found.notes[0]
+
+
+def test_missing_examples_cannot_be_allowed(make_samples: Make) -> None:
+    with pytest.raises(CompareError, match="missing"):
+        compare_methods(make_samples(), {"a": make_samples().iloc[1:]}, allow=["suite", "backend", "template", "scorer"])
+
+
+def test_training_seeds_are_averaged_and_widen_the_interval(make_samples: Make) -> None:
+    baseline = make_samples(questions=30)
+    seeds = [baseline.assign(score=(baseline["score"] + shift).clip(0, 1)) for shift in (-0.1, 0.0, 0.1)]
+    several = overall(compare(baseline, seeds, resamples=400))
+    alone = [overall(compare(baseline, each, resamples=400)) for each in seeds]
+    assert several.n_seeds == 3
+    assert several.delta == pytest.approx(np.mean([each.delta for each in alone]), abs=1e-12)
+    assert several.high - several.low > 3 * max(each.high - each.low for each in alone)
+    assert "3 training seeds" in verdict([several])
+
+
+def test_holm_covers_every_line_of_a_table_once(make_samples: Make) -> None:
+    baseline = make_samples(lengths=(512,), questions=12)
+    better = baseline.assign(score=(baseline["score"] + 0.2).clip(0, 1))
+    found = compare_methods(baseline, {"a": better, "b": make_samples(lengths=(512,), seed=1, questions=12)}, resamples=5000)
+    shown = [each for column in (*found.methods.values(), *found.contrasts.values()) for each in column if each.scope != "task"]
+    assert all(each.p <= each.p_holm <= 1 for each in shown)
+    smallest = min(shown, key=lambda each: each.p)
+    assert smallest.p_holm == pytest.approx(min(1, smallest.p * 3 * 4)), "3 comparisons of the overall score and three categories"
+
+
+def test_the_verdict_corrects_the_categories_it_names(make_samples: Make) -> None:
+    found = [dataclasses.replace(each, low=0.01, high=0.05, p=0.03) for each in compare(make_samples(), make_samples(seed=1), resamples=20)]
+    assert "no detectable difference: cite" in verdict(found), "0.03 times three categories is no finding"

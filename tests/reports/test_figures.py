@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from reports import canvas
 from reports.compare import MethodComparisons, compare_methods
 from reports.figures import forest, length_curves
-from reports.headfigures import head_map, score_curve, score_distribution
+from reports.headfigures import KnockOut, before_after, head_map, knockout_curves, score_curve, score_distribution
 
 Make = Callable[..., pd.DataFrame]
 SCORES = [[0.0, 0.1, 0.9, 0.0], [0.05, 0.0, 0.2, 0.6], [0.0, 0.0, 0.0, 0.01]]
@@ -155,3 +155,39 @@ def test_save_writes_svg_and_png_and_leaves_the_settings_alone(tmp_path: Path) -
     assert ET.parse(svg).getroot().tag.endswith("svg")
     assert imread(png).shape[:2] == (480, 1280)
     assert dict(mpl.rcParams) == before
+
+
+CURVES: dict[str, KnockOut] = {
+    "retrieval": [(0, (0.9, 0.8, 1.0), (1.0, 1.0, 1.0)), (4, (0.2, 0.1, 0.3), (1.1, 1.0, 1.2))],
+    "random<b>": [(0, (0.9, 0.8, 1.0), (1.0, 1.0, 1.0)), (4, (0.8, 0.7, 0.9), (5.0, 4.5, 6.0))],
+}
+
+
+def test_knockout_curves_have_a_line_with_intervals_for_each_kind_of_mask() -> None:
+    figure = knockout_curves(CURVES, chosen=4)
+    accuracy, perplexity = figure.axes
+    values = [np.asarray(bars.lines[0].get_ydata()).tolist() for bars in accuracy.containers]
+    assert values == [[90.0, 20.0], [90.0, 80.0]]
+    assert len({line[0].get_marker() for line in accuracy.containers}) == 2
+    reach = [segment[:, 1].tolist() for segment in accuracy.containers[0].lines[2][0].get_segments()]
+    assert reach == [pytest.approx([80, 100]), pytest.approx([10, 30])]
+    assert [label.get_text() for label in accuracy.get_xticklabels()] == ["0", "4"]
+    assert perplexity.get_yscale() == "log"
+    assert {"retrieval", "random<b>", "chosen: 4", "heads masked"} <= words(figure)
+    assert not any("mathdefault" in word for word in words(figure))
+
+
+def test_knockout_curves_need_curves() -> None:
+    with pytest.raises(ValueError, match="no knock-out curves"):
+        knockout_curves({}, None)
+
+
+def test_before_and_after_separate_masked_heads_from_others() -> None:
+    after = np.array(SCORES) + 0.05
+    figure = before_after(SCORES, after, 0.2)
+    _, masked, other, *_ = figure.axes[0].lines
+    assert sorted(np.asarray(masked.get_xdata())) == [0.2, 0.6, 0.9]
+    assert len(np.asarray(other.get_xdata())) == 9
+    assert "masked heads (3): mean change +0.050" in words(figure)
+    with pytest.raises(ValueError, match="different models"):
+        before_after(SCORES, [[0.1]], 0.2)

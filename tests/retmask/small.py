@@ -78,6 +78,23 @@ _SHAPE = {
 }
 
 
+#: Grouped and plain heads, windows and mixed layers, capped scores, experts, normed queries, separate and fused projections.
+ARCHITECTURES = [
+    "Llama",
+    "Qwen2",
+    "Qwen3",
+    "Qwen3Moe",
+    "Olmo2",
+    "Olmo3",
+    "Mistral",
+    "Gemma2",
+    "Gemma3Text",
+    "Phi3",
+    "GPTNeoX",
+    "GPT2",
+]
+
+
 def random_model(kind: str, attention: str = "sdpa", layers: int = 2, **changes: Any) -> PreTrainedModel:
     """A model of random weights. Large ones, so that attention is peaked and an arg-max is not decided by rounding."""
     import transformers
@@ -94,6 +111,7 @@ def random_model(kind: str, attention: str = "sdpa", layers: int = 2, **changes:
         },
         "Olmo3": {"sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
         "Qwen3": {"head_dim": 16},
+        "Qwen3Moe": {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "decoder_sparse_step": 1},
         "GPTNeoX": {"num_key_value_heads": None},
         "GPT2": {"n_embd": 32, "n_head": 4, "n_layer": layers, "n_positions": 1024},
     }.get(kind, {})

@@ -12,7 +12,7 @@ from harness.api import HarnessError
 from retmask.ablate import ablated, output_projections, save_ablated
 from retmask.heads import Head
 from retmask.masks import HeadMask
-from tests.retmask.small import random_model
+from tests.retmask.small import ARCHITECTURES, random_model
 
 MASK = HeadMask("some", (Head(0, 1), Head(1, 0), Head(1, 3)))
 IDS = torch.randint(5, 700, (2, 20), generator=torch.Generator().manual_seed(1))
@@ -24,7 +24,7 @@ def logits(model: nn.Module) -> Tensor:
     return output
 
 
-@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Mistral", "Gemma3Text", "Olmo3", "Phi3", "GPTNeoX", "GPT2"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_hook_equals_zeroed_weights(kind: str, tmp_path: Path) -> None:
     model = random_model(kind)
     before = logits(model)

@@ -11,11 +11,13 @@ from rouge_score.rouge_scorer import RougeScorer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
-from retmask.detect import TrialResult, copy_scores, detect, rouge1_recall, run_trials
+from retmask.detect import TrialResult, detect, run_trials
+from retmask.rules import RIGHT, Rules, rouge1_recall
 from retmask.trials import Trial, build_trials, evenly
-from tests.retmask.small import random_model
+from tests.retmask.small import ARCHITECTURES, random_model
 
 STEPS = 8
+SHORT = Rules(max_new_tokens=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +50,10 @@ def plain_loop(model: PreTrainedModel, trial: Trial, stop: int) -> tuple[list[in
     return ids[len(trial.prompt_ids) :], scores
 
 
-@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Mistral", "Gemma3Text", "Olmo3"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_scores_equal_the_plain_loop(kind: str, tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
-    found = run_trials(random_model(kind, vocab_size=12), tokenizer, trials, max_new_tokens=STEPS)
+    model = random_model(kind, "eager" if kind == "Gemma2" else "sdpa", vocab_size=12)  # as load_model would
+    found = run_trials(model, tokenizer, trials, rules=SHORT)
     eager = random_model(kind, "eager", vocab_size=12)
     for result, trial in zip(found, trials, strict=True):
         generated, scores = plain_loop(eager, trial, stop=1)
@@ -61,8 +64,8 @@ def test_scores_equal_the_plain_loop(kind: str, tokenizer: PreTrainedTokenizerBa
 
 def test_batches_change_nothing(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
     model = random_model("Mistral", vocab_size=12)
-    alone = run_trials(model, tokenizer, trials, max_new_tokens=STEPS, batch_tokens=1)
-    together = run_trials(model, tokenizer, trials, max_new_tokens=STEPS, batch_tokens=10_000)
+    alone = run_trials(model, tokenizer, trials, rules=SHORT, batch_tokens=1)
+    together = run_trials(model, tokenizer, trials, rules=SHORT, batch_tokens=10_000)
     for one, other in zip(alone, together, strict=True):
         assert one.trial is other.trial
         assert one.generated_ids == other.generated_ids
@@ -72,9 +75,9 @@ def test_batches_change_nothing(tokenizer: PreTrainedTokenizerBase, trials: list
 
 def test_generation_ends_at_the_end_of_text(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
     model = random_model("Llama", vocab_size=12)
-    free = run_trials(model, tokenizer, trials[:1], max_new_tokens=STEPS)[0].generated_ids
+    free = run_trials(model, tokenizer, trials[:1], rules=SHORT)[0].generated_ids
     model.generation_config.eos_token_id = [1, free[0]]
-    stopped = run_trials(model, tokenizer, trials[:1], max_new_tokens=STEPS)[0].generated_ids
+    stopped = run_trials(model, tokenizer, trials[:1], rules=SHORT)[0].generated_ids
     assert len(free) > 1
     assert stopped == free[:1]
 
@@ -83,7 +86,7 @@ def test_a_model_that_never_answers_is_an_error_that_shows_what_it_said(tokenize
     real = build_trials(tokenizer, [150], 2, (0.5,), seed=1)
     said: list[str] = []
     with pytest.raises(HarnessError, match=r"needle in none of 2 trials, so no head is scored; it answered '.*' for '.*'; '.*' for '.*'$"):
-        detect(random_model("Llama"), tokenizer, real, "digest", said.append, max_new_tokens=4)
+        detect(random_model("Llama"), tokenizer, real, "digest", said.append, Rules(max_new_tokens=4))
     assert said == ["heads: 2 of 2 trials, needle found in 0"]
 
 
@@ -97,7 +100,7 @@ def test_a_result_counts_only_above_half_recall(trials: list[Trial]) -> None:
 def test_copies_are_counted_once_and_only_where_token_and_place_agree(trials: list[Trial]) -> None:
     trial = replace(trials[0], prompt_ids=(7, 8, 9, 8, 5), needle_start=1, needle_end=4)
     looked_at = np.array([[[1, 1, 2], [3, 0, 4], [2, 2, 2]]])  # one layer, three heads, three steps
-    scores = copy_scores(trial, [8, 8, 9], looked_at)
+    scores = RIGHT.scores(trial, [8, 8, 9], looked_at)
     np.testing.assert_allclose(scores, [[2 / 3, 1 / 3, 1 / 3]])
 
 

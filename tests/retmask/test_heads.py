@@ -1,7 +1,6 @@
 """Head scores: statistics against hand-worked numbers, files there and back."""
 
 import doctest
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.api import HarnessError
 from retmask import heads
-from retmask.heads import Head, HeadScores, TrialFacts, export_published, import_published
+from retmask.heads import Head, HeadScores, TrialFacts
 
 
 def scores_of(mean: list[list[float]]) -> HeadScores:
@@ -83,35 +82,6 @@ def test_loading_names_the_file_that_is_no_score_file(tmp_path: Path) -> None:
             HeadScores.load(tmp_path / name)
 
 
-PUBLISHED = {"0-0": [0.0, 0.0, 0.0], "0-1": [0.25, 0.5, 0.75], "1-0": [0.0, 0.0, 0.3], "1-1": [1.0, 1.0, 1.9]}
-
-
-def test_published_files_are_read_and_written(tmp_path: Path) -> None:
-    (tmp_path / "in.json").write_text(json.dumps(PUBLISHED))
-    scores = import_published(tmp_path / "in.json", "digest")
-    assert scores.per_trial.shape == (3, 2, 2)
-    np.testing.assert_allclose(scores.mean, [[0, 0.5], [0.1, 1.3]], rtol=1e-6)
-    summary = scores.summary()
-    assert (summary["heads"], summary["trials"], summary["at_least"]) == (4, 3, {"0.05": 3, "0.1": 3})
-    export_published(scores, tmp_path / "out.json")
-    written = json.loads((tmp_path / "out.json").read_text())
-    assert written.keys() == PUBLISHED.keys()
-    assert written["0-1"] == PUBLISHED["0-1"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[1, 2]", "expected an object"),
-        ("{", "cannot read"),
-        ('{"a-b": [1]}', '"a-b" is no head'),
-        ('{"0-0": [1, "x"]}', 'value of "0-0"'),
-        ('{"0-0": [1], "1-1": [1]}', '"0-1" is missing'),
-        ('{"0-0": [1], "0-1": [1, 2]}', "from 1 to 2"),
-    ],
-)
-def test_a_broken_published_file_is_refused_in_words(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "scores.json").write_text(text)
-    with pytest.raises(HarnessError, match=message) as error:
-        import_published(tmp_path / "scores.json")
-    assert "scores.json" in str(error.value)
+def test_a_score_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        scores_of([[float("nan")]])

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from harness.api import Artifact, HarnessError, Json, Method
 from retmask.heads import HeadScores, TrialFacts
 from retmask.launch import TrainConfig
-from retmask.methods import NonRetMask, Options, RandMask, RetMask, Sft, SmallerModel
+from retmask.methods import LayerMatched, NonRetMask, Options, RandMask, RetMask, Sft, SmallerModel
 from retmask.options import parse_table
 from retmask.pairs import PreferencePair, read_pairs, write_pairs
 from retmask.stages import derive
@@ -135,17 +135,20 @@ def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> 
 
 
 def test_methods_share_heads_and_chosen_answers(words: Path, tmp_path: Path) -> None:
-    runs = [until_training(method, tmp_path, words) for method in (RetMask(), NonRetMask(), RandMask())]
+    runs = [until_training(method, tmp_path, words) for method in (RetMask(), NonRetMask(), RandMask(), LayerMatched())]
     assert [[(artifact.name, artifact.reused) for artifact in context.artifacts] for context, _ in runs] == [
         [("heads", False), ("prompts", False), ("chosen", False), ("rejected-retmask", False), ("pairs", False)],
         [("heads", True), ("prompts", True), ("chosen", True), ("rejected-nonretmask", False), ("pairs", False)],
         [("heads", True), ("prompts", True), ("chosen", True), ("rejected-randmask", False), ("pairs", False)],
+        [("heads", True), ("prompts", True), ("chosen", True), ("rejected-layermatched", False), ("pairs", False)],
     ]
     masked = [context.artifacts[3].manifest["inputs"]["masked"] for context, _ in runs]  # type: ignore[index, call-overload]
     assert masked[0] == [[0, 0], [1, 1]]
     assert len(masked[1]) == len(masked[2]) == 2
     assert all(MEAN[layer][head] < 0.3 for layer, head in masked[1])
-    assert len({inputs for _, inputs in runs}) == 3  # their pairs differ, so their trainings do
+    assert sorted(layer for layer, _ in masked[3]) == [0, 1]  # one in each layer, as the target has
+    assert not set(map(tuple, masked[3])) & {(0, 0), (1, 1)}
+    assert len({inputs for _, inputs in runs}) == 4  # their pairs differ, so their trainings do
 
 
 def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path) -> None:
@@ -165,6 +168,42 @@ def test_top_k_overrides_the_threshold(words: Path, tmp_path: Path) -> None:
     context, _ = until_training(RetMask(), tmp_path, words, top_k=1, threshold=0.99, prompts=4)
     assert context.artifacts[3].manifest["inputs"]["masked"] == [[0, 0]]  # type: ignore[index, call-overload]
     assert "retmask: 1 of 8 heads masked" in context.said
+
+
+class Audited(NoTraining):
+    """Its audit has chosen one head."""
+
+    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+        def audited(work: Path) -> Mapping[str, Json]:
+            return {"verdict": "concentrated", "k": 1, "reason": "because"}
+
+        return super().step(name, inputs, audited if name == "audit" else build)
+
+
+def test_an_audit_chooses_the_number_of_heads(words: Path, tmp_path: Path) -> None:
+    for method in (RetMask(), LayerMatched()):
+        context = Audited(tmp_path, words, OPTIONS | {"heads": "auto", "prompts": 4})
+        with pytest.raises(StopIteration):
+            method.run(context)
+        assert [artifact.name for artifact in context.artifacts][:3] == ["heads", "audit", "chosen"]
+        assert f"{method.name}: 1 of 8 heads masked" in context.said
+    assert context.artifacts[1].reused
+
+
+def test_an_audit_that_finds_nothing_to_mask_stops_the_run(words: Path, tmp_path: Path) -> None:
+    context = NoTraining(tmp_path, words, OPTIONS | {"heads": "auto"})
+    with pytest.raises(HarnessError, match=r"no number of heads to mask \(nothing to mask: the model found the needle in none of 4 trials"):
+        RetMask().run(context)
+    assert [artifact.name for artifact in context.artifacts] == ["heads", "audit"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"heads": "most"}, "heads is 'most'; choose threshold"), ({"heads": "auto", "top_k": 3}, "leave out top_k = 3")],
+)
+def test_contradictory_options_are_refused(options: dict[str, Json], message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        RetMask().check(options)
 
 
 def test_a_model_that_finds_no_needle_stops_before_anything_is_trained(words: Path, tmp_path: Path) -> None:

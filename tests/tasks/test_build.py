@@ -46,6 +46,30 @@ def test_the_gold_is_unique_and_at_the_depth_claimed(seed: int, name: str) -> No
         assert third / 3 - 0.07 <= example.depth <= (third + 1) / 3 + 0.07
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_one_document_holds_the_fact_at_the_depth_claimed(seed: int) -> None:
+    for example in build(TASKS["rag_qa"], Budget(1_024, count), 3, seed=seed):
+        _, context, question = example.prompt.split("\n\n")
+        (value,) = example.targets
+        person = next(name for name in re.findall(r"[A-Z]\w+ [A-Z]\w+", example.answer) if name in question)
+        about = [line for line in context.split("\n") if f"(Title: {person})" in line]
+        assert len(about) == 2, "the gold, and a document on the right person with the wrong fact"
+        (gold,) = [line for line in about if re.search(rf"\b{value}\b", line)]  # a flute is no lute
+        assert context.count(gold) == 1
+        assert context.index(gold) / len(context) == pytest.approx(example.depth, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["cite_facts", "rerank_reports"])
+def test_every_gold_document_is_there_once(name: str) -> None:
+    for example in build(TASKS[name], Budget(1_024, count), 6, seed=4):
+        context = example.prompt.split("\n\n")[1]
+        golds = example.meta["grades"] if name == "rerank_reports" else example.meta["support"]
+        assert isinstance(golds, dict)
+        assert golds
+        assert all(context.count(f"[ID: {gold}]" if name == "rerank_reports" else gold) == 1 for gold in golds)
+
+
 def test_a_question_appears_early_in_the_middle_and_late_under_one_cluster() -> None:
     examples = list(build(TASKS["rag_qa"], Budget(1_024, count), 6, seed=0))
     assert [example.cluster for example in examples] == [examples[0].cluster] * 3 + [examples[3].cluster] * 3

@@ -7,7 +7,7 @@ import pytest
 
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
-from harness.memory import ModelShape, devices, gib
+from harness.footprint import ModelShape, devices, gib
 from harness.models import resolve
 
 

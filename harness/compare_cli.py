@@ -1,0 +1,139 @@
+"""``harness compare``: evaluations that are on disk already, compared again (entry-point group ``harness.commands``)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.api import HarnessError
+from harness.evaluations import Evaluation, find_all
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.compare import Tables
+
+MISMATCHES = ("suite", "backend", "template", "scorer")
+FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
+
+
+@click.command()
+@click.argument("evaluations", nargs=-1, required=True, metavar="[NAME=]EVALUATION...")
+@click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+              help="File to write: .txt, .md, .json, .csv, .tex (booktabs) or .parquet. Repeat for several.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="What to print.")
+@click.option("--tasks/--no-tasks", "with_tasks", default=False, help="Show every dataset-metric too.")
+@click.option("--effect", type=click.FloatRange(min=0, min_open=True), help="Also say how many examples would find this many points.")
+@click.option("--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True)
+@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--allow-mismatch", "allow", multiple=True, type=click.Choice(MISMATCHES),
+              help="Compare although these differ; the result says so. Repeat for several.")  # fmt: skip
+@click.option("--aa", is_flag=True, help="Two evaluations of the same model: show the engine's noise floor.")
+def compare(
+    evaluations: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    form: str,
+    with_tasks: bool,
+    effect: float | None,
+    interval: str,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    allow: tuple[str, ...],
+    aa: bool,
+) -> None:
+    """Compare evaluations of the same examples; the first is the baseline, the second method is set against each later one.
+
+    \b
+    Examples:
+      harness compare runs/demo
+      harness compare runs/demo:baseline runs/demo:retmask --interval bca --output table.tex --output table.csv
+      harness compare runs/base ours=runs/seed1:retmask ours=runs/seed2:retmask control=runs/seed1:randmask
+      harness compare --aa runs/monday runs/tuesday
+
+    An EVALUATION is a run directory, RUN:METHOD, or a .parquet file of samples. The same NAME again is another training seed.
+    """
+    found = find_all(evaluations)
+    if aa:
+        _noise(found, allow, form, outputs)
+        return
+    from rich.console import Console
+
+    from reports import export
+    from reports.compare import CompareError, compare_methods
+
+    _check_outputs(outputs, export.SUFFIXES)
+    methods = _by_name(found[1:], evaluations)
+    try:
+        result = compare_methods(
+            found[0].read(), methods, resamples=resamples, seed=seed, confidence=confidence,
+            interval="bca" if interval == "bca" else "percentile", allow=allow,
+        )  # fmt: skip
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+    settings = {"interval": interval, "confidence": confidence, "resamples": resamples, "seed": seed, "baseline": found[0].name}
+    exported = export.Exported(
+        result, settings, export.EVERYTHING if with_tasks else export.HEADLINES, None if effect is None else effect / 100
+    )
+    for path in outputs:
+        _write(path, exported)
+    if form == "terminal":
+        Console().print(export.terminal(exported))
+    else:
+        click.echo(export.TEXTS[form](exported), nl=False)
+
+
+def _by_name(candidates: list[Evaluation], arguments: tuple[str, ...]) -> "dict[str, Tables]":
+    """Tables by method; evaluations under one given name are training seeds."""
+    groups: dict[str, list[pd.DataFrame]] = {}
+    for each in candidates:
+        if each.name in groups and not any(argument.startswith(f"{each.name}=") for argument in arguments):
+            raise HarnessError(f"two evaluations are called {each.name}; give names, such as first={each.path.parent}")
+        groups.setdefault(each.name, []).append(each.read())
+    return {name: tables[0] if len(tables) == 1 else tables for name, tables in groups.items()}
+
+
+def _check_outputs(outputs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:
+    for path in outputs:
+        if path.suffix.removeprefix(".").lower() not in suffixes:
+            raise HarnessError(f"--output {path}: end the name in one of {', '.join('.' + each for each in suffixes)}")
+
+
+def _write(path: Path, exported: object) -> None:
+    from reports import export
+
+    assert isinstance(exported, export.Exported)
+    try:
+        export.write(path, exported)
+    except OSError as error:
+        raise HarnessError(f"cannot write {path} ({error.strerror}); choose another file with --output") from None
+
+
+def _noise(found: list[Evaluation], allow: tuple[str, ...], form: str, outputs: tuple[Path, ...]) -> None:
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from reports.compare import CompareError
+    from reports.export import publish
+    from reports.noise import noise, sentence, terminal
+
+    if len(found) != 2:
+        raise HarnessError(f"--aa takes two evaluations of the same model, not {len(found)}")
+    _check_outputs(outputs, ("json",))
+    if form not in ("terminal", "json"):
+        raise HarnessError(f"--aa prints terminal or json, not {form}")
+    try:
+        result = noise(found[0].read(), found[1].read(), allow=allow)
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+    text = json.dumps({**asdict(result), "sentence": sentence(result)}, indent=1) + "\n"
+    for path in outputs:
+        publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    if form == "json":
+        click.echo(text, nl=False)
+    else:
+        Console().print(terminal(result))

@@ -1,0 +1,146 @@
+"""The report page of a run: written when the run ends, and again from what lies on disk (`harness report`)."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.api import HarnessError, Json
+from harness.artifacts import MANIFEST, read_json
+from harness.evaluations import in_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.compare import MethodComparisons
+    from reports.examples import Key, Prompt
+
+#: What a run says about itself beside its numbers, for its page.
+DESCRIPTION: Final = "report.json"
+PAGE: Final = "report.html"
+_SUITE_FILE: Final = "examples.jsonl"
+
+
+def write_page(
+    folder: Path,
+    description: Mapping[str, Json],
+    found: "MethodComparisons",
+    tables: "Mapping[str, pd.DataFrame]",
+    suite: Path | None,
+    *,
+    name: str = PAGE,
+    budget: int | None = None,
+) -> None:
+    """Write the page and the files it loads on demand into ``folder``.
+
+    ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
+    suite's step; ``budget`` the bytes of examples' texts inside the page.
+    """
+    from reports import depth, examples, page
+    from reports.compare import verdict
+
+    prompts: dict[Key, Prompt] = examples.read_prompts(suite / _SUITE_FILE) if suite and (suite / _SUITE_FILE).is_file() else {}
+    packed = examples.pack(tables, prompts, budget=examples.BUDGET if budget is None else budget)
+    known: dict[str, Any] = dict(description)
+    data = page.ReportData(
+        title=str(known.get("title", folder.name)),
+        verdict="\n".join(verdict(column, candidate=method) for method, column in found.methods.items()),
+        methods=tuple(found.methods),
+        comparisons=found.methods,
+        contrasts=found.contrasts,
+        settings=known.get("settings", {}),
+        head_scores=known.get("head_scores"),
+        masked_heads={method: [(layer, head) for layer, head in heads] for method, heads in known.get("masked_heads", {}).items()},
+        threshold=known.get("threshold"),
+        facts=known.get("facts", {}),
+        steps=tuple(page.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
+        curves=known.get("curves", {}),
+        depths=depth.heat_maps(tables),
+        examples=packed,
+        notes=found.notes,
+    )
+    text = page.render(data)
+    replace_folder(folder / examples.FOLDER, packed.files)
+    write_whole(folder / name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def rebuild(root: Path, output: Path | None, budget: int | None) -> Path:
+    """Write the page of a finished run again; its path."""
+    from reports.compare import CompareError, compare_methods
+
+    evaluations = in_run(root)
+    if len(evaluations) < 2:
+        raise HarnessError(f"{root} holds one evaluation and nothing to compare it with; a report needs a `harness run`")
+    manifest = read_json(root / MANIFEST)
+    description = read_json(root / DESCRIPTION) if (root / DESCRIPTION).is_file() else {"title": evaluations[0].model}
+    config = manifest.get("config")
+    settings = config if isinstance(config, dict) else {}
+    tables = {each.name: each.read() for each in evaluations}
+    baseline, *methods = tables
+    try:
+        found = compare_methods(
+            tables[baseline],
+            {name: tables[name] for name in methods},
+            resamples=_number(settings.get("resamples"), 10_000),
+            seed=_number(settings.get("seed"), 0),
+            confidence=float(_number(settings.get("confidence"), 0.95)),
+        )
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+    page = output or root / PAGE
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_page(page.parent, description, found, tables, _suite(root, manifest), name=page.name, budget=budget)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HarnessError(
+            f"cannot write the report of {root} ({type(error).__name__}: {error}); is {root / DESCRIPTION} damaged?"
+        ) from None
+    return page
+
+
+def training_curve(checkpoint: Path) -> list[Json]:
+    """The points that a method logged beside its checkpoint, in ``curve.jsonl``; none if it did not."""
+    file = checkpoint.parent / "curve.jsonl"
+    if not file.is_file():
+        return []
+    points: list[Json] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        point = json.loads(line)
+        points.append({str(name): float(value) for name, value in point.items() if isinstance(value, int | float)})
+    return points
+
+
+def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
+    """Make ``folder`` hold exactly these texts; without any there is no folder."""
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if files:
+        temporary.mkdir(parents=True)
+        for name, text in files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    if files:
+        temporary.replace(folder)
+
+
+def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Write beside ``path`` and rename."""
+    from reports.export import publish
+
+    publish(path, write_to)
+
+
+def _number(value: Json, default: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+
+def _suite(root: Path, manifest: Mapping[str, Json]) -> Path | None:
+    """The step that built the run's suite."""
+    facts = manifest.get("suite")
+    digest = facts.get("digest") if isinstance(facts, dict) else None
+    for path in sorted(root.glob("steps/suite-*/manifest.json")):
+        found = read_json(path).get("facts")
+        if isinstance(found, dict) and found.get("digest") == digest:
+            return path.parent
+    return None

@@ -1,0 +1,25 @@
+"""``harness report``: a run's page, written again (entry-point group ``harness.commands``)."""
+
+from pathlib import Path
+
+import click
+
+_MEGABYTE = 1 << 20
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="HTML file to write.  [default: RUN/report.html]")
+@click.option("--text-budget", type=click.IntRange(0, 16), default=12, show_default=True,
+              help="Megabytes of examples' texts inside the page; the rest goes into report_files/ beside it.")  # fmt: skip
+def report(run: Path, output: Path | None, text_budget: int) -> None:
+    """Write the HTML report of a finished run: verdict, intervals, curves, heads, and every single example.
+
+    \b
+    Examples:
+      harness report runs/demo
+      harness report runs/demo --output demo.html --text-budget 4
+    """
+    from harness.pages import rebuild
+
+    click.echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE)}")

@@ -1,0 +1,134 @@
+"""Where examples come from: ``--data generated`` (invented, any length) or ``--data helmet`` (the published files)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from harness.api import HarnessError, Json
+from tasks.build import Budget, BudgetError, build
+from tasks.example import Example, Task
+from tasks.modes import Mode
+from tasks.suite import CATEGORIES, TASKS, select
+
+GENERATED: Final = "generated"
+HELMET: Final = "helmet"
+
+Count = Callable[[str, str], int]
+"""Tokens of a finished prompt, given its text and the answer's prefix."""
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What an evaluation needs to know of a task, wherever its examples come from."""
+
+    name: str
+    category: str
+    metrics: tuple[str, ...]
+    max_new_tokens: int
+    judged: bool = False
+    """Whether its citations need a judge (generated facts are known and need none)."""
+    chat: bool = True
+    """Whether the model's chat template, if it has one, frames the prompt."""
+
+
+class Source(Protocol):
+    """One kind of data."""
+
+    name: str
+    mode: Mode
+    """How outputs are scored unless the user says otherwise."""
+
+    def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
+        """The tasks by name or category; all for none. HarnessError for a name that is neither."""
+
+    def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
+        """What the examples depend on besides names, lengths, number, seed and tokenizer. HarnessError if something is missing."""
+
+    def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        """The examples of one task at one length, one in memory at a time."""
+
+    def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        """How many examples there will be, at most."""
+
+    def scored_as(self, task: str, length: int) -> str:
+        """The name by which :mod:`tasks.scoring` knows the task."""
+
+
+class Generated:
+    """Invented facts: :mod:`tasks.suite`."""
+
+    name = GENERATED
+    mode: Mode = "strict"
+    #: Examples of each task at each length, unless the user says how many.
+    EXAMPLES = 100
+
+    def _select(self, names: Sequence[str]) -> tuple[Task, ...]:
+        try:
+            return select(tuple(names))
+        except KeyError as error:
+            raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *TASKS))}") from None
+
+    def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
+        return tuple(TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens) for task in self._select(names))
+
+    def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
+        return {}
+
+    def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        found = TASKS[task]
+        try:
+            yield from build(found, Budget(length, lambda text: count(text, found.answer_prefix)), examples or self.EXAMPLES, seed)
+        except BudgetError as error:
+            raise HarnessError(str(error)) from None
+
+    def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        return len(self._select(names)) * len(lengths) * (examples or self.EXAMPLES)
+
+    def scored_as(self, task: str, length: int) -> str:
+        return task
+
+
+class Helmet:
+    """The published files: :mod:`harness.data`."""
+
+    name = HELMET
+    mode: Mode = "parity"
+
+    def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
+        from harness.data import chosen
+
+        return tuple(
+            TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens, judged=task.category == "cite", chat=task.chat)
+            for task in chosen(names)
+        )
+
+    def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
+        from harness.data import chosen, identity
+
+        return {key: value for key, value in identity(chosen(names), lengths).items() if key != "wordings_source"}
+
+    def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        from harness.data import published
+        from tasks.helmet import DATASETS
+
+        return published(DATASETS[task], length, count, examples, seed)
+
+    def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        from harness.data import chosen
+
+        return sum(dataset.expected(examples) for dataset in chosen(names)) * len(lengths)
+
+    def scored_as(self, task: str, length: int) -> str:
+        from tasks.helmet import DATASETS
+
+        return DATASETS[task].published_name(length)
+
+
+SOURCES: Final[dict[str, Source]] = {source.name: source for source in (Generated(), Helmet())}
+
+
+def find_source(name: str) -> Source:
+    """The source called ``name``."""
+    if name not in SOURCES:
+        raise HarnessError(f"unknown data {name!r}; choose from {', '.join(SOURCES)}")
+    return SOURCES[name]

@@ -1,0 +1,193 @@
+"""A leaderboard as HTML, Markdown, CSV and a terminal table."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reports.compare import points
+from reports.export import publish
+from reports.leaderboard import Board, Column, Row
+from reports.tables import escaped, length_label, plain
+
+NOT_RERUN: Final = (
+    "Published HELMET results (arXiv 2410.02694), not re-run: other prompts, judges and engines, so they have no rank. Their overall score "
+    "is the mean of the categories shown here."
+)
+_HEAD: Final = ("rank", "model", "overall")
+
+
+def caption(board: Board) -> str:
+    """What a reader has to know about ranks and intervals."""
+    return (
+        f"Scores are points out of 100. Ranks are ranges: at {board.confidence:.0%} confidence, all of a table's true ranks lie within "
+        f"them (paired bootstrap over questions). In brackets: {board.confidence:.0%} interval of the overall score."
+    )
+
+
+def terminal(board: Board, length: int | None) -> RenderableType:
+    """The table at one length, and what is not in it."""
+    column = _at(board, length)
+    table = Table(title=Text(_title(column)), caption=caption(board), caption_justify="left")
+    for name in (*_HEAD, *board.categories):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for row in column.rows:
+        table.add_row(_rank(row), Text(row.name), _overall(row), *(_score(each) for each in row.categories))
+    for cells in _references(board, column):
+        table.add_row(*map(Text, cells), style="dim")
+    notes = [NOT_RERUN] if column.references else []
+    return Group(table, *map(Text, notes), *(Text(line) for line in _others(board)))
+
+
+def markdown(board: Board) -> str:
+    """One table for each length."""
+    blocks = []
+    for column in board.columns:
+        rows = [[_rank(row), row.name, _overall(row), *(_score(each) for each in row.categories)] for row in column.rows]
+        rows += _references(board, column)
+        lines = [" | ".join(map(escaped, row)) for row in ([*_HEAD, *board.categories], *rows)]
+        rule = "|-:|-|" + "-:|" * (1 + len(board.categories))
+        blocks += [f"### {_title(column)}", "\n".join([f"| {lines[0]} |", rule, *(f"| {line} |" for line in lines[1:])])]
+    notes = [NOT_RERUN] if any(column.references for column in board.columns) else []
+    return "\n\n".join([*blocks, caption(board), *notes, *(f"- {escaped(line)}" for line in _others(board))]) + "\n"
+
+
+def csv_text(board: Board) -> str:
+    """A row for each model and length, unrounded fractions of 1; ``kind`` is run, published or not ranked."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["length", "kind", "model", "rank_best", "rank_worst", "overall", "low", "high", *board.categories, "reason"])
+    for column in board.columns:
+        length = "mean" if column.length is None else column.length
+        for row in column.rows:
+            ends = ["" if math.isnan(end) else end for end in (row.low, row.high)]
+            scores = ["" if each is None else each for each in row.categories]
+            writer.writerow([length, "run", plain(row.name), row.best, row.worst, row.overall, *ends, *scores, ""])
+        for each in column.references:
+            scores = [each.scores.get(name, "") for name in board.categories]
+            overall = each.overall(board.categories)
+            writer.writerow([length, "published", each.model, "", "", "" if overall is None else overall, "", "", *scores, "not re-run"])
+    for name, reason in board.others:
+        writer.writerow(["", "not ranked", plain(name), "", "", "", "", "", *("" for _ in board.categories), reason])
+    return out.getvalue()
+
+
+def html(board: Board) -> str:
+    """A page of its own: a table for each length, sortable by every column."""
+    sections = []
+    for at, column in enumerate(board.columns):
+        hidden = "" if at == 0 else " hidden"
+        sections.append(f'<section data-length="{at}"{hidden}>\n<h2>{escape(_title(column))}</h2>\n{_table(board, column)}\n</section>')
+    choice = "".join(f'<option value="{at}">{escape(_title(column))}</option>' for at, column in enumerate(board.columns))
+    chooser = f'<label class="chooser">length <select id="board-length">{choice}</select></label>' if len(board.columns) > 1 else ""
+    notes = [caption(board), *([NOT_RERUN] if any(column.references for column in board.columns) else [])]
+    others = "".join(f"<li>{escape(line)}</li>" for line in _others(board))
+    read = files("reports").joinpath
+    return Template(read("leaderboard.html").read_text(encoding="utf-8")).substitute(
+        css=read("page.css").read_text(encoding="utf-8"),
+        script=read("leaderboard.js").read_text(encoding="utf-8"),
+        chooser=chooser,
+        sections="\n".join(sections),
+        notes="".join(f'<p class="caption">{escape(note)}</p>' for note in notes),
+        others=f"<h2>Not ranked</h2><ul>{others}</ul>" if others else "",
+    )
+
+
+FORMATS: Final[Mapping[str, Callable[[Board], str]]] = {"html": html, "md": markdown, "csv": csv_text}
+
+
+def write(path: Path, board: Board) -> None:
+    """Publish the board at ``path``; raises ValueError for a suffix that is none of :data:`FORMATS`."""
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"{path} does not say which format to write; end it in one of {', '.join('.' + each for each in FORMATS)}")
+    text = FORMATS[suffix](board)
+    publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _at(board: Board, length: int | None) -> Column:
+    for column in board.columns:
+        if column.length == length:
+            return column
+    raise ValueError(f"no scores at length {length}; there are {', '.join(length_label(column.length) for column in board.columns)}")
+
+
+def _table(board: Board, column: Column) -> str:
+    heads = [*_HEAD, *board.categories]
+    top = "".join(
+        f'<th scope="col"{_sorted(name)}{_class(name)}><button type="button" class="sort">{escape(name)}</button></th>' for name in heads
+    )
+    body = []
+    for row in column.rows:
+        overall = f'{points(row.overall)} <span class="range">{escape(_interval(row))}</span>'
+        values = [(row.best + row.worst / 1000, _rank(row)), (row.name, escape(row.name)), (row.overall, overall)]
+        body.append(_row([*values, *((each, _score(each)) for each in row.categories)]))
+    for each, cells in zip(column.references, _references(board, column), strict=True):
+        scores = [each.scores.get(name) for name in board.categories]
+        keys = ["", each.model, each.overall(board.categories), *scores]
+        body.append(_row(list(zip(keys, map(escape, cells), strict=True)), "published"))
+    rows = "\n".join(body)
+    return f'<div class="wide"><table class="board"><thead><tr>{top}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _row(cells: list[tuple[object, str]], kind: str = "") -> str:
+    """A row from sort keys and HTML."""
+    parts = []
+    for at, (key, content) in enumerate(cells):
+        tag = 'th scope="row"' if at == 1 else "td"
+        value = "" if key is None else escape(str(key))
+        parts.append(f'<{tag}{_class(_HEAD[at] if at < 3 else "")} data-sort="{value}">{content}</{tag[:2]}>')
+    return f"<tr{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{''.join(parts)}</tr>"
+
+
+def _class(name: str) -> str:
+    return "" if name == "model" else ' class="number"'
+
+
+def _sorted(name: str) -> str:
+    return ' aria-sort="descending"' if name == "overall" else ""
+
+
+def _references(board: Board, column: Column) -> list[list[str]]:
+    return [
+        [
+            "–",
+            f"{each.model} (published)",
+            _score(each.overall(board.categories)),
+            *(_score(each.scores.get(name)) for name in board.categories),
+        ]
+        for each in column.references
+    ]
+
+
+def _others(board: Board) -> list[str]:
+    return [f"{name}: not ranked with these, {reason}" for name, reason in board.others]
+
+
+def _title(column: Column) -> str:
+    return "mean over lengths" if column.length is None else f"{length_label(column.length)} tokens"
+
+
+def _rank(row: Row) -> str:
+    return str(row.best) if row.best == row.worst else f"{row.best}–{row.worst}"
+
+
+def _overall(row: Row) -> str:
+    return f"{points(row.overall)} {_interval(row)}"
+
+
+def _interval(row: Row) -> str:
+    return f"[{points(row.low)}, {points(row.high)}]"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else points(value)

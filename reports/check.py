@@ -1,0 +1,167 @@
+"""Is a candidate no worse than its baseline? For a build that has to pass, fail, or say that it cannot tell.
+
+Non-inferiority: the candidate passes where the one-sided lower limit of its paired difference is above minus the margin. It fails
+where it is detectably worse, by the interval and by the permutation test, and the best estimate of the loss is at least the margin.
+Between the two the data do not decide, and the verdict says how many questions would. Every statement has to pass, so no correction
+is due for passing (an intersection-union test, Berger 1982, Technometrics 24); for failing, the permutation test is Holm-corrected.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from reports import samples
+from reports.bootstrap import POWER
+from reports.compare import CompareError, Comparison, compare_methods, points
+from reports.permutation import holm
+from reports.policy import Policy
+
+Status: TypeAlias = Literal["pass", "fail", "undecided"]
+
+EXIT_CODES: Final[dict[Status, int]] = {"pass": 0, "fail": 1, "undecided": 2}
+_WORDS: Final[dict[Status, str]] = {"pass": "no regression", "fail": "regression", "undecided": "could not decide"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement of the policy and what became of it."""
+
+    kind: str
+    """"margin", "floor" or "limit"."""
+    name: str
+    """"overall", a category, or what is limited."""
+    status: Status
+    figures: str
+    """Short: what was found against what was asked."""
+    reason: str = ""
+    """A sentence, where it did not pass."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings of one check."""
+
+    baseline: str
+    candidate: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """``fail`` if any statement failed, else ``undecided`` if any is, else ``pass``."""
+        found = {each.status for each in self.findings}
+        return "fail" if "fail" in found else "undecided" if "undecided" in found else "pass"
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 regression, 2 could not decide."""
+        return EXIT_CODES[self.status]
+
+    @property
+    def headline(self) -> str:
+        """One line for a log."""
+        open_ = sum(each.status != "pass" for each in self.findings)
+        rest = "" if not open_ else f" ({open_} of {len(self.findings)} statements)"
+        return f"{_WORDS[self.status]}: {self.candidate} against {self.baseline}{rest}"
+
+
+def check(
+    baseline: pd.DataFrame,
+    candidate: pd.DataFrame,
+    policy: Policy,
+    *,
+    names: tuple[str, str] = ("baseline", "candidate"),
+    resamples: int = 10_000,
+    seed: int = 0,
+    allow: tuple[str, ...] = (),
+) -> Report:
+    """Hold the candidate's samples against the baseline's. Raises :class:`CompareError` for tables that cannot be compared.
+
+    Examples that the candidate lacks score 0, so that leaving out hard ones gains nothing; their share is limited by the policy.
+    """
+    full, missing = _completed(baseline, candidate, names)
+    found = compare_methods(baseline, {names[1]: full}, resamples=resamples, seed=seed, confidence=2 * policy.confidence - 1, allow=allow)
+    comparisons = {each.category or "overall": each for each in found.methods[names[1]] if each.scope != "task" and each.length is None}
+    _check_names(policy, comparisons)
+    margins = {"overall": policy.margin_overall}
+    for name in comparisons:
+        margin = policy.margins.get(name, policy.margin_category)
+        if name != "overall" and margin is not None:
+            margins[name] = margin
+    adjusted = holm([comparisons[name].p for name in margins])
+    findings = [_margin(name, comparisons[name], margin, p) for (name, margin), p in zip(margins.items(), adjusted, strict=True)]
+    floors = {**({"overall": policy.floor_overall} if policy.floor_overall is not None else {}), **policy.floors}
+    findings += [_floor(name, comparisons[name], floor) for name, floor in floors.items()]
+    findings.append(_limit("missing examples", missing, policy.missing))
+    asked = candidate.drop_duplicates(["task", "length", "example_id"])
+    findings.append(_limit("truncated prompts", float((asked["truncated_tokens"] > 0).mean()), policy.truncated))
+    findings.append(_limit("answers cut off", float((asked["finish_reason"] == "length").mean()), policy.cut_off))
+    return Report(names[0], names[1], tuple(findings), found.notes)
+
+
+def _completed(baseline: pd.DataFrame, candidate: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFrame, float]:
+    """The candidate with a row of score 0 for each of the baseline's rows it lacks, and the share of examples that lack one."""
+    tables = []
+    for name, frame in zip(names, (baseline, candidate), strict=True):
+        try:
+            tables.append(samples.validate(frame))
+        except samples.SamplesError as error:
+            raise CompareError(f"{name}: {error}") from error
+    reference, table = tables
+    key = list(samples.KEY)
+    gone = ~pd.MultiIndex.from_frame(reference[key]).isin(pd.MultiIndex.from_frame(table[key]))
+    if not gone.any():
+        return table, 0.0
+    one = table.iloc[0]
+    same = {name: one[name] for name in ("run", "model_digest", "suite_digest", "backend", "template", "scorer")}
+    filled = reference[gone].assign(score=0.0, output="", **same)
+    example = ["task", "length", "example_id"]
+    share = len(filled.drop_duplicates(example)) / len(reference.drop_duplicates(example))
+    return pd.concat([table, filled], ignore_index=True), share
+
+
+def _check_names(policy: Policy, comparisons: dict[str, Comparison]) -> None:
+    for name in (*policy.margins, *policy.floors):
+        if name not in comparisons:
+            raise CompareError(f"the policy names category {name!r}; these evaluations have {', '.join(comparisons)}")
+
+
+def _margin(name: str, each: Comparison, margin: float, p: float) -> Finding:
+    level = (1 + each.confidence) / 2
+    figures = f"{points(each.delta, signed=True)}, at least {points(each.low, signed=True)} ({level:.0%}); margin {points(margin)}"
+    if math.isnan(each.low):
+        return Finding("margin", name, "undecided", figures, "a task with a single question gives no measure of spread; ask more questions")
+    if each.low > -margin or each.low == each.high == each.delta == -margin:
+        return Finding("margin", name, "pass", figures)
+    if each.high < 0 and each.delta <= -margin and p <= 1 - each.confidence:
+        return Finding("margin", name, "fail", figures, f"{points(-each.delta)} points lower; up to {points(margin)} are allowed")
+    return Finding("margin", name, "undecided", figures, _size(each, margin))
+
+
+def _size(each: Comparison, margin: float) -> str:
+    """How many questions would decide: if nothing changed, or if the difference is what it looks like."""
+    at_zero = math.ceil(each.n_clusters * (each.mde / margin) ** 2) if margin else math.inf
+    if at_zero > each.n_clusters:
+        needs = "no number of questions shows a margin of 0" if margin == 0 else f"about {at_zero:,} questions would show no loss"
+        return f"too little data: {needs} with {POWER:.0%} power if there is none; there are {each.n_clusters:,}"
+    distance = abs(each.delta + margin)
+    there = math.ceil(each.n_clusters * (each.mde / distance) ** 2) if distance > 1e-9 else math.inf
+    size = f"about {there:,} questions" if there < 1e9 else "more questions than anyone has"
+    return f"the loss is too near the margin: {size} would tell ({each.n_clusters:,} were asked), or a wider margin"
+
+
+def _floor(name: str, each: Comparison, floor: float) -> Finding:
+    figures = f"{points(each.candidate)}; floor {points(floor)}"
+    if each.candidate >= floor - 1e-12:
+        return Finding("floor", name, "pass", figures)
+    return Finding("floor", name, "fail", figures, f"{points(floor - each.candidate)} points below the floor")
+
+
+def _limit(name: str, share: float, limit: float) -> Finding:
+    figures = f"{100 * share:.2f}%; at most {100 * limit:g}%"
+    if share <= limit + 1e-12 or np.isnan(share):
+        return Finding("limit", name, "pass", figures)
+    return Finding("limit", name, "fail", figures, f"{100 * share:.2f}% of the examples, {100 * limit:g}% are allowed")

@@ -1,0 +1,62 @@
+"""A check's findings for people and build servers: terminal, Markdown, JUnit XML."""
+
+import re
+import xml.etree.ElementTree as ET
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reports.check import Report, Status
+from reports.tables import escaped
+
+_MARKS: Final[dict[Status, str]] = {"pass": "✓", "fail": "✗", "undecided": "?"}
+_STYLES: Final[dict[Status, str]] = {"pass": "green", "fail": "red", "undecided": "yellow"}
+#: What XML 1.0 (section 2.2) has no way to write.
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def terminal(report: Report) -> RenderableType:
+    """A short table, reasons, and the headline last, where a log ends."""
+    table = Table(show_edge=False)
+    for column in ("", "statement", "on", "found"):
+        table.add_column(column)
+    for each in report.findings:
+        table.add_row(Text(_MARKS[each.status], style=_STYLES[each.status]), each.kind, Text(each.name), Text(each.figures))
+    reasons = [Text(f"{_MARKS[each.status]} {each.name}: {each.reason}") for each in report.findings if each.reason]
+    notes = [Text(f"Note: {note}") for note in report.notes]
+    return Group(table, *notes, *reasons, Text(report.headline, style=_STYLES[report.status]))
+
+
+def markdown(report: Report) -> str:
+    """For a job's summary page."""
+    rows = [f"| {_MARKS[each.status]} | {each.kind} | {escaped(each.name)} | {escaped(each.figures)} |" for each in report.findings]
+    reasons = [f"- {_MARKS[each.status]} **{escaped(each.name)}**: {escaped(each.reason)}" for each in report.findings if each.reason]
+    notes = [f"> {escaped(note)}" for note in report.notes]
+    blocks = [
+        f"### {_MARKS[report.status]} {escaped(report.headline)}",
+        *notes,
+        "\n".join(["| | statement | on | found |", "|-|-|-|-|", *rows]),
+    ]
+    return "\n\n".join([*blocks, *(["\n".join(reasons)] if reasons else [])]) + "\n"
+
+
+def junit(report: Report) -> str:
+    """JUnit XML: a regression is a failure, a statement that the data do not decide is an error."""
+    counts = {status: sum(each.status == status for each in report.findings) for status in _MARKS}
+    totals = {"tests": str(len(report.findings)), "failures": str(counts["fail"]), "errors": str(counts["undecided"]), "skipped": "0"}
+    root = ET.Element("testsuites", totals)
+    suite = ET.SubElement(root, "testsuite", {"name": "harness check", **totals, "time": "0"})
+    for each in report.findings:
+        case = ET.SubElement(suite, "testcase", {"classname": f"harness.check.{each.kind}", "name": _clean(each.name), "time": "0"})
+        if each.status != "pass":
+            tag = "failure" if each.status == "fail" else "error"
+            ET.SubElement(case, tag, {"message": _clean(each.reason), "type": each.status}).text = _clean(each.figures)
+        ET.SubElement(case, "system-out").text = _clean(each.figures)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("�", text)

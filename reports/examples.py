@@ -1,0 +1,140 @@
+"""The single examples behind a comparison, packed for the report's browser: what fits goes into the page, the rest beside it.
+
+The page holds an index of every example (task, length, depth, scores). Texts, which are long, fill the page up to a budget; those
+beyond it go into files that the page loads when a reader opens one of their examples. A script file can be loaded from disk where
+fetching one is forbidden, hence ``harnessTexts(3, [...])``.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pandas as pd
+
+#: (task, length, example id)
+Key: TypeAlias = tuple[str, int, str]
+
+BUDGET: Final = 12 << 20
+FOLDER: Final = "report_files"
+_CHUNK: Final = 2 << 20
+_START, _END, _OUTPUT, _TARGET = 400, 800, 4000, 1000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Both ends of a prompt: the task's explanation, and the question."""
+
+    start: str
+    end: str
+    hidden: int
+    """Characters between them."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """JSON for the page and the files beside it."""
+
+    embedded: str
+    """Safe inside a script element: no "<", no line separators that end a string."""
+    files: Mapping[str, str]
+    """Name inside :data:`FOLDER` -> content."""
+
+
+def ends(text: str) -> Prompt:
+    """The ends of a prompt."""
+    if len(text) <= _START + _END:
+        return Prompt(text, "", 0)
+    return Prompt(text[:_START], text[-_END:], len(text) - _START - _END)
+
+
+def read_prompts(path: Path) -> dict[Key, Prompt]:
+    """The ends of every prompt of a suite: one JSON object a line with task, length, id and prompt."""
+    found = {}
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            record = json.loads(line)
+            found[str(record["task"]), int(record["length"]), str(record["id"])] = ends(str(record["prompt"]))
+    return found
+
+
+def pack(tables: Mapping[str, pd.DataFrame], prompts: Mapping[Key, Prompt], *, budget: int = BUDGET) -> Packed:
+    """Pack the samples tables of a baseline (first) and its methods, which hold the same examples.
+
+    ``budget`` is the size of the texts in the page, in bytes; ``prompts`` may lack any.
+    """
+    names = list(tables)
+    tasks: dict[str, dict[str, Any]] = {}
+    index: list[list[Any]] = []
+    chunks: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for key, rows in _examples(tables):
+        first = rows[names[0]]
+        task = tasks.setdefault(key[0], {"at": len(tasks), "category": str(first["category"].iloc[0]), "metrics": list(first["metric"])})
+        text = _text(rows, prompts.get(key))
+        cost = len(_json(text))
+        if (len(chunks) == 1 and size + cost > budget) or (len(chunks) > 1 and size + cost > _CHUNK):
+            chunks.append([])
+            size = 0
+        size += cost
+        depth = float(first["depth"].iloc[0])
+        scores = [[round(float(score), 4) for score in rows[name]["score"]] for name in names]
+        question = str(first["cluster"].iloc[0])
+        place = [len(chunks) - 1, len(chunks[-1])]
+        index.append([task["at"], key[1], None if depth != depth else round(depth, 4), key[2], question, scores, *place])
+        chunks[-1].append(text)
+    described = [{"name": name, "category": each["category"], "metrics": each["metrics"]} for name, each in tasks.items()]
+    page = {"runs": names, "tasks": described, "folder": FOLDER, "examples": index, "texts": chunks[0]}
+    files = {f"texts-{number:04}.js": f"harnessTexts({number}, {_json(chunk)});\n" for number, chunk in enumerate(chunks) if number}
+    return Packed(_json(page), files)
+
+
+def _examples(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[Key, dict[str, pd.DataFrame]]]:
+    """Every example with its rows of each table, metrics in one order."""
+    order = ["task", "length", "example_id", "metric"]
+    grouped = [
+        table.sort_values(order, ignore_index=True).groupby(["task", "length", "example_id"], sort=True) for table in tables.values()
+    ]
+    for parts in zip(*grouped, strict=True):
+        task, length, example = parts[0][0]
+        assert all(key == parts[0][0] for key, _ in parts), "compared tables hold the same examples"
+        yield (str(task), int(length), str(example)), dict(zip(tables, (rows for _, rows in parts), strict=True))
+
+
+def _text(rows: Mapping[str, pd.DataFrame], prompt: Prompt | None) -> dict[str, Any]:
+    firsts = [each.iloc[0] for each in rows.values()]
+    return {
+        "prompt": [prompt.start, prompt.end, prompt.hidden] if prompt else None,
+        "gold": _clipped(_golds(str(firsts[0]["targets"])), _TARGET),
+        "outputs": [_clip(str(each["output"]), _OUTPUT) for each in firsts],
+        "finish": [str(each["finish_reason"]) for each in firsts],
+        "tokens": [[int(each["prompt_tokens"]), int(each["output_tokens"]), int(each["truncated_tokens"])] for each in firsts],
+    }
+
+
+def _golds(targets: str) -> list[str]:
+    try:
+        value = json.loads(targets)
+    except ValueError:
+        return [targets]
+    return (
+        [each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in value]
+        if isinstance(value, list)
+        else [targets]
+    )
+
+
+def _clipped(texts: Iterable[str], limit: int) -> list[str]:
+    return [_clip(text, limit) for text in texts][:20]
+
+
+def _clip(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"
+
+
+def _json(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(character, escape)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,149 @@
+"""A finished comparison in the formats people and programs ask for; the file name's suffix says which."""
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from reports import tables
+from reports.bootstrap import POWER
+from reports.compare import Comparison, MethodComparisons, points, verdict
+from reports.hierarchy import Scope
+from reports.power import needed
+
+HEADLINES: Final[tuple[Scope, ...]] = ("overall", "category")
+EVERYTHING: Final[tuple[Scope, ...]] = ("overall", "category", "task")
+_WIDTH: Final = 150
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A comparison and what has to be said beside its numbers."""
+
+    found: MethodComparisons
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Resamples, seed, kind of interval, digests: whatever identifies the comparison."""
+    scopes: Sequence[Scope] = HEADLINES
+    effect: float | None = None
+    """Difference, as a fraction of 1, for which to say how large a suite would have to be."""
+
+    def sentences(self) -> list[str]:
+        """Notes, then a verdict for each method, then the size of suite that the effect takes."""
+        found = self.found
+        return [
+            *(f"Note: {note}" for note in found.notes),
+            *(verdict(column, candidate=name) for name, column in found.methods.items()),
+            *(_size(name, column, self.effect) for name, column in found.methods.items() if self.effect),
+        ]
+
+
+def terminal(exported: Exported) -> RenderableType:
+    """Tables of methods and of contrasts, then the sentences."""
+    found, scopes = exported.found, exported.scopes
+    parts: list[RenderableType] = [
+        tables.terminal(found.methods, scopes=scopes, title="scores x 100; difference to the baseline [interval]")
+    ]
+    if found.contrasts:
+        parts.append(tables.terminal(found.contrasts, scopes=scopes, title="difference between methods", contrast=True))
+    return Group(*parts, *(Text(sentence) for sentence in exported.sentences()))
+
+
+def as_text(exported: Exported) -> str:
+    """:func:`terminal` without colours, for a file."""
+    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+    console.print(terminal(exported))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def as_markdown(exported: Exported) -> str:
+    """Sentences and GitHub-flavoured tables."""
+    found = exported.found
+    parts = [*map(tables.escaped, exported.sentences()), tables.markdown(found.methods, scopes=exported.scopes)]
+    if found.contrasts:
+        parts.append(tables.markdown(found.contrasts, scopes=exported.scopes, contrast=True))
+    return "\n\n".join(parts)
+
+
+def as_json(exported: Exported) -> str:
+    """An object with ``notes``, ``settings``, ``sentences`` and ``comparisons``, the records of :func:`reports.tables.records`."""
+    found = exported.found
+    value = {
+        "notes": list(found.notes),
+        "settings": dict(exported.settings),
+        "sentences": exported.sentences(),
+        "comparisons": tables.records({**found.methods, **found.contrasts}),
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def as_csv(exported: Exported) -> str:
+    """Every comparison as a row, unrounded."""
+    return tables.csv_text({**exported.found.methods, **exported.found.contrasts})
+
+
+def as_latex(exported: Exported) -> str:
+    """A booktabs table of the methods; notes and settings as comments."""
+    found = exported.found
+    comments = [*found.notes, *(f"{name}: {value}" for name, value in exported.settings.items())]
+    heading = "".join("% " + " ".join(comment.split()) + "\n" for comment in comments)
+    return heading + tables.latex(found.methods, scopes=exported.scopes)
+
+
+#: Suffix of a file, or name of a format -> text.
+TEXTS: Final[Mapping[str, Callable[[Exported], str]]] = {
+    "txt": as_text,
+    "md": as_markdown,
+    "json": as_json,
+    "csv": as_csv,
+    "tex": as_latex,
+}
+SUFFIXES: Final = (*TEXTS, "parquet")
+
+
+def write(path: Path, exported: Exported) -> None:
+    """Publish the comparison at ``path``, whole or not at all. Raises ValueError for a suffix that is none of :data:`SUFFIXES`."""
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path} does not say which format to write; end it in one of {', '.join('.' + each for each in SUFFIXES)}")
+    found = exported.found
+    if suffix == "parquet":
+        frame = pd.DataFrame(tables.records({**found.methods, **found.contrasts}))
+        typed = {"length": "Int64", **dict.fromkeys(("task", "category", "metric"), "string")}
+        publish(path, lambda temporary: frame.astype(typed).to_parquet(temporary, index=False))
+    else:
+        text = TEXTS[suffix](exported)
+        publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def publish(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Have a file written beside ``path`` and renamed to it: a reader sees the old file or the new one, never half of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        write_to(Path(name))
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _size(name: str, column: Sequence[Comparison], effect: float | None) -> str:
+    overall = next((each for each in column if each.scope == "overall" and each.length is None), None)
+    asked = needed(overall, effect) if overall is not None and effect else None
+    if overall is None or asked is None:
+        return f"{name}: the spread is unknown, so is the size of suite that would find {points(effect or 0)} points."
+    return (
+        f"{name}: finding a true overall difference of {points(asked.effect)} points with {POWER:.0%} power takes about "
+        f"{asked.clusters:,} questions ({asked.examples:,} examples); this suite has {overall.n_clusters:,} ({overall.n_examples:,})."
+    )

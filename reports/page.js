@@ -1,0 +1,148 @@
+"use strict";
+// The example browser. Everything a model wrote goes into the page as text nodes, never as markup.
+(() => {
+  const source = document.getElementById("examples-data");
+  if (!source) return;
+  const data = JSON.parse(source.textContent);
+  const SHOWN = 20;
+  const list = document.getElementById("examples-list");
+  const count = document.getElementById("examples-count");
+  const more = document.getElementById("examples-more");
+  const filters = {};
+  for (const name of ["task", "length", "depth", "method", "change", "text"]) filters[name] = document.getElementById("filter-" + name);
+  const texts = new Map([[0, data.texts]]);
+  const waiting = new Map();
+  let shown = 0, matching = [];
+
+  const make = (tag, text, kind) => {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    if (kind) element.className = kind;
+    return element;
+  };
+  const option = (select, value, text) => {
+    const element = make("option", text);
+    element.value = value;
+    select.append(element);
+  };
+  const size = (n) => (n % 1024 === 0 ? n / 1024 + "K" : String(n));
+  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+  const points = (value) => (100 * value).toFixed(1).replace("-", "−");
+
+  const examples = data.examples.map(([task, length, depth, id, question, scores, chunk, place]) =>
+    ({ task, length, depth, id, question, scores, means: scores.map(mean), chunk, place }));
+  option(filters.task, "", "all tasks");
+  data.tasks.forEach((task, at) => option(filters.task, at, task.category + ": " + task.name));
+  option(filters.length, "", "all lengths");
+  [...new Set(examples.map((e) => e.length))].sort((a, b) => a - b).forEach((n) => option(filters.length, n, size(n)));
+  data.runs.slice(1).forEach((name, at) => option(filters.method, at + 1, name));
+  if (!examples.some((e) => e.depth !== null)) filters.depth.closest("label").hidden = true;
+  if (data.runs.length < 3) filters.method.closest("label").hidden = true;
+
+  const change = (example, method) => {
+    const delta = example.means[method] - example.means[0];
+    return Math.abs(delta) < 1e-9 ? "same" : delta > 0 ? "better" : "worse";
+  };
+  const inDepth = (depth, wanted) => {
+    if (!wanted) return true;
+    if (wanted === "unknown") return depth === null;
+    return depth !== null && Math.min(4, Math.floor(depth * 5)) === Number(wanted);
+  };
+
+  function choose() {
+    const method = Number(filters.method.value);
+    const words = filters.text.value.trim().toLowerCase();
+    matching = examples.filter((e) =>
+      (filters.task.value === "" || e.task === Number(filters.task.value)) &&
+      (filters.length.value === "" || e.length === Number(filters.length.value)) &&
+      inDepth(e.depth, filters.depth.value) &&
+      (filters.change.value === "" || change(e, method) === filters.change.value) &&
+      (words === "" || e.id.toLowerCase().includes(words) || e.question.toLowerCase().includes(words)));
+    list.replaceChildren();
+    shown = 0;
+    extend();
+  }
+
+  function extend() {
+    const method = Number(filters.method.value);
+    for (const example of matching.slice(shown, shown + SHOWN)) list.append(entry(example, method));
+    shown = Math.min(matching.length, shown + SHOWN);
+    more.hidden = shown === matching.length;
+    count.textContent = matching.length.toLocaleString("en") + " of " + examples.length.toLocaleString("en") + " examples";
+  }
+
+  function entry(example, method) {
+    const item = make("li");
+    const details = make("details");
+    const summary = make("summary");
+    const kind = change(example, method);
+    const where = example.depth === null ? "" : " · depth " + Math.round(100 * example.depth) + "%";
+    summary.append(make("span", data.tasks[example.task].name + " · " + size(example.length) + where, "place"),
+      make("span", points(example.means[0]) + " → " + points(example.means[method]) + " " + kind, "change " + kind));
+    details.append(summary);
+    details.addEventListener("toggle", () => {
+      if (details.open && details.childElementCount === 1) {
+        const body = make("div", "loading …", "example");
+        details.append(body);
+        load(example.chunk).then((chunk) => fill(body, example, chunk[example.place]), (problem) => { body.textContent = problem; });
+      }
+    });
+    item.append(details);
+    return item;
+  }
+
+  function fill(body, example, text) {
+    body.replaceChildren();
+    const head = (title) => body.append(make("h4", title));
+    body.append(make("p", "example " + example.id + ", question " + example.question, "caption"));
+    if (text.prompt) {
+      const [start, end, hidden] = text.prompt;
+      head("Prompt");
+      body.append(make("pre", start));
+      if (hidden) body.append(make("p", "… " + hidden.toLocaleString("en") + " characters …", "caption"), make("pre", end));
+    }
+    head("Gold");
+    body.append(make("pre", text.gold.join("\n")));
+    data.runs.forEach((name, at) => {
+      const task = data.tasks[example.task];
+      const [prompt, output, cut] = text.tokens[at];
+      head(name + ": " + task.metrics.map((metric, m) => metric + " " + points(example.scores[at][m])).join(", "));
+      body.append(make("pre", text.outputs[at] || "(empty)"));
+      const lost = cut ? ", " + cut.toLocaleString("en") + " prompt tokens truncated" : "";
+      const ended = text.finish[at] === "length" ? "used up its budget" : "ended by itself";
+      body.append(make("p", prompt.toLocaleString("en") + " + " + output.toLocaleString("en") + " tokens, " + ended + lost, "caption"));
+    });
+  }
+
+  function load(chunk) {
+    if (texts.has(chunk)) return Promise.resolve(texts.get(chunk));
+    if (!waiting.has(chunk)) {
+      waiting.set(chunk, new Promise((resolve, reject) => {
+        const script = document.createElement("script");
+        script.src = data.folder + "/texts-" + String(chunk).padStart(4, "0") + ".js";
+        script.onload = () => resolve(texts.get(chunk));
+        script.onerror = () => {
+          waiting.delete(chunk);
+          reject("These texts are in " + script.getAttribute("src") + " of the run directory, and that file is not beside this page.");
+        };
+        document.head.append(script);
+      }));
+    }
+    return waiting.get(chunk);
+  }
+  window.harnessTexts = (number, chunk) => texts.set(number, chunk);
+
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || event.target.tagName !== "SUMMARY") return;
+    const rows = [...list.querySelectorAll("summary")];
+    const next = rows[rows.indexOf(event.target) + step];
+    if (next) {
+      next.focus();
+      event.preventDefault();
+    }
+  });
+  for (const filter of Object.values(filters)) filter.addEventListener("input", choose);
+  more.addEventListener("click", extend);
+  choose();
+})();

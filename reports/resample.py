@@ -1,0 +1,80 @@
+"""Random weights for questions, and the cell means that follow from them; shared by the bootstrap and the permutation test."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from reports.hierarchy import Design, Floats, Stratum
+
+#: (rows by cluster and cell, number of resamples, generator) -> weight of each cluster in each resample.
+Draw: TypeAlias = Callable[[Floats, int, np.random.Generator], Floats]
+
+_CHUNK_DRAWS = 1 << 18
+
+
+def bootstrap_cells(plan: Design, values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Cell means of resampled clusters, (resamples, cells, columns), of ``values`` (rows of the table, columns)."""
+    sums = [np.concatenate([each.sums(values), each.counts()[:, :, None]], axis=2) for each in plan.strata]
+    totals = _weighted_sums(plan, sums, _multiplicities, resamples, rng)
+    return np.divide(totals[:, :, :-1], totals[:, :, -1:])
+
+
+def sign_flip_cells(plan: Design, differences: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Cell means after flipping the sign of random clusters, (resamples, cells, columns)."""
+    shares = [each.sums(differences) / each.counts().sum(axis=0)[:, None] for each in plan.strata]
+    return _weighted_sums(plan, shares, _signs, resamples, rng)
+
+
+def _weighted_sums(plan: Design, values: list[Floats], draw: Draw, resamples: int, rng: np.random.Generator) -> Floats:
+    """Sums over clusters of ``values`` (for each stratum clusters x its cells x columns) times drawn weights: (resamples, cells, columns).
+
+    Drawing is what costs time, so strata with equally many clusters use one pool of draws: each takes the pool in another rotation
+    and with its clusters in another order. Within one resample no two strata then use the same draw, so they are independent. One
+    large matrix product for a pool is also far cheaper on a busy machine than one for each stratum.
+    """
+    columns = values[0].shape[2]
+    cells = np.empty((resamples, plan.weights.shape[1], columns))
+    for pool in _pools(plan.strata):
+        clusters = plan.strata[pool[0]].n_clusters
+        rotations = rng.choice(resamples, size=len(pool), replace=len(pool) > resamples)
+        shuffled = [rng.permutation(values[number]) for number in pool] if len(pool) > 1 else [values[pool[0]]]
+        block = np.hstack([each.reshape(clusters, -1) for each in shuffled])
+        chunk = max(1, _CHUNK_DRAWS // clusters)
+        for start in range(0, resamples, chunk):
+            numbers = np.arange(start, min(start + chunk, resamples))
+            sums = draw(plan.strata[pool[0]].counts(), len(numbers), rng) @ block
+            edge = 0
+            for number, rotation in zip(pool, rotations, strict=True):
+                places = plan.strata[number].cells
+                part = sums[:, edge : edge + len(places) * columns].reshape(len(numbers), len(places), columns)
+                cells[((numbers + rotation) % resamples)[:, None], places] = part
+                edge += len(places) * columns
+    return cells
+
+
+def _pools(strata: tuple[Stratum, ...]) -> list[list[int]]:
+    """Numbers of the strata that can share draws: of one size. One whose clusters do not all fill all its cells stays alone."""
+    pools: dict[tuple[int, int], list[int]] = {}
+    for number, stratum in enumerate(strata):
+        pools.setdefault((stratum.n_clusters, -1 if stratum.counts().all() else number), []).append(number)
+    return list(pools.values())
+
+
+def _multiplicities(counts: Floats, size: int, rng: np.random.Generator) -> Floats:
+    """How often each cluster is drawn, (size, clusters); a draw that leaves a cell of ``counts`` without rows is drawn again."""
+    clusters = len(counts)
+    picks = rng.integers(0, clusters, size=(size, clusters))
+    picks += np.arange(size)[:, None] * clusters
+    drawn = np.bincount(picks.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
+    if not counts.all():
+        empty = (drawn @ counts == 0).any(axis=1)
+        if empty.any():
+            drawn[empty] = _multiplicities(counts, int(empty.sum()), rng)
+    return drawn
+
+
+def _signs(counts: Floats, size: int, rng: np.random.Generator) -> Floats:
+    """1 or -1 for each cluster, (size, clusters)."""
+    packed = rng.integers(0, 256, size=(size, (len(counts) + 7) // 8), dtype=np.uint8)
+    return 2 * np.unpackbits(packed, axis=1, count=len(counts)).astype(np.float64) - 1

@@ -1,0 +1,159 @@
+"""Greedy answers to needle questions, with the key that every head looked at most when it produced each token.
+
+A trial takes one pass over what its prompt does not share with the one before (:mod:`retmask.reader`) and over a guess at its answer
+(:mod:`retmask.drafts`). Where the guess is right, that is all. Where it is not, the trial goes on from its first wrong token, together
+with others in one batch; one teacher-forced pass over the batch then shows what the heads looked at.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from retmask.cache import LayerState, stack
+from retmask.drafts import Drafts
+from retmask.reader import Reader, reading, reading_order
+from retmask.trials import Trial
+
+BATCH_TOKENS: Final = 16_384
+
+
+class Answer(NamedTuple):
+    """What a model said, and where its heads looked."""
+
+    ids: tuple[int, ...]
+    """Up to and including the token that ended it, if one did."""
+    looked_at: NDArray[np.int64]
+    """[layers, heads, steps]: the position each head attends to most when ``ids[step]`` is produced."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Unfinished:
+    """A trial whose answer goes on differently than was guessed."""
+
+    index: int
+    ids: list[int]
+    """The answer so far; its last token is not in ``state``."""
+    looked_at: Tensor
+    state: list[LayerState]
+    length: int
+    """Tokens in ``state``."""
+
+
+def answer_trials(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trials: Sequence[Trial],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    batch_tokens: int = BATCH_TOKENS,
+    finished: Callable[[int], None] = lambda _: None,
+) -> list[Answer]:
+    """The answers, in the order of the trials. ``batch_tokens`` is how many tokens are held, at the least, for trials to go on together.
+
+    ``finished`` is called with the number of answers that are complete, as it grows.
+    """
+    answers: dict[int, Answer] = {}
+    for found in _answers(model, tokenizer, trials, stops, max_new_tokens, batch_tokens):
+        answers |= found
+        finished(len(answers))
+    return [answers[index] for index in range(len(trials))]
+
+
+def _answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trials: Sequence[Trial],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    batch_tokens: int,
+) -> Iterator[dict[int, Answer]]:
+    drafts = Drafts(tokenizer)
+    same: dict[tuple[int, ...], list[int]] = {}
+    for index, trial in enumerate(trials):
+        same.setdefault(trial.prompt_ids, []).append(index)
+    firsts = [indices[0] for indices in same.values()]
+    pending: list[_Unfinished] = []
+    room = 0  # the first answer that was not guessed is written alone: the guesses after it know how the model words an answer
+
+    def spread(index: int, answer: Answer) -> dict[int, Answer]:
+        drafts.learn(trials[index], answer.ids, stops)
+        return dict.fromkeys(same[trials[index].prompt_ids], answer)
+
+    with reading(model) as reader:
+        for position in reading_order([trials[index].prompt_ids for index in firsts]):
+            index = firsts[position]
+            found = _try(reader, index, trials[index], drafts.guess(trials[index]), stops, max_new_tokens)
+            if isinstance(found, Answer):
+                yield spread(index, found)
+                continue
+            pending.append(found)
+            if len(pending) * max(each.length for each in pending) >= room:
+                for each in _go_on(reader, pending, stops, max_new_tokens):
+                    yield spread(*each)
+                pending, room = [], batch_tokens
+        for each in _go_on(reader, pending, stops, max_new_tokens) if pending else ():
+            yield spread(*each)
+
+
+def _try(
+    reader: Reader, index: int, trial: Trial, guess: tuple[int, ...], stops: Sequence[int], max_new_tokens: int
+) -> Answer | _Unfinished:
+    """Read the prompt and a guess at its answer: the whole answer if the guess holds, otherwise as far as it does."""
+    guess = guess[: max_new_tokens - 1]
+    logits, looked_at = reader.read(trial.prompt_ids + guess, len(guess) + 1)
+    said = logits.argmax(dim=-1).tolist()
+    agreed = next((step for step, token in enumerate(guess) if said[step] != token), len(guess))
+    ids = _until_stop(said[: agreed + 1], stops)
+    if ids[-1] in stops or len(ids) == max_new_tokens:
+        return Answer(tuple(ids), looked_at[..., : len(ids)].numpy())
+    length = len(trial.prompt_ids) + agreed
+    return _Unfinished(index, ids, looked_at[..., : len(ids)], reader.state(length), length)
+
+
+def _go_on(reader: Reader, batch: Sequence[_Unfinished], stops: Sequence[int], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
+    """Decode the rest of several answers together, then look at where the heads looked."""
+    model, device = reader.model, reader.model.device
+    reader.probe.rows = 0
+    cache = stack([each.state for each in batch])
+    width = cache.get_seq_length()
+    lengths = torch.tensor([each.length for each in batch], device=device)
+    ids = torch.tensor([each.ids[-1:] for each in batch], device=device)
+    running = torch.ones(len(batch), dtype=torch.bool, device=device)
+    stop_ids = torch.tensor(list(stops), device=device, dtype=torch.long)
+    most = max_new_tokens - min(len(each.ids) for each in batch)
+    for step in range(most):
+        mask, positions = _places(lengths, width, step, step + 1)
+        output = model(input_ids=ids[:, -1:], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        token = output.logits[:, -1].argmax(dim=-1)
+        ids = torch.cat([ids, token[:, None]], dim=1)
+        running &= ~torch.isin(token, stop_ids)
+        if not running.any():
+            break
+    steps = ids.shape[1] - 1
+    cache.cut(width)
+    mask, positions = _places(lengths, width, 0, steps)
+    reader.probe.rows = steps
+    model(input_ids=ids[:, :-1], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+    looked_at = reader.probe.take(reader.layers)
+    for row, each in enumerate(batch):
+        new = _until_stop(ids[row, 1:].tolist(), stops)[: max_new_tokens - len(each.ids)]
+        rest = looked_at[row, ..., : len(new)] - (width - each.length)
+        yield each.index, Answer((*each.ids, *new), torch.cat([each.looked_at, rest], dim=-1).numpy())
+
+
+def _places(lengths: Tensor, width: int, first: int, last: int) -> tuple[Tensor, Tensor]:
+    """Attention mask [batch, width + last] of states aligned at their ends, and positions [batch, last - first] of new tokens."""
+    columns = torch.arange(width + last, device=lengths.device)
+    mask = (columns >= width - lengths[:, None]).long()
+    return mask, lengths[:, None] + torch.arange(first, last, device=lengths.device)
+
+
+def _until_stop(ids: list[int], stops: Sequence[int]) -> list[int]:
+    end = next((index + 1 for index, token in enumerate(ids) if token in stops), len(ids))
+    return ids[:end]

@@ -1,0 +1,76 @@
+"""Score files of other origins: the JSON that the published detectors write.
+
+    {"0-0": [0.0, 0.0], "0-1": [0.5, 0.25], ...}         "layer-head": its score in each counted trial
+
+:func:`read_scores` takes either kind of file, so that whatever reads scores reads both.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from harness.api import HarnessError
+from retmask.heads import Head, HeadScores, TrialFacts, write_atomically
+
+
+def read_scores(path: Path) -> HeadScores:
+    """The scores in ``path``: our safetensors file, or a published JSON one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise HarnessError(f"cannot read head scores from {path}: {error.strerror}") from error
+    binary = b"\0" in start  # safetensors opens with a header length of eight bytes, whose highest is 0
+    return HeadScores.load(path) if binary else import_published(path)
+
+
+def import_published(path: Path, model_digest: str = "") -> HeadScores:
+    """Read the format of the published score files: ``{"layer-head": [score in each counted trial, ...], ...}``.
+
+    Scores above 1 are kept as they are: the published detector counts a needle token again each time it is copied.
+    HarnessError names the file and the key that is wrong.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HarnessError(f"cannot read head scores from {path}: {error}") from error
+    if not isinstance(table, dict) or not table:
+        raise HarnessError(f'{path}: expected an object such as {{"0-0": [0.0, 0.12], ...}}')
+    rows = {_parse_head(path, key): _parse_scores(path, key, values) for key, values in table.items()}
+    layers, heads = (1 + max(head[axis] for head in rows) for axis in (0, 1))
+    grid = (Head(layer, head) for layer in range(layers) for head in range(heads))
+    missing = next((head for head in grid if head not in rows), None)  # comes early, however large an index the file holds
+    if missing is not None:
+        raise HarnessError(f'{path}: "{missing.layer}-{missing.head}" is missing, though there are {layers} layers of {heads} heads')
+    counts = {len(row) for row in rows.values()}
+    if len(counts) != 1:
+        raise HarnessError(f"{path}: the heads have different numbers of trials, from {min(counts)} to {max(counts)}")
+    if not min(counts):
+        raise HarnessError(f"{path}: no head has a score; the detector that wrote it counted no trial")
+    flat = np.array([rows[head] for head in sorted(rows)], dtype=np.float32)
+    per_trial = np.ascontiguousarray(flat.T).reshape(-1, layers, heads)
+    return HeadScores(model_digest, per_trial, (TrialFacts(success=True),) * len(per_trial))
+
+
+def export_published(scores: HeadScores, path: Path) -> None:
+    """Write the counted trials in the published format."""
+    table = {f"{layer}-{head}": scores.counted[:, layer, head].astype(float).tolist() for layer, head in scores.heads()}
+    write_atomically(path, json.dumps(table).encode())
+
+
+def _parse_head(path: Path, key: str) -> Head:
+    layer, dash, head = key.partition("-")
+    if not (dash and layer.isdecimal() and head.isdecimal()):
+        raise HarnessError(f'{path}: "{key}" is no head; keys look like "13-18" (layer-head)')
+    return Head(int(layer), int(head))
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30  # False for NaN, too
+
+
+def _parse_scores(path: Path, key: str, values: object) -> list[float]:
+    if not isinstance(values, list) or not all(map(_is_score, values)):
+        raise HarnessError(f'{path}: the value of "{key}" is not a list of numbers')
+    return [float(value) for value in values]

@@ -1,0 +1,63 @@
+"""The published HELMET files (arXiv 2410.02694) as examples: sixteen datasets, five lengths.
+
+    for example in examples(DATASETS["kilt_nq"], 8_192, [root], count):
+        ...
+
+A dataset at a length is a file or a slice of one (:mod:`tasks.helmet.catalog`); records are read one at a time and checked
+(:mod:`tasks.helmet.records`), chosen as HELMET chooses them (:mod:`tasks.helmet.selection`), put into words
+(:mod:`tasks.helmet.wordings`) and fitted to the tested model's tokens (:mod:`tasks.helmet.fit`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from tasks.example import Example
+from tasks.helmet import cite, icl, rag, recall, rerank
+from tasks.helmet.catalog import DATASETS, LENGTHS, Dataset, select
+from tasks.helmet.fit import Count
+from tasks.helmet.records import DataError
+from tasks.helmet.request import Request
+from tasks.helmet.wordings import OWN, Wordings
+
+__all__ = ["DATASETS", "LENGTHS", "OWN", "Count", "DataError", "Dataset", "Wordings", "examples", "select"]
+
+#: Seed of HELMET's configurations: the published runs sampled with it.
+SEED: Final = 42
+
+_LOADERS: Final[MappingProxyType[str, Callable[[Request], Iterator[Example]]]] = MappingProxyType(
+    {
+        "ruler": recall.ruler,
+        "json_kv": recall.json_kv,
+        "kilt": rag.kilt,
+        "alce": cite.alce,
+        "msmarco": rerank.msmarco,
+        "icl": icl.icl,
+    }
+)
+
+
+def examples(
+    dataset: Dataset,
+    length: int,
+    roots: Sequence[Path],
+    count: Count,
+    *,
+    examples: int | None = None,
+    seed: int = SEED,
+    wordings: Wordings = OWN,
+) -> Iterator[Example]:
+    """The examples of ``dataset`` at ``length`` tokens, one in memory at a time (ICL and demonstrations: their small files too).
+
+    ``examples`` caps questions as HELMET's ``max_test_samples`` does (default 100, ICL 500): where a file holds a question at several
+    depths, all of its depths come, so there are ``dataset.depths`` times as many examples. ``count(prompt, answer_prefix)`` gives the
+    tokens of a finished prompt on the tested model's tokenizer. The first of ``roots`` that holds a file is read.
+
+    Raises:
+        DataError: a file is missing, damaged or of another format; says which file, line and field, and what to do.
+        tasks.build.BudgetError: the question with its demonstrations and gold passages alone is longer than ``length``.
+    """
+    limit = dataset.examples if examples is None else examples
+    request = Request(dataset, length, tuple(roots), count, limit, seed, wordings[dataset.wording])
+    return _LOADERS[dataset.loader](request)

@@ -1,0 +1,98 @@
+"""What a loader is asked for, and where its files are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from tasks.example import Example
+from tasks.helmet.catalog import Dataset, files, megabytes
+from tasks.helmet.fit import Count, Fitted
+from tasks.helmet.records import DataError
+from tasks.helmet.wordings import Wording
+
+
+@dataclass(frozen=True)
+class Request:
+    """One dataset at one length."""
+
+    dataset: Dataset
+    length: int
+    roots: tuple[Path, ...]
+    count: Count
+    examples: int
+    """Questions, or records where each asks another question."""
+    seed: int
+    wording: Wording
+
+    @property
+    def size(self) -> int:
+        """Pairs, passages or shots."""
+        return self.dataset.size(self.length)
+
+    @property
+    def room(self) -> int:
+        """Tokens for the prompt."""
+        return self.length - self.dataset.max_new_tokens
+
+    @property
+    def title(self) -> str:
+        """For messages: ``kilt_nq at 8192 tokens``."""
+        return f"{self.dataset.name} at {self.length} tokens"
+
+    def test_file(self) -> Path:
+        """The file that holds the questions."""
+        return self.find(self.dataset.test_file(self.length).path)
+
+    def train_file(self) -> Path:
+        """The file that demonstrations or shots come from."""
+        return self.find(self.dataset.train)
+
+    def find(self, path: str) -> Path:
+        """``path`` below the first root that has it, directly or under ``data/`` (as HELMET's archive unpacks)."""
+        found = locate(self.roots, path)
+        if found is None:
+            raise DataError(missing(self.dataset, self.length, path, self.roots))
+        return found
+
+    def example(
+        self,
+        number: int,
+        question: str,
+        fitted: Fitted,
+        *,
+        prefix: str,
+        targets: tuple[str, ...],
+        answer: str,
+        meta: Mapping[str, object],
+    ) -> Example:
+        """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth."""
+        return Example(
+            id=f"{self.dataset.name}-{self.length}-{number:05d}",
+            cluster=f"{self.dataset.name}-{sha256(question.encode()).hexdigest()[:12]}",
+            task=self.dataset.name,
+            category=self.dataset.category,
+            length=self.length,
+            prompt=fitted.prompt,
+            answer_prefix=self.wording.joint + prefix,
+            targets=targets,
+            answer=answer,
+            depth=fitted.depth,
+            meta={**meta, "record": number, "dropped_passages": fitted.dropped_passages, "dropped_tokens": fitted.dropped_tokens},
+        )
+
+
+def locate(roots: tuple[Path, ...], path: str) -> Path | None:
+    """``path`` below the first root that has it, or None."""
+    places = (place for root in roots for place in (root / path, root / "data" / path))
+    return next((place for place in places if place.is_file()), None)
+
+
+def missing(dataset: Dataset, length: int, path: str, roots: tuple[Path, ...]) -> str:
+    """One line: what is not there, which command fetches it, and how large it is."""
+    size = megabytes(sum(file.size for file in files([dataset], [length])))
+    where = " or ".join(str(root) for root in roots) or "any data directory"
+    return (
+        f"{path} is not in {where}; `harness data fetch --tasks {dataset.name} --lengths {length // 1024}k` gets it "
+        f"(about {size}, estimated), and `harness data path DIR` names a copy on disk"
+    )

@@ -1,0 +1,175 @@
+"""`harness check` and `harness baseline save`: exit codes, files, bad input."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.baseline_cli import baseline
+from harness.check_cli import check
+from harness.cli import HarnessGroup
+from reports.samples import write
+
+MakeSamples = Callable[..., pd.DataFrame]
+
+
+def harness(*arguments: str | Path, environment: dict[str, str] | None = None) -> Result:
+    group = HarnessGroup(commands={"check": check, "baseline": baseline})
+    return CliRunner().invoke(group, list(map(str, arguments)), env={"GITHUB_STEP_SUMMARY": "", **(environment or {})})
+
+
+def jittered(frame: pd.DataFrame, shift: float, noise: float = 0.02) -> pd.DataFrame:
+    moved = frame["score"] + shift + np.random.default_rng(7).normal(0, noise, len(frame))
+    return frame.assign(score=moved.clip(0, 1), model_digest="candidate")
+
+
+@pytest.fixture
+def large(make_samples: MakeSamples) -> pd.DataFrame:
+    return make_samples(questions=40)
+
+
+def checked(tmp_path: Path, base: pd.DataFrame, candidate: pd.DataFrame, *arguments: str | Path, **environment: str) -> Result:
+    write(base, tmp_path / "base.parquet")
+    write(candidate, tmp_path / "new.parquet")
+    files = ("--baseline", tmp_path / "base.parquet", "--candidate", tmp_path / "new.parquet", "--junit", tmp_path / "check.xml")
+    return harness("check", *files, "--resamples", "500", *arguments, environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("shift", "code", "word"),
+    [(0.1, 0, "no regression"), (0.0, 0, "no regression"), (-0.1, 1, "regression:")],
+    ids=["better", "same", "worse"],
+)
+def test_better_same_and_worse(tmp_path: Path, large: pd.DataFrame, shift: float, code: int, word: str) -> None:
+    result = checked(tmp_path, large, jittered(large, shift))
+    assert result.exit_code == code, result.output
+    assert word in result.output.strip().splitlines()[-1]
+    suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
+    assert suite is not None
+    failed = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert suite.get("failures") == str(len(failed))
+    assert ("overall" in failed) == (code == 1)
+    assert suite.get("tests") == str(len(list(suite.iter("testcase"))))
+
+
+def test_too_little_data_says_how_much_would_do(tmp_path: Path, make_samples: MakeSamples) -> None:
+    base, candidate = (make_samples(questions=4, seed=seed) for seed in (0, 1))
+    result = checked(tmp_path, base, candidate)
+    assert result.exit_code == 2
+    assert "could not decide" in result.output
+    assert "questions would show no loss" in result.output.replace("\n", " ")
+    suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert suite.get("errors") != "0"
+
+
+def test_the_junit_file_has_what_its_readers_ask_for(tmp_path: Path, large: pd.DataFrame) -> None:
+    """The attributes that every consumer of the format asks for (the JUnit schema of Jenkins)."""
+    checked(tmp_path, large.assign(category="a<b>&\"'\x01é"), jittered(large.assign(category="a<b>&\"'\x01é"), -0.1))
+    root = ET.parse(tmp_path / "check.xml").getroot()
+    assert root.tag == "testsuites"
+    for suite in root:
+        assert {"name", "tests", "failures", "errors"} <= set(suite.keys())
+        for case in suite:
+            assert {"name", "classname"} <= set(case.keys())
+    assert "a<b>&\"'�é" in {case.get("name") for case in root.iter("testcase")}
+
+
+def test_the_summary_is_written_and_appended(tmp_path: Path, large: pd.DataFrame) -> None:
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    result = checked(tmp_path, large, jittered(large, -0.1), "--summary", tmp_path / "own.md", GITHUB_STEP_SUMMARY=str(page))
+    assert result.exit_code == 1
+    assert page.read_text().startswith("before\n### ✗ regression")
+    assert (tmp_path / "own.md").read_text() in page.read_text()
+
+
+def policy(tmp_path: Path, text: str) -> tuple[str, Path]:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    return "--policy", path
+
+
+def test_a_floor_fails_whatever_the_baseline(tmp_path: Path, large: pd.DataFrame) -> None:
+    result = checked(tmp_path, large, jittered(large, 0.0), *policy(tmp_path, "[floor]\ncategories = { rag = 99 }"))
+    assert result.exit_code == 1
+    assert "below the floor" in result.output
+
+
+def test_a_wider_margin_lets_a_small_loss_pass(tmp_path: Path, large: pd.DataFrame) -> None:
+    assert checked(tmp_path, large, jittered(large, -0.05)).exit_code == 1
+    wide = policy(tmp_path, "[margin]\noverall = 10\ncategory = 10")
+    assert checked(tmp_path, large, jittered(large, -0.05), *wide).exit_code == 0
+
+
+def test_missing_examples_count_as_0_and_are_limited(tmp_path: Path, large: pd.DataFrame) -> None:
+    """Leaving out what a model gets wrong must not help it."""
+    best = large.sort_values("score", ascending=False).iloc[: len(large) // 2]
+    refused = checked(tmp_path, large, jittered(best, 0.0))
+    assert refused.exit_code == 1
+    assert "missing examples" in refused.output
+    allowed = checked(tmp_path, large, jittered(best, 0.0), *policy(tmp_path, "[limit]\nmissing = 100"))
+    assert allowed.exit_code == 1, "the missing ones are scored 0"
+
+
+def test_truncation_is_limited(tmp_path: Path, large: pd.DataFrame) -> None:
+    result = checked(tmp_path, large, jittered(large, 0.0).assign(truncated_tokens=3))
+    assert result.exit_code == 1
+    assert "truncated prompts" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[margin]\noveral = 1", "did you mean overall?"),
+        ("[margin]\noverall = -1", "[margin] overall is -1"),
+        ("[margin]\noverall = '1'", "give a number"),
+        ("confidence = 95", "confidence"),
+        ("margin = 2", "[margin]"),
+        ("[floor", "is not TOML"),
+        ("[floor]\ncategories = { magic = 3 }", "category 'magic'"),
+    ],
+)
+def test_a_bad_policy_is_one_line_and_code_2(tmp_path: Path, large: pd.DataFrame, text: str, words: str) -> None:
+    result = checked(tmp_path, large, large, *policy(tmp_path, text))
+    assert result.exit_code == 2
+    assert words in result.output.strip().splitlines()[-1]
+    assert not (tmp_path / "check.xml").exists()
+
+
+def test_another_suite_is_code_2(tmp_path: Path, large: pd.DataFrame) -> None:
+    result = checked(tmp_path, large, large.assign(suite_digest="other"))
+    assert result.exit_code == 2
+    assert "--allow-mismatch suite" in result.output
+
+
+def test_a_saved_baseline_is_small_and_serves(tmp_path: Path, large: pd.DataFrame) -> None:
+    wordy = large.assign(output=[f"{n} " * 2000 for n in range(len(large))])
+    write(wordy, tmp_path / "run.parquet")
+    saved = harness("baseline", "save", tmp_path / "run.parquet", "--output", tmp_path / "small.parquet")
+    assert saved.exit_code == 0, saved.output
+    assert (tmp_path / "small.parquet").stat().st_size < 40_000
+    write(jittered(wordy, 0.0), tmp_path / "new.parquet")
+    result = harness("check", "--baseline", tmp_path / "small.parquet", "--candidate", tmp_path / "new.parquet", "--resamples", "500")
+    assert result.exit_code == 0, result.output
+    again = harness("baseline", "save", tmp_path / "run.parquet", "--output", tmp_path / "small.parquet")
+    assert again.exit_code == 2
+    assert "--force" in again.output
+
+
+def test_a_text_file_is_no_baseline(tmp_path: Path, large: pd.DataFrame) -> None:
+    (tmp_path / "base.parquet").write_text("not parquet")
+    write(large, tmp_path / "new.parquet")
+    result = harness("check", "--baseline", tmp_path / "base.parquet", "--candidate", tmp_path / "new.parquet")
+    assert result.exit_code == 2
+    assert "not a readable Parquet file" in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", [["check"], ["baseline"], ["baseline", "save"]])
+def test_help_teaches_by_example(command: list[str]) -> None:
+    text = harness(*command, "--help").output
+    assert "harness " + " ".join(command) in text.split("Example", 1)[1]

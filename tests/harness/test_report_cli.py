@@ -1,0 +1,165 @@
+"""`harness report` on a run directory, and its page in a real browser: filters, texts on demand, hostile model output, both screens."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli import HarnessGroup
+from harness.report_cli import report
+
+MakeSamples = Callable[..., pd.DataFrame]
+MakeRun = Callable[..., Path]
+HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'></script>\u2028]]>${title}"
+
+
+def harness(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(HarnessGroup(commands={"report": report}), ["report", *map(str, arguments)])
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> Path:
+    """A run whose model writes markup; two methods; a suite with prompts; heads and training curves."""
+    base = make_samples(questions=30, depths=3).assign(output=HOSTILE, targets=json.dumps([HOSTILE, "gold"]))
+    better = base.assign(score=(base["score"] + 0.1).clip(0, 1), output="an answer")
+    root = make_run(tmp_path / "run", base, retmask=better, randmask=base.assign(output="the same"))
+    suite = root / "steps" / "suite-1"
+    suite.mkdir()
+    (suite / "manifest.json").write_text(json.dumps({"facts": {"digest": "s"}}))
+    with (suite / "examples.jsonl").open("w") as file:
+        for row in base.drop_duplicates(["task", "length", "example_id"]).itertuples():
+            prompt = f"START {HOSTILE} " + "word " * 2000 + f"END {row.example_id}?"
+            file.write(json.dumps({"task": row.task, "length": row.length, "id": row.example_id, "prompt": prompt}) + "\n")
+    manifest = json.loads((root / "manifest.json").read_text())
+    (root / "manifest.json").write_text(json.dumps({**manifest, "suite": {"digest": "s"}, "config": {"resamples": 200, "seed": 3}}))
+    description = {
+        "title": f"tiny {HOSTILE}",
+        "settings": {"model": "tiny"},
+        "head_scores": [[0.0, 0.9, 0.1], [0.2, 0.0, 0.4]],
+        "masked_heads": {"retmask": [[0, 1]]},
+        "threshold": 0.1,
+        "facts": {"retmask": {"pairs": 512, "note": HOSTILE}},
+        "steps": [{"name": "eval", "seconds": 3.0, "reused": False}],
+        "curves": {"retmask": [{"step": 1, "loss": 0.7, "margin": 0.0}, {"step": 2, "loss": 0.6, "margin": 0.1}], "randmask": []},
+    }
+    (root / "report.json").write_text(json.dumps(description))
+    return root
+
+
+def test_the_page_is_rebuilt_from_the_run_alone(run: Path) -> None:
+    result = harness(run)
+    assert result.exit_code == 0, result.output
+    text = (run / "report.html").read_text()
+    for heading in ("Scores", "Differences", "Success by depth", "Examples", "Heads", "Training", "Cost", "Settings"):
+        assert f"<h2>{heading}</h2>" in text
+    assert text.count("<script") == 2
+    assert "hacked = 1</script>" not in text
+    assert not (run / "report_files").exists(), "everything fitted into the page"
+    first = text
+    assert harness(run).exit_code == 0
+    assert (run / "report.html").read_text() == first
+
+
+def test_texts_beyond_the_budget_lie_beside_the_page(run: Path, tmp_path: Path) -> None:
+    assert harness(run, "--output", tmp_path / "small" / "page.html", "--text-budget", "0").exit_code == 0
+    page, files = tmp_path / "small" / "page.html", sorted((tmp_path / "small" / "report_files").iterdir())
+    assert files
+    assert all(file.read_text().startswith("harnessTexts(") for file in files)
+    assert harness(run).exit_code == 0
+    assert page.stat().st_size < (run / "report.html").stat().st_size
+
+
+def test_a_run_without_a_description_still_has_a_page(run: Path) -> None:
+    (run / "report.json").unlink()
+    result = harness(run)
+    assert result.exit_code == 0, result.output
+    assert "<h2>Heads</h2>" not in (run / "report.html").read_text()
+
+
+def test_a_damaged_description_is_one_line(run: Path) -> None:
+    (run / "report.json").write_text('{"steps": [{"name": "eval"}]}')
+    result = harness(run)
+    assert result.exit_code == 2
+    assert "report.json" in result.output.replace("\n", "")
+
+
+def test_a_page_of_long_outputs_stays_small(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> None:
+    base = make_samples(questions=100, depths=6).assign(output="long output " * 800)
+    root = make_run(tmp_path / "run", base, a=base)
+    assert harness(root, "--text-budget", "4").exit_code == 0
+    assert (root / "report.html").stat().st_size < 6 << 20
+    assert all(file.stat().st_size < 3 << 20 for file in (root / "report_files").iterdir())
+
+
+def test_one_evaluation_has_no_report(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> None:
+    result = harness(make_run(tmp_path / "run", make_samples()))
+    assert result.exit_code == 2
+    assert "nothing to compare" in result.output
+
+
+def test_filters_choose_examples_and_texts_stay_text(run: Path, page: Any) -> None:
+    assert harness(run).exit_code == 0
+    page.goto((run / "report.html").as_uri())
+    count = page.locator("#examples-count")
+    assert count.inner_text() == "540 of 540 examples"
+    page.select_option("#filter-task", label="recall: niah")
+    assert count.inner_text() == "180 of 540 examples"
+    page.select_option("#filter-length", "512")
+    page.select_option("#filter-depth", "4")
+    assert count.inner_text() == "30 of 540 examples"
+    page.select_option("#filter-change", "worse")
+    assert count.inner_text() == "0 of 540 examples"
+    page.select_option("#filter-change", "better")
+    page.fill("#filter-text", "q7")
+    assert page.locator("#examples-list li").count() == 1
+    page.select_option("#filter-method", label="randmask")
+    assert count.inner_text() == "0 of 540 examples"
+    page.select_option("#filter-change", "same")
+    page.locator("#examples-list summary").click()
+    opened = page.locator("#examples-list .example")
+    opened.locator("pre").first.wait_for()
+    text = opened.inner_text()
+    assert "<script>window.hacked = 1</script>" in text
+    assert "END q7d2?" in text
+    assert "gold" in text
+    assert "the same" in text
+    assert opened.locator("img, script").count() == 0
+
+
+def test_the_keyboard_is_enough(run: Path, page: Any) -> None:
+    assert harness(run).exit_code == 0
+    page.goto((run / "report.html").as_uri())
+    page.locator("#examples-list summary").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.evaluate("[...document.querySelectorAll('#examples-list details')].findIndex((e) => e.open)") == 1
+    page.locator("#examples-more").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#examples-list li").count() == 40
+
+
+def test_texts_beside_the_page_load_when_they_are_opened(run: Path, tmp_path: Path, page: Any) -> None:
+    assert harness(run, "--text-budget", "0").exit_code == 0
+    page.goto((run / "report.html").as_uri())
+    page.locator("#examples-list summary").first.click()
+    opened = page.locator("#examples-list .example pre").first
+    opened.wait_for()
+    assert opened.inner_text().startswith("START <script>")
+
+
+def test_nothing_in_the_page_overlaps(run: Path, page: Any) -> None:
+    """Boxes of the page's blocks lie one below the other, and no figure's text leaves its figure."""
+    assert harness(run).exit_code == 0
+    page.goto((run / "report.html").as_uri())
+    overlaps = """() => {
+      const shown = [...document.querySelectorAll("main > *, section > *")].filter((e) => e.offsetParent);
+      const boxes = shown.map((e) => [e, e.getBoundingClientRect()]);
+      return boxes.flatMap(([a, one]) => boxes.filter(([b, other]) => a !== b && !a.contains(b) && !b.contains(a)
+        && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 1
+        && Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1).map(([b]) => a.tagName + " " + b.tagName));
+    }"""
+    assert page.evaluate(overlaps) == []

@@ -1,0 +1,116 @@
+import csv
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.boardfiles import csv_text, html, markdown
+from reports.compare import CompareError
+from reports.leaderboard import Entry, board, ranks
+from reports.reference import published
+
+Make = Callable[..., pd.DataFrame]
+
+
+def shifted(frame: pd.DataFrame, shift: float, seed: int = 0) -> pd.DataFrame:
+    moved = frame["score"] + shift + np.random.default_rng(seed).normal(0, 0.05, len(frame))
+    return frame.assign(score=moved.clip(0, 1))
+
+
+@pytest.fixture
+def entries(make_samples: Make) -> list[Entry]:
+    base = make_samples(questions=25)
+    return [
+        Entry("worst", shifted(base, -0.2, 1)),
+        Entry("middle", shifted(base, 0.0, 2)),
+        Entry("twin", shifted(base, 0.0, 3)),
+        Entry("best", shifted(base, 0.2, 4)),
+    ]
+
+
+def test_ranks_are_ranges_where_the_data_do_not_tell(entries: list[Entry]) -> None:
+    column = board(entries, resamples=500).columns[0]
+    assert column.length is None
+    found = {row.name: (row.best, row.worst) for row in column.rows}
+    assert found == {"best": (1, 1), "middle": (2, 3), "twin": (2, 3), "worst": (4, 4)}
+    assert [row.overall for row in column.rows] == sorted((row.overall for row in column.rows), reverse=True)
+    assert all(row.low <= row.overall <= row.high for row in column.rows)
+
+
+def test_equal_models_share_all_ranks() -> None:
+    draws = np.random.default_rng(0).normal(0, 1, (500, 3))
+    assert ranks(np.zeros(3), draws, 0.95) == ([1, 1, 1], [3, 3, 3])
+    assert ranks(np.zeros(1), draws[:, :1], 0.95) == ([1], [1])
+    assert ranks(np.zeros(2), np.zeros((500, 2)), 0.95) == ([1, 1], [2, 2])
+
+
+def test_true_ranks_lie_in_their_ranges_as_often_as_promised() -> None:
+    """Six models, three of them tied: all ranges hold at once in 95% of experiments."""
+    truth = np.array([0.0, 0.0, 0.0, 0.1, 0.2, 0.4])
+    held = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        scores = truth + rng.normal(0, 0.3, (60, 6)) + rng.normal(0, 0.5, (60, 1))
+        weights = rng.multinomial(60, np.full(60, 1 / 60), size=400) / 60
+        best, worst = ranks(scores.mean(axis=0), weights @ scores, 0.95)
+        low = [1 + int((truth > each).sum()) for each in truth]
+        high = [int((truth >= each).sum()) for each in truth]
+        held += all(b <= one and w >= two for b, w, one, two in zip(best, worst, low, high, strict=True))
+    assert held / 200 >= 0.92
+
+
+def test_only_comparable_runs_are_ranked_together(entries: list[Entry], make_samples: Make) -> None:
+    strangers = [
+        Entry("other suite", make_samples().assign(suite_digest="other")),
+        Entry("other engine", entries[0].table.assign(backend="vllm")),
+        Entry("half", entries[0].table.iloc[::2]),
+    ]
+    found = board([strangers[0], *entries, *strangers[1:]], resamples=100)
+    assert {row.name for row in found.columns[0].rows} == {entry.name for entry in entries}
+    assert dict(found.others) == {
+        "other suite": "another suite (other, not s)",
+        "other engine": "another backend (vllm, not hf)",
+        "half": "other examples of the same suite",
+    }
+
+
+def test_published_rows_are_those_of_the_paper() -> None:
+    rows = published()
+    assert len(rows) == 95
+    assert len({row.model for row in rows}) == 19
+    llama = next(row for row in rows if row.model == "Llama-3.1-8B-Inst" and row.length == 131072)
+    assert llama.overall(tuple(llama.scores)) == pytest.approx(llama.average, abs=0.0006)
+    assert llama.overall(("recall", "magic")) is None
+
+
+def test_references_stand_beside_runs_of_their_length_without_a_rank(make_samples: Make) -> None:
+    base = make_samples(lengths=(512, 8192), questions=8)
+    found = board([Entry("a", base), Entry("b", shifted(base, 0.1))], references=published(), resamples=100)
+    at = {column.length: column for column in found.columns}
+    assert len(at[8192].references) == 19
+    assert at[512].references == at[None].references == ()
+    rows = list(csv.DictReader(io.StringIO(csv_text(found))))
+    gpt = next(row for row in rows if row["model"] == "GPT-4o-mini")
+    assert (gpt["kind"], gpt["rank_best"], gpt["reason"]) == ("published", "", "not re-run")
+    assert float(gpt["overall"]) == pytest.approx((0.998 + 0.726 + 0.361) / 3)
+    text = markdown(found)
+    assert "GPT-4o-mini (published)" in text
+    assert "not re-run" in text
+    assert html(found).count('class="published"') == 19
+
+
+def test_hostile_names_stay_text(make_samples: Make) -> None:
+    name = "=1+1<script>alert(1)</script>|"
+    found = board([Entry(name, make_samples())], resamples=100)
+    assert "<script>alert" not in html(found)
+    assert next(csv.DictReader(io.StringIO(csv_text(found))))["model"].startswith("'=")
+    assert {line.replace("\\|", "").count("|") for line in markdown(found).splitlines() if line.startswith("|")} == {7}
+
+
+def test_nothing_and_two_of_a_name_are_refused(make_samples: Make) -> None:
+    with pytest.raises(CompareError, match="nothing to rank"):
+        board([])
+    with pytest.raises(CompareError, match="two evaluations"):
+        board([Entry("a", make_samples()), Entry("a", make_samples(seed=1))])

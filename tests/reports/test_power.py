@@ -1,0 +1,42 @@
+import dataclasses
+import math
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from reports.compare import compare
+from reports.power import needed
+
+Make = Callable[..., pd.DataFrame]
+
+
+def test_half_the_effect_takes_four_times_the_questions(make_samples: Make) -> None:
+    overall = compare(make_samples(questions=20), make_samples(seed=1, questions=20), resamples=200)[0]
+    same, half = needed(overall, overall.mde), needed(overall, overall.mde / 2)
+    assert same is not None
+    assert half is not None
+    assert (same.clusters, same.examples) == (overall.n_clusters, overall.n_examples)
+    assert (half.clusters, half.examples) == (4 * overall.n_clusters, 4 * overall.n_examples)
+
+
+def test_a_suite_of_the_size_asked_for_would_find_the_effect(make_samples: Make) -> None:
+    """Predicted from a small suite, checked on one of the predicted size."""
+    small = compare(make_samples(questions=80), make_samples(seed=1, questions=80), resamples=500)[0]
+    asked = needed(small, small.mde / 2)
+    assert asked is not None
+    questions = 80 * asked.clusters // small.n_clusters
+    large = compare(make_samples(seed=2, questions=questions), make_samples(seed=3, questions=questions), resamples=500)[0]
+    assert large.mde == pytest.approx(small.mde / 2, rel=0.15)
+
+
+def test_an_unknown_spread_needs_an_unknown_number(make_samples: Make) -> None:
+    overall = compare(make_samples(), make_samples(seed=1), resamples=20)[0]
+    assert needed(dataclasses.replace(overall, mde=math.nan), 0.01) is None
+
+
+@pytest.mark.parametrize("effect", [0.0, -0.1, math.nan, math.inf])
+def test_senseless_effects_are_refused(make_samples: Make, effect: float) -> None:
+    overall = compare(make_samples(), make_samples(seed=1), resamples=20)[0]
+    with pytest.raises(ValueError, match="effect"):
+        needed(overall, effect)

@@ -1,0 +1,55 @@
+"""The commands and the policy in docs/checking.md are real: commands parse, the policy is the default one."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from harness.baseline_cli import baseline
+from harness.check_cli import check
+from harness.cli import HarnessGroup
+from harness.compare_cli import compare
+from harness.leaderboard_cli import leaderboard
+from harness.report_cli import report
+from reports.policy import Policy, parse
+
+TEXT = (Path(__file__).parent.parent / "docs" / "checking.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+GROUP = HarnessGroup(commands={"compare": compare, "check": check, "report": report, "leaderboard": leaderboard, "baseline": baseline})
+
+
+def test_the_policy_shown_has_the_defaults() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    found, plain = parse(shown, "docs"), Policy()
+    for name in ("confidence", "margin_overall", "margin_category", "missing", "truncated", "cut_off"):
+        assert getattr(found, name) == getattr(plain, name), name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_samples: Callable[..., pd.DataFrame],
+    make_run: Callable[..., Path],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    base, other = make_samples(), make_samples(seed=1)
+    for name in ("demo", "seed1", "seed2"):
+        make_run(
+            tmp_path / "runs" / name, base, retmask=other.assign(model_digest=name), randmask=make_samples(seed=2).assign(model_digest="r")
+        )
+    for name in ("base", "monday", "tuesday", "main", "new", "other"):
+        make_run(tmp_path / "runs" / name, base, model=name)
+    (tmp_path / "policy.toml").write_text("[margin]\noverall = 5.0\n")
+    if "check" in command.split():
+        assert CliRunner().invoke(GROUP, shlex.split("baseline save runs/main --output baseline.parquet")).exit_code == 0
+    program, *arguments = shlex.split(command)
+    assert program == "harness"
+    result = CliRunner().invoke(GROUP, arguments)
+    assert result.exit_code == 0, result.output
