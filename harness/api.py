@@ -51,6 +51,30 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a method's step has to compute at most, for ``harness plan``."""
+
+    step: str
+    """Its name, as :meth:`RunContext.step` gets it."""
+    prompts: int = 0
+    """Prompts that the model reads."""
+    prefill_tokens: int = 0
+    """Their tokens together."""
+    new_tokens: int = 0
+    """Tokens that the model writes, over all prompts."""
+    in_flight: int = 0
+    """Tokens in the KV cache at a time."""
+    train_tokens: int = 0
+    """Tokens that a training sees, over all its epochs."""
+    train_batch_tokens: int = 0
+    """Tokens of one forward pass in training."""
+    full_training: bool = True
+    """Whether every parameter is trained."""
+    shared: bool = False
+    """Whether other methods of a run share this step."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a method hands back."""
 
@@ -116,7 +140,8 @@ class RunContext(Protocol):
 class Method(Protocol):
     """A training method: the entry point's object is a class with no constructor arguments.
 
-    It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use.
+    It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use, and
+    ``plan(options)``, which returns the :class:`Work` of each of its steps in order.
     """
 
     name: str

@@ -56,10 +56,12 @@ def read_json(path: Path) -> dict[str, Json]:
 
 
 class Store:
-    """The steps of one run directory."""
+    """The steps of one run directory. With ``read_only`` nothing is made or written: only :meth:`find` may be asked."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root
+        if read_only:
+            return
         try:
             self._steps.mkdir(parents=True, exist_ok=True)
             probe = self._steps / f".probe.{os.getpid()}"
@@ -85,8 +87,7 @@ class Store:
 
         Processes that want the same step wait for each other; the lock belongs to the process, so a crashed holder frees it.
         """
-        key = digest({"step": name, "version": version, "inputs": dict(inputs)})
-        final = self._steps / f"{name}-{key[:_KEY_LENGTH]}"
+        key, final = self._address(name, inputs, version)
         if (found := self._finished(name, key, final, reused=True)) is not None:
             return found
         with _lock(final.with_suffix(".lock")):
@@ -111,6 +112,19 @@ class Store:
         artifact = self._finished(name, key, final, reused=False)
         assert artifact is not None
         return artifact
+
+    def find(self, name: str, inputs: Mapping[str, Json], *, version: int = 1) -> Artifact | None:
+        """The artifact for these inputs if it is finished."""
+        key, final = self._address(name, inputs, version)
+        return self._finished(name, key, final, reused=True)
+
+    def is_started(self, name: str, inputs: Mapping[str, Json], *, version: int = 1) -> bool:
+        """Whether an earlier command began this step and left something to go on from."""
+        return self._address(name, inputs, version)[1].with_suffix(".work").exists()
+
+    def _address(self, name: str, inputs: Mapping[str, Json], version: int) -> tuple[str, Path]:
+        key = digest({"step": name, "version": version, "inputs": dict(inputs)})
+        return key, self._steps / f"{name}-{key[:_KEY_LENGTH]}"
 
     def _finished(self, name: str, key: str, path: Path, *, reused: bool) -> Artifact | None:
         if not (path / MANIFEST).exists():

@@ -11,6 +11,7 @@ import click
 from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
+from harness.engines import BACKENDS, SERVED_APIS
 from harness.models import BUILTIN
 from harness.quiet import hush
 
@@ -141,7 +142,13 @@ def _shared(command: Any) -> Any:
             type=click.IntRange(min=0),
             help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
         ),
-        click.option("--backend", help="Engine that generates: hf."),
+        click.option("--backend", type=click.Choice(BACKENDS), help="Engine that generates.  [default: hf]"),
+        click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer."),
+        click.option("--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out."),
+        click.option("--url", help="served: an OpenAI-compatible server, such as http://localhost:8000/v1."),
+        click.option("--served-model", help="served: the server's name for the model.  [default: the only one it has]"),
+        click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
+        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
         click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
         click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
@@ -166,14 +173,16 @@ def _root(output: Path | None, model_name: str) -> Path:
     "--method", "methods", multiple=True, required=True, help="A method to try; repeat it for controls, which share what they can."
 )
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
-@click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
+@click.option("--dry-run", is_flag=True, help="Show the plan instead, as `harness plan` does.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
 def run_command(
     model_name: str,
     output: Path | None,
     preset: str | None,
     methods: tuple[str, ...],
     options: tuple[tuple[str, Json], ...],
+    dry_run: bool,
     heads: str | None,
     **settings: Any,
 ) -> None:
@@ -190,11 +199,50 @@ def run_command(
     from harness.pipeline import run_methods
     from harness.results import show
 
-    root = _root(output, model_name)
     chosen = dict(options) | ({} if heads is None else {"heads": heads})
+    if dry_run:
+        return _plan(model_name, output, methods, _config(model_name, preset, settings, chosen), probe=True, as_json=False)
+    root = _root(output, model_name)
     page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, chosen))
     show(root)
     click.echo(f"\nreport: {page}")
+    return None
+
+
+@main.command("plan")
+@_shared
+@click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
+@click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
+@click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@click.option("--probe/--no-probe", default=True, show_default=True, help="Time the model for some seconds, for an estimate.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan_command(
+    model_name: str,
+    output: Path | None,
+    preset: str | None,
+    methods: tuple[str, ...],
+    options: tuple[tuple[str, Json], ...],
+    probe: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """What a run would do: steps, what is there already, tokens, memory, time. Nothing is computed but a short probe.
+
+    \b
+    Examples:
+      harness plan --model builtin --method retmask
+      harness plan --model meta-llama/Llama-3.1-8B-Instruct --method retmask --device cuda --no-probe
+    """
+    _plan(model_name, output, methods, _config(model_name, preset, settings, dict(options)), probe, as_json)
+
+
+def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config: RunConfig, probe: bool, as_json: bool) -> None:
+    import json
+
+    from harness.plan import as_text, make_plan
+
+    plan = make_plan(_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config, probe=probe)
+    click.echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
 
 
 @main.command("eval")
@@ -203,8 +251,10 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, **set
     """Evaluate one model.
 
     \b
-    Example:
+    Examples:
       harness eval --model builtin --lengths 1k,4k --tasks recall,rag
+      harness eval --model MODEL --backend vllm --tensor-parallel 8
+      harness eval --model MODEL --backend served --url http://localhost:8000/v1
     """
     from harness.pipeline import run_evaluation
     from harness.results import show_scores

@@ -25,14 +25,14 @@ class RunConfig:
     examples: int | None = None
     """Of each task at each length; ``None``: 100, or as many as HELMET takes."""
     seed: int = 42
+    seeds: tuple[int, ...] = ()
+    """Training seeds: each method is trained and evaluated once for each. Empty: once, with ``seed``."""
     data: str = "generated"
     """Where examples come from: ``generated`` or ``helmet``, the published files."""
     scoring: Literal["parity", "strict"] | None = None
     """As the published scorers, quirks included, or corrected; ``None``: parity for published data, strict for generated."""
     judge: str | None = None
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
-    seeds: tuple[int, ...] = ()
-    """Training seeds: each method is trained and evaluated once for each. Empty: once, with ``seed``."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
     think_tokens: int = 0
@@ -42,6 +42,19 @@ class RunConfig:
     device: str = "auto"
     batch_tokens: int = 131_072
     """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    memory_share: float = 0.9
+    """vLLM: share of each device's memory to use."""
+    url: str = ""
+    """Of an OpenAI-compatible server."""
+    served_model: str = ""
+    """The server's name for the model; empty for the only one that it has."""
+    served_api: str = "completions"
+    concurrency: int = 16
+    """Requests to the server under way at a time."""
+    timeout: float = 600.0
+    """Seconds after which a request to the server counts as stalled."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95

@@ -5,6 +5,7 @@ Two steps, so that scoring the same answers in another way generates nothing ane
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -15,6 +16,7 @@ import pandas as pd
 
 from harness import lmeval
 from harness.api import Artifact, HarnessError, Json, Model
+from harness.engines import EngineConfig, open_engine
 from harness.journal import Generation, Journal
 from harness.sources import Source, TaskInfo, find_source
 from harness.suite import load, rendered_prompt
@@ -23,7 +25,7 @@ from tasks.example import Example
 from tasks.modes import Mode
 
 if TYPE_CHECKING:
-    from harness.engines import HarnessLM
+    from harness.engines.lm import HarnessLM
     from harness.pipeline import Run
 
 #: Raise when the same inputs should give other answers, or other scores, than before.
@@ -31,19 +33,6 @@ GENERATION_VERSION: Final = 1
 SCORING_VERSION: Final = 2
 _JOURNAL: Final = "generations.journal"
 _FILE: Final = "samples.parquet"
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """How answers are generated."""
-
-    backend: str
-    dtype: str
-    device: str
-    batch_tokens: int
-    """Padded prompt tokens of one batch; changes speed and memory, not the key."""
-    think_tokens: int = 0
-    """Tokens for a reasoning model's thoughts, beside the answer's budget."""
 
 
 @dataclass(frozen=True)
@@ -94,22 +83,13 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -
     inputs: dict[str, Json] = {
         "model": model.digest,
         "suite": facts["digest"],
-        "backend": config.backend,
-        "dtype": config.dtype,
-        "device": config.device.partition(":")[0],
-        "think_tokens": config.think_tokens,
+        **config.inputs(),
     }
 
     def build(work: Path) -> dict[str, Json]:
-        from harness.engines import BACKENDS, load_hf
-
-        if config.backend not in BACKENDS:
-            raise HarnessError(f"unknown backend {config.backend!r}; choose from {', '.join(BACKENDS)}")
         source = find_source(str(facts["data"]))
-        lm = load_hf(model, device=config.device, dtype=config.dtype, think_tokens=config.think_tokens)
-        lm.journal, lm.batch_tokens = Journal(work / _JOURNAL), config.batch_tokens
-        with run.bar(f"evaluating {model.name}", total) as advance:
-            lm.advance = advance
+        with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
+            lm.journal, lm.batch_tokens, lm.advance = Journal(work / _JOURNAL), config.batch_tokens, advance
             for (task, length), examples in _groups(suite):
                 _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
         return {"examples": total, "chat_template": lm.has_chat_template}

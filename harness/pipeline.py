@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -15,7 +15,8 @@ from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
-from harness.evaluate import EngineConfig, Scoring, evaluate
+from harness.engines import EngineConfig
+from harness.evaluate import Scoring, evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
@@ -39,14 +40,14 @@ class StepRecord:
 class Run:
     """One command's work in one run directory. Implements :class:`harness.api.RunContext`."""
 
-    def __init__(self, root: Path, model: Model, config: RunConfig) -> None:
+    def __init__(self, root: Path, model: Model, config: RunConfig, *, read_only: bool = False) -> None:
         self.root = root
         self.model = model
         self.config = config
         self.device = _device(config.device)
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
-        self._store = Store(root)
+        self._store = Store(root, read_only=read_only)
 
     def repeated(self, seed: int) -> "Run":
         """This run with another training seed; steps and evaluation stay the same."""
@@ -96,8 +97,11 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     plugins = {name: find_method(name) for name in methods}
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
-    evaluation.check(find_source(config.data), config.tasks, Scoring(config.scoring, config.judge))
+    evaluation.check(find_source(config.data), config.tasks, scoring(config))
+    if config.backend == "served":
+        raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve(model_name), config)
+    engine_config(run)
     begun = time.time()
     suite, baseline = _evaluate(run, run.model)
     candidates = []
@@ -127,8 +131,9 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
-    evaluation.check(find_source(config.data), config.tasks, Scoring(config.scoring, config.judge))
+    evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = Run(root, resolve(model_name), config)
+    engine_config(run)
     begun = time.time()
     suite, samples = _evaluate(run, run.model)
     _write_manifest(run, begun, [], suite, [samples])
@@ -153,14 +158,18 @@ def find_method(name: str) -> Method:
 
 
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
-    config = run.config
     if suite is None:
         suite = _suite(run, model)
-    engine = EngineConfig(config.backend, config.dtype, run.device, config.batch_tokens, config.think_tokens)
-    return suite, evaluate(run, model, suite, engine, Scoring(config.scoring, config.judge))
+    return suite, evaluate(run, model, suite, engine_config(run), scoring(run.config))
 
 
-def _suite_config(config: RunConfig) -> SuiteConfig:
+def scoring(config: RunConfig) -> Scoring:
+    """How the run's answers are scored."""
+    return Scoring(config.scoring, config.judge)
+
+
+def suite_config(config: RunConfig) -> SuiteConfig:
+    """The run's suite."""
     return SuiteConfig(
         config.tasks,
         config.lengths,
@@ -172,8 +181,14 @@ def _suite_config(config: RunConfig) -> SuiteConfig:
     )
 
 
+def engine_config(run: Run) -> EngineConfig:
+    """The run's engine. HarnessError for settings that do not go together."""
+    shared = {field.name for field in fields(EngineConfig)} & {field.name for field in fields(RunConfig)}
+    return EngineConfig(**{name: getattr(run.config, name) for name in shared} | {"device": run.device})
+
+
 def _suite(run: Run, model: Model) -> Artifact:
-    return prepare(run, _suite_config(run.config), model)
+    return prepare(run, suite_config(run.config), model)
 
 
 def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:

@@ -14,6 +14,7 @@ def hush() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ["LOGLEVEL"] = "ERROR"  # lm-eval's own switch
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -44,7 +44,7 @@ class SuiteConfig:
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
     source = find_source(config.data)
-    config = _clipped(run, config, model)
+    config = clipped(run, config, model)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
@@ -64,7 +64,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     return run.step("suite", inputs, write, version=VERSION)
 
 
-def _clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
+def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
     """``config`` with lengths that the model can take."""
     limit = context_length(model)
     if limit is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final
 
-from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, Outcome, RunContext
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, Outcome, RunContext, Work
 from harness.models import resolve
 from retmask import masks, stages
 from retmask.heads import HeadScores, write_atomically
@@ -143,6 +143,12 @@ class _HeadMasking:
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         _parse(options)
+
+    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+        """What each step has to compute, for ``harness plan``."""
+        from retmask.plan import steps
+
+        return steps(self.name, _parse(options))
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from harness.api import HarnessError
 from retmask.masks import HeadMask
 
-BACKENDS: Final = ("hf",)
+BACKENDS: Final = ("hf", "vllm")
 """Names that :func:`open_sampler` knows."""
 
 
@@ -76,6 +76,10 @@ def open_sampler(backend: str, model: Path, dtype: str, device: str) -> Sampler:
         from retmask.sampler import HFSampler
 
         return HFSampler(model, dtype, device)
+    if backend == "vllm":
+        from retmask.vllm_sampler import VLLMSampler
+
+        return VLLMSampler(model, dtype, device)
     raise HarnessError(f"unknown sampler {backend!r}; choose from {', '.join(BACKENDS)}")
 
 

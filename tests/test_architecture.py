@@ -14,14 +14,16 @@ MAY_IMPORT = {
     "tasks": {"tasks"},
     "reports": {"reports"},
     "harness": {"harness", "tasks", "reports"},
-    "retmask": {"retmask", "tasks", "harness.api", "harness.models"},
+    "retmask": {"retmask", "tasks", "harness.api", "harness.models", "harness.engines"},
 }
 #: Modules that may import more: a command line is where packages meet.
 ALSO = {"retmask/cli.py": {"reports"}}
 HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "peft", "accelerate", "datasets", "tokenizers"}
 #: Modules that may import a heavy library when they are imported; elsewhere it has to wait inside a function.
 MAY_LOAD = {
-    "harness/engines.py": {"torch", "lm_eval"},
+    "harness/engines/hf.py": {"torch", "lm_eval"},
+    "harness/engines/lm.py": {"lm_eval"},
+    "harness/engines/vllm.py": {"lm_eval", "vllm"},
     "harness/builtin/tokenizer.py": {"tokenizers", "transformers"},
     "harness/builtin/train.py": {"torch", "transformers"},
     "retmask/ablate.py": {"torch", "transformers"},

@@ -1,0 +1,94 @@
+"""Engines that generate. Each is a :class:`~harness.engines.lm.Backend` inside one :class:`~harness.engines.lm.HarnessLM`, which lm-eval
+drives; the libraries that they need are loaded when one is opened.
+
+    hf       transformers, in this process: any device, the default
+    vllm     vLLM, in processes of its own: tensor and pipeline parallel, continuous batching
+    served   an OpenAI-compatible server that is already running
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from harness.api import HarnessError, Json, Model
+
+if TYPE_CHECKING:
+    from harness.engines.lm import HarnessLM
+
+#: Names of ``--backend``.
+BACKENDS: Final = ("hf", "vllm", "served")
+#: What a server may be asked with: token ids, or messages that it puts into its own template.
+SERVED_APIS: Final = ("completions", "chat")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How answers are generated."""
+
+    backend: str
+    dtype: str
+    device: str
+    batch_tokens: int
+    """Padded prompt tokens of one batch; changes speed and memory, not the key."""
+    think_tokens: int = 0
+    """Tokens for a reasoning model's thoughts, beside the answer's budget."""
+    tensor_parallel: int = 1
+    """vLLM: devices that share every layer."""
+    pipeline_parallel: int = 1
+    """vLLM: groups of devices that share the layers out."""
+    memory_share: float = 0.9
+    """vLLM: share of each device's memory to use."""
+    url: str = ""
+    """Served: where the server's ``/models`` and ``/completions`` are, such as ``http://localhost:8000/v1``."""
+    served_model: str = ""
+    """Served: the server's name for the model; empty for the only one that it has."""
+    served_api: str = "completions"
+    concurrency: int = 16
+    """Served: requests under way at a time."""
+    timeout: float = 600.0
+    """Served: seconds after which a request counts as stalled."""
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise HarnessError(f"unknown backend {self.backend!r}; choose from {', '.join(BACKENDS)}")
+        if (self.backend == "served") != bool(self.url):
+            raise HarnessError("--backend served and --url go together, such as --backend served --url http://localhost:8000/v1")
+        if self.served_api not in SERVED_APIS:
+            raise HarnessError(f"unknown served_api {self.served_api!r}; choose from {', '.join(SERVED_APIS)}")
+        if self.backend != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
+            raise HarnessError("--tensor-parallel and --pipeline-parallel need --backend vllm")
+
+    @property
+    def workers(self) -> int:
+        """vLLM: devices, or on a CPU processes, that hold a part of the model each."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    def inputs(self) -> dict[str, Json]:
+        """What can change an answer: not the sizes of batches, the number of devices, or a server's address."""
+        device = "served" if self.backend == "served" else self.device.partition(":")[0]
+        inputs: dict[str, Json] = {"backend": self.backend, "dtype": self.dtype, "device": device, "think_tokens": self.think_tokens}
+        if self.backend == "served":
+            inputs |= {"served_model": self.served_model, "served_api": self.served_api}
+        return inputs
+
+
+def open_engine(model: Model, config: EngineConfig) -> "HarnessLM":
+    """The engine with ``model`` in it; its ``close`` gives the memory back.
+
+    HarnessError where the library is not installed, the model does not load or fit, or no server answers.
+    """
+    from harness.engines.lm import Backend, HarnessLM
+
+    backend: Backend
+    if config.backend == "served":
+        from harness.engines.served import Served
+
+        backend = Served(model, config)
+    elif config.backend == "vllm":
+        from harness.engines.vllm import VLLMBackend
+
+        backend = VLLMBackend(model, config)
+    else:
+        from harness.engines.hf import HFBackend
+
+        backend = HFBackend(model, config)
+    return HarnessLM(backend, config.think_tokens)

@@ -1,0 +1,77 @@
+"""transformers, in this process, through lm-eval's own backend."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from harness import thinking
+from harness.api import HarnessError, Model
+from harness.engines import EngineConfig
+from harness.engines.lm import Completion, Prompt
+
+
+class HFBackend(HFLM):
+    """Implements :class:`harness.engines.lm.Backend`; keeps the token ids that lm-eval decodes.
+
+    Where the chat template can switch thoughts off, they are on only with a budget.
+    """
+
+    generated: torch.Tensor
+
+    def __init__(self, model: Model, config: EngineConfig) -> None:
+        try:
+            super().__init__(
+                pretrained=str(model.path),
+                tokenizer=str(model.path),
+                device=config.device,
+                dtype=config.dtype,
+                batch_size=1,
+                trust_remote_code=False,
+                enable_thinking=config.think_tokens > 0,
+                think_end_token=thinking.END if config.think_tokens else None,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise HarnessError(f"transformers cannot load {model.path}: {str(error).strip().splitlines()[0]}") from None
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+        output: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
+        self.generated = output[:, context.shape[1] :]
+        return output
+
+    def generate(self, prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[dict[str, Completion]]:
+        """A batch at a time."""
+        for batch in _batches(prompts, batch_tokens):
+            self.batch_size_per_gpu = len(batch)
+            texts = self.generate_until([prompt.request for prompt in batch], disable_tqdm=True)
+            yield {prompt.example: self._completion(row, texts[row]) for row, prompt in enumerate(batch)}
+
+    def _completion(self, row: int, text: str) -> Completion:
+        ids = self.generated[row].tolist()
+        ends = {self.eot_token_id, self.tokenizer.pad_token_id}
+        length = next((index for index, token in enumerate(ids) if token in ends), None)
+        return Completion(text, ids[:length], length is not None)
+
+    def close(self) -> None:
+        """Free the weights now: a training process may want the device next."""
+        del self._model
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _batches(prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[list[Prompt]]:
+    """Prompts of like length and equal settings, at most ``batch_tokens`` padded tokens.
+
+    The order within a batch is that of lm-eval's own collator, so that row i of what was generated belongs to prompt i.
+    """
+    batch: list[Prompt] = []
+    for prompt in prompts:
+        if batch and (prompt.settings != batch[0].settings or len(batch[0].ids) * (len(batch) + 1) > batch_tokens):
+            yield batch
+            batch = []
+        batch.append(prompt)
+    if batch:
+        yield batch

@@ -1,0 +1,124 @@
+"""An OpenAI-compatible server around the shipped model, with faults on demand."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from harness.builtin import MODEL_DIR
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with greedy transformers. ``faults`` are what the next requests get instead, in order."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(1)
+        self.model = AutoModelForCausalLM.from_pretrained(MODEL_DIR)
+        self.tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+        self.lock = threading.Lock()
+        self.faults: list[str] = []
+        self.answered: list[dict[str, Any]] = []
+        """Bodies of the requests that got a completion."""
+        self.failed = 0
+        self.good_until: int | None = None
+        """Completions after which every request fails."""
+        self.keys: list[str | None] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def fault(self) -> str | None:
+        """What goes wrong with this request, if anything."""
+        with self.lock:
+            if self.good_until is not None and len(self.answered) >= self.good_until:
+                self.failed += 1
+                return "503"
+            return self.faults.pop(0) if self.faults else None
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        import torch
+
+        ids = body.get("prompt")
+        if ids is None:
+            ids = self.tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
+        with self.lock, torch.inference_mode():
+            output = self.model.generate(torch.tensor([ids]), max_new_tokens=body["max_tokens"], do_sample=False)[0, len(ids) :].tolist()
+            self.answered.append(body)
+        ended = output[-1] == self.tokenizer.eos_token_id
+        text = self.tokenizer.decode(output, skip_special_tokens=True)
+        choice: dict[str, Any] = {"finish_reason": "stop" if ended else "length"}
+        choice |= {"text": text} if "prompt" in body else {"message": {"role": "assistant", "content": text}}
+        return {"choices": [choice], "usage": {"prompt_tokens": len(ids), "completion_tokens": len(output)}}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send(200, json.dumps({"data": [{"id": "shipped"}]}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.keys.append(self.headers.get("Authorization"))
+        fault = self.server.fault()
+        if fault is None:
+            self.send(200, json.dumps(self.server.complete(body)).encode())
+        elif fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+        elif fault == "stall":
+            time.sleep(3)
+            self.close_connection = True
+        elif fault == "trickle":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            for _ in range(30):
+                try:
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+                except OSError:
+                    break
+                time.sleep(0.1)
+            self.close_connection = True
+        elif fault == "garbage":
+            self.send(200, b"<html>\x1b[31mproxy</html>")
+        elif fault == "no choices":
+            self.send(200, b'{"choices": []}')
+        elif fault == "cut":
+            answer = self.server.complete({**body, "prompt": body["prompt"][-50:]})
+            self.send(200, json.dumps(answer).encode())
+        else:
+            self.send(int(fault), b'{"error": {"message": "as asked"}}')
+
+    def send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """A server, up for the length of the block."""
+    server = Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
