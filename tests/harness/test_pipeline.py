@@ -53,7 +53,7 @@ def test_what_methods_share_is_done_once(finished: Path) -> None:
         ["suite", "prompts", "chosen", "rejected-retmask", "rejected-randmask", "report"]
         + ["heads"] * 3  # of the baseline and of both trained models
         + ["pairs", "dpo"] * 2
-        + ["eval"] * 3
+        + ["generate", "eval"] * 3
     )
 
 
@@ -95,7 +95,7 @@ def test_training_seeds_are_an_outer_level_of_the_comparison(finished: Path) -> 
     done = harness("run", *SMALL, "--method", "retmask", "--seeds", "42,1", "--output", finished)
     assert done.returncode == 0, done.stderr
     fresh = sorted(path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir() if path.name not in before)
-    assert fresh == ["dpo", "eval", "heads", "report"], "only the second seed's training is new"
+    assert fresh == ["dpo", "eval", "generate", "heads", "report"], "only the second seed's training is new"
     records = json.loads((finished / "comparison.json").read_text())
     assert {record["n_seeds"] for record in records} == {2}
     manifest = json.loads((finished / "manifest.json").read_text())
@@ -112,9 +112,9 @@ def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path
     finished = journal.read_bytes()
     again = harness(*arguments, "--output", tmp_path / "killed")
     assert again.returncode == 0, again.stderr
-    (resumed,) = tmp_path.glob("killed/steps/eval-*")
-    assert (resumed / journal.name).read_bytes().startswith(finished), "finished generations were redone"
-    (calm,) = tmp_path.glob("calm/steps/eval-*")
+    (generated,) = tmp_path.glob("killed/steps/generate-*")
+    assert (generated / journal.name).read_bytes().startswith(finished), "finished generations were redone"
+    (resumed,), (calm,) = (list(tmp_path.glob(f"{name}/steps/eval-*")) for name in ("killed", "calm"))
     pd.testing.assert_frame_equal(pd.read_parquet(resumed / "samples.parquet"), pd.read_parquet(calm / "samples.parquet"))
 
 
@@ -124,7 +124,7 @@ def _kill_when_journalled(arguments: tuple[str, ...], output: Path) -> Path:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        for journal in output.glob("steps/eval-*.work/generations.journal"):
+        for journal in output.glob("steps/generate-*.work/generations.journal"):
             if journal.stat().st_size:
                 process.send_signal(signal.SIGKILL)
                 process.wait()

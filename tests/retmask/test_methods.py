@@ -185,7 +185,7 @@ def test_an_audit_chooses_the_number_of_heads(words: Path, tmp_path: Path) -> No
         context = Audited(tmp_path, words, OPTIONS | {"heads": "auto", "prompts": 4})
         with pytest.raises(StopIteration):
             method.run(context)
-        assert [artifact.name for artifact in context.artifacts][:3] == ["heads", "audit", "chosen"]
+        assert [artifact.name for artifact in context.artifacts][:4] == ["heads", "audit", "prompts", "chosen"]
         assert f"{method.name}: 1 of 8 heads masked" in context.said
     assert context.artifacts[1].reused
 
