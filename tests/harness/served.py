@@ -27,6 +27,8 @@ class Server(ThreadingHTTPServer):
         self.faults: list[str] = []
         self.answered: list[dict[str, Any]] = []
         """Bodies of the requests that got a completion."""
+        self.admitted = 0
+        """Requests that will get a completion; counted before they do, since several are under way at once."""
         self.failed = 0
         self.good_until: int | None = None
         """Completions after which every request fails."""
@@ -40,10 +42,12 @@ class Server(ThreadingHTTPServer):
     def fault(self) -> str | None:
         """What goes wrong with this request, if anything."""
         with self.lock:
-            if self.good_until is not None and len(self.answered) >= self.good_until:
+            if self.good_until is not None and self.admitted >= self.good_until:
                 self.failed += 1
                 return "503"
-            return self.faults.pop(0) if self.faults else None
+            fault = self.faults.pop(0) if self.faults else None
+            self.admitted += fault is None
+            return fault
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         import torch
