@@ -34,10 +34,10 @@ demo: setup  ## Run the main job on the shipped model: two methods' controls and
 	$(BIN)/harness run --model builtin --method retmask --method nonretmask --method randmask --output runs/demo
 
 test: setup  ## Run the tests that take seconds to minutes.
-	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm" -n auto --dist loadfile
 
 test-slow: setup  ## Run the long tests too.
-	$(BIN)/python -m pytest -m "not gpu and not vllm"
+	$(BIN)/python -m pytest -m "not gpu and not vllm" -n auto --dist loadfile
 
 lint: setup  ## Check style and formatting.
 	$(BIN)/ruff check .
