@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -123,19 +124,28 @@ def main(debug: bool) -> None:
         hush()
 
 
-def _shared(command: Any) -> Any:
-    """The options of every command that evaluates."""
-    options = (
+def run_options(command: Any) -> Any:
+    """The options of every command that works on a model in a run directory."""
+    return _with(
+        command,
         click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
+        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
+        click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+    )
+
+
+def _evaluation_options(command: Any) -> Any:
+    """The options of every command that evaluates."""
+    return _with(
+        run_options(command),
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
-        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
         click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
         click.option(
             "--think-tokens",
@@ -150,25 +160,29 @@ def _shared(command: Any) -> Any:
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
         click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
         click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
-        click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
         click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
     )
+
+
+def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def _config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
+def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
+    """The preset, with the command line's choices."""
     chosen = preset or (BUILTIN_PRESET if model_name == BUILTIN else DEFAULT_PRESET)
     return override(load_preset(chosen), settings, options)
 
 
-def _root(output: Path | None, model_name: str) -> Path:
+def run_root(output: Path | None, model_name: str) -> Path:
+    """The run directory."""
     return output or Path("runs") / (Path(model_name).name or BUILTIN)
 
 
 @main.command("run")
-@_shared
+@_evaluation_options
 @click.option(
     "--method", "methods", multiple=True, required=True, help="A method to try; repeat it for controls, which share what they can."
 )
@@ -201,16 +215,16 @@ def run_command(
 
     chosen = dict(options) | ({} if heads is None else {"heads": heads})
     if dry_run:
-        return _plan(model_name, output, methods, _config(model_name, preset, settings, chosen), probe=True, as_json=False)
-    root = _root(output, model_name)
-    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), _config(model_name, preset, settings, chosen))
+        return _plan(model_name, output, methods, run_config(model_name, preset, settings, chosen), probe=True, as_json=False)
+    root = run_root(output, model_name)
+    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), run_config(model_name, preset, settings, chosen))
     show(root)
     click.echo(f"\nreport: {page}")
     return None
 
 
 @main.command("plan")
-@_shared
+@_evaluation_options
 @click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
@@ -233,7 +247,7 @@ def plan_command(
       harness plan --model builtin --method retmask
       harness plan --model meta-llama/Llama-3.1-8B-Instruct --method retmask --device cuda --no-probe
     """
-    _plan(model_name, output, methods, _config(model_name, preset, settings, dict(options)), probe, as_json)
+    _plan(model_name, output, methods, run_config(model_name, preset, settings, dict(options)), probe, as_json)
 
 
 def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config: RunConfig, probe: bool, as_json: bool) -> None:
@@ -241,12 +255,12 @@ def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config
 
     from harness.plan import as_text, make_plan
 
-    plan = make_plan(_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config, probe=probe)
+    plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config, probe=probe)
     click.echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
 
 
 @main.command("eval")
-@_shared
+@_evaluation_options
 def eval_command(model_name: str, output: Path | None, preset: str | None, **settings: Any) -> None:
     """Evaluate one model.
 
@@ -259,8 +273,8 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, **set
     from harness.pipeline import run_evaluation
     from harness.results import show_scores
 
-    root = _root(output, model_name)
-    samples = run_evaluation(root, model_name, _config(model_name, preset, settings, {}))
+    root = run_root(output, model_name)
+    samples = run_evaluation(root, model_name, run_config(model_name, preset, settings, {}))
     show_scores(samples)
     click.echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 

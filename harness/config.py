@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from harness.api import HarnessError, Json
+from harness.engines import EngineConfig
 
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(EngineConfig):
     """The ``[run]`` table of a preset, and its ``[method]`` table as ``options``."""
 
     tasks: tuple[str, ...] = ()
@@ -35,26 +36,6 @@ class RunConfig:
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
-    think_tokens: int = 0
-    """Tokens for a reasoning model's thoughts, beside the answer's budget and the length."""
-    backend: str = "hf"
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_tokens: int = 131_072
-    """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    memory_share: float = 0.9
-    """vLLM: share of each device's memory to use."""
-    url: str = ""
-    """Of an OpenAI-compatible server."""
-    served_model: str = ""
-    """The server's name for the model; empty for the only one that it has."""
-    served_api: str = "completions"
-    concurrency: int = 16
-    """Requests to the server under way at a time."""
-    timeout: float = 600.0
-    """Seconds after which a request to the server counts as stalled."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
@@ -62,6 +43,7 @@ class RunConfig:
     """What the method gets; each method checks its own."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.examples is not None and self.examples < 1:
             raise HarnessError(f"examples is {self.examples}; ask for at least 1")
         if not self.lengths or min(self.lengths) < 64:

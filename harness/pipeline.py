@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -15,7 +15,6 @@ from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
-from harness.engines import EngineConfig
 from harness.evaluate import Scoring, evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
@@ -43,8 +42,7 @@ class Run:
     def __init__(self, root: Path, model: Model, config: RunConfig, *, read_only: bool = False) -> None:
         self.root = root
         self.model = model
-        self.config = config
-        self.device = _device(config.device)
+        self.config = replace(config, device=_device(config.device))
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
         self._store = Store(root, read_only=read_only)
@@ -58,6 +56,10 @@ class Run:
     @property
     def seed(self) -> int:
         return self.config.seed
+
+    @property
+    def device(self) -> str:
+        return self.config.device
 
     @property
     def options(self) -> Mapping[str, Json]:
@@ -101,7 +103,6 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     if config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve(model_name), config)
-    engine_config(run)
     begun = time.time()
     suite, baseline = _evaluate(run, run.model)
     candidates = []
@@ -133,7 +134,6 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = Run(root, resolve(model_name), config)
-    engine_config(run)
     begun = time.time()
     suite, samples = _evaluate(run, run.model)
     _write_manifest(run, begun, [], suite, [samples])
@@ -160,7 +160,7 @@ def find_method(name: str) -> Method:
 def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
     if suite is None:
         suite = _suite(run, model)
-    return suite, evaluate(run, model, suite, engine_config(run), scoring(run.config))
+    return suite, evaluate(run, model, suite, run.config, scoring(run.config))
 
 
 def scoring(config: RunConfig) -> Scoring:
@@ -181,12 +181,6 @@ def suite_config(config: RunConfig) -> SuiteConfig:
     )
 
 
-def engine_config(run: Run) -> EngineConfig:
-    """The run's engine. HarnessError for settings that do not go together."""
-    shared = {field.name for field in fields(EngineConfig)} & {field.name for field in fields(RunConfig)}
-    return EngineConfig(**{name: getattr(run.config, name) for name in shared} | {"device": run.device})
-
-
 def _suite(run: Run, model: Model) -> Artifact:
     return prepare(run, suite_config(run.config), model)
 
@@ -204,7 +198,7 @@ def _write_manifest(run: Run, begun: float, methods: Sequence[str], suite: Artif
             "command": " ".join(sys.argv),
             "model": {"name": run.model.name, "path": str(run.model.path), "digest": run.model.digest},
             "methods": list(methods),
-            "config": _plain({**asdict(run.config), "device": run.device}),
+            "config": _plain(asdict(run.config)),
             "suite": _plain(suite.manifest["facts"]),
             "evaluations": [artifact.key for artifact in evaluations],
             "steps": [_plain(asdict(record)) for record in run.steps],

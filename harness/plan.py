@@ -14,10 +14,9 @@ from typing import Final, Literal
 from harness import evaluate as evaluation
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
-from harness.engines import EngineConfig
 from harness.footprint import DeviceMemory, ModelShape, devices, gib, width
 from harness.models import resolve
-from harness.pipeline import Run, engine_config, find_method, scoring, suite_config
+from harness.pipeline import Run, find_method, scoring, suite_config
 from harness.probe import Speed, measure
 from harness.sources import find_source
 from harness.suite import clipped, prepare
@@ -119,14 +118,14 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
         getattr(plugin, "check", lambda options: None)(config.options)
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = _Look(root, resolve(model_name), config)
-    engine = engine_config(run)
+    config = run.config
     if methods and config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; plan an evaluation of each instead")
     shape = ModelShape.read(run.model)
-    steps = list(_steps(run, engine, shape, plugins))
+    steps = list(_steps(run, plugins))
     found = () if config.backend == "served" else devices(run.device)
-    needs = tuple(_needs(steps, shape, config, engine))
-    warnings = _warnings(needs, steps, shape, found, engine, root)
+    needs = tuple(_needs(steps, shape, config))
+    warnings = _warnings(needs, steps, shape, found, config, root)
     speed = None
     if probe and found and any(step.state != "finished" for step in steps) and shape.weight_bytes(config.dtype) < found[0].free:
         speed = measure(run.model, shape, config.dtype, run.device)
@@ -135,12 +134,12 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     return Plan(model_name, shape.parameters, tuple(steps), needs, found, tuple(warnings), seconds)
 
 
-def _steps(run: _Look, engine: EngineConfig, shape: ModelShape, plugins: Mapping[str, object]) -> Iterator[PlannedStep]:
+def _steps(run: _Look, plugins: Mapping[str, object]) -> Iterator[PlannedStep]:
     generation = _generation(run)
     suite: Artifact | None = None
     try:
         suite = prepare(run, suite_config(run.config), run.model)
-        evaluation.evaluate(run, run.model, suite, engine, scoring(run.config))
+        evaluation.evaluate(run, run.model, suite, run.config, scoring(run.config))
     except _MissingError:
         pass
     yield PlannedStep("suite", run.states.get("suite", "to do"), Work("suite"))
@@ -150,19 +149,19 @@ def _steps(run: _Look, engine: EngineConfig, shape: ModelShape, plugins: Mapping
     for name, plugin in plugins.items():
         for seed in run.config.seeds or (run.config.seed,):
             label = f"{name}, seed {seed}" if run.config.seeds else name
-            yield from _method(run, seed, label, plugin, suite, engine, generation, told)
+            yield from _method(run, seed, label, plugin, suite, generation, told)
     if plugins:
         yield PlannedStep("report", "to do", Work("report"))
 
 
 def _method(
-    run: _Look, seed: int, name: str, plugin: object, suite: Artifact | None, engine: EngineConfig, generation: Work, told: set[str]
+    run: _Look, seed: int, name: str, plugin: object, suite: Artifact | None, generation: Work, told: set[str]
 ) -> Iterator[PlannedStep]:
     run.states.clear()
     try:
         outcome = plugin.run(run.repeated(seed))  # type: ignore[attr-defined]  # find_method checked it
         if suite is not None:
-            evaluation.evaluate(run, resolve(str(outcome.checkpoint)), suite, engine, scoring(run.config))
+            evaluation.evaluate(run, resolve(str(outcome.checkpoint)), suite, run.config, scoring(run.config))
     except _MissingError:
         pass
     own = {step: state for step, state in run.states.items() if step not in ("suite", "generate", "eval")}
@@ -194,9 +193,9 @@ def _generation(run: _Look) -> Work:
     return Work("generate", prompts, prefill, new, in_flight=longest if run.config.backend == "vllm" else batch)
 
 
-def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig, engine: EngineConfig) -> Iterator[Need]:
+def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig) -> Iterator[Need]:
     """One row for each kind of step that is left."""
-    if engine.backend == "served":
+    if config.backend == "served":
         return
     seen: set[str] = set()
     for step in steps:
@@ -209,7 +208,7 @@ def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig, e
             trained = shape.training_bytes() if step.work.full_training else 0
             yield Need(kind, 0 if trained else shape.weight_bytes(config.dtype), 0, trained, logits)
         else:
-            parts = engine.workers if kind == "generate" else 1
+            parts = config.workers if kind == "generate" else 1
             weights, cache = shape.weight_bytes(config.dtype), shape.kv_bytes(step.work.in_flight, config.dtype)
             yield Need(kind, weights // parts, cache // parts, 0, 0)
 
@@ -219,12 +218,12 @@ def _warnings(
     steps: Sequence[PlannedStep],
     shape: ModelShape,
     found: Sequence[DeviceMemory],
-    engine: EngineConfig,
+    config: RunConfig,
     root: Path,
 ) -> list[str]:
     warnings = []
-    wanted = engine.workers
-    if engine.device.startswith("cuda") and wanted > len(found):
+    wanted = config.workers
+    if config.device.startswith("cuda") and wanted > len(found):
         warnings.append(f"{wanted} devices are asked for and {len(found)} are there; lower --tensor-parallel or --pipeline-parallel")
     for need in needs:
         device = max(found, key=lambda device: device.free)

@@ -1,36 +1,26 @@
 """``harness pairs`` and ``harness train``: a method's stages, one at a time (entry-point group ``harness.commands``)."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
 from harness.api import Artifact, HarnessError, Json
-from harness.cli import Setting
-from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
-from harness.models import BUILTIN
+from harness.cli import Setting, run_config, run_options, run_root
 
 _OTHER_MODEL = "smaller-model"
 
 
-def _shared(command: Any) -> Any:
-    options = (
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
-        click.option("--method", help="Whose stage to run.  [default: retmask]"),
-        click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
-        click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
-        click.option("--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."),
-        click.option("--seed", type=int, help="Seed of the run."),
-        click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+def _stage_options(command: Any) -> Any:
+    setting = click.option(
+        "--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    method = click.option("--method", help="Whose stage to run.  [default: retmask]")
+    return run_options(method(setting(command)))
 
 
 @click.command()
-@_shared
+@_stage_options
 @click.option("--prompts-from", help="Instructions: a JSONL or Parquet file, a folder of them, a data set on the Hub, or 'generated'.")
 @click.option("--prompts", type=click.IntRange(min=0), help="How many; 0 takes all.")
 @click.option("--rejected-from", help="'mask' for the masked model's answers, or 'model NAME' for another model's.")
@@ -56,7 +46,7 @@ def pairs(**arguments: Any) -> None:
 
 
 @click.command()
-@_shared
+@_stage_options
 @click.option("--pairs-from", type=click.Path(dir_okay=False), help="Train on this file of pairs instead of sampling any.")
 @click.option("--loss", help="sigmoid, ipo, hinge and trl's others, or sft on the chosen answers alone.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
@@ -93,9 +83,7 @@ def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
     run = {name: arguments.pop(name) for name in ("seed", "device")}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
-    chosen = preset or (BUILTIN_PRESET if model_name == BUILTIN else DEFAULT_PRESET)
-    config: RunConfig = override(load_preset(chosen), run, options)
-    return run_stage(output or Path("runs") / (Path(model_name).name or BUILTIN), model_name, method, config, stage)
+    return run_stage(run_root(output, model_name), model_name, method, run_config(model_name, preset, run, options), stage)
 
 
 def _method(method: str | None, rejected_from: str | None) -> str:

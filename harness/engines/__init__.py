@@ -24,13 +24,13 @@ SERVED_APIS: Final = ("completions", "chat")
 class EngineConfig:
     """How answers are generated."""
 
-    backend: str
-    dtype: str
-    device: str
-    batch_tokens: int
-    """Padded prompt tokens of one batch; changes speed and memory, not the key."""
+    backend: str = "hf"
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_tokens: int = 131_072
+    """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""
     think_tokens: int = 0
-    """Tokens for a reasoning model's thoughts, beside the answer's budget."""
+    """Tokens for a reasoning model's thoughts, beside the answer's budget and the length."""
     tensor_parallel: int = 1
     """vLLM: devices that share every layer."""
     pipeline_parallel: int = 1
