@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from harness.pipeline import Run
 
 #: Raise when the same inputs should give other answers, or other scores, than before.
-GENERATION_VERSION: Final = 1
-SCORING_VERSION: Final = 2
+GENERATION_VERSION: Final = 2
+SCORING_VERSION: Final = 3
 _JOURNAL: Final = "generations.journal"
 _FILE: Final = "samples.parquet"
 
@@ -66,9 +66,13 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     def build(work: Path) -> dict[str, Json]:
         frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge)))
         frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=engine.backend)
-        samples.write(frame[list(samples.COLUMNS)], work / _FILE)
+        samples.write(frame, work / _FILE)
         once = frame.drop_duplicates("example_id")
-        return {"examples": len(once), "prompt_tokens": int(once["prompt_tokens"].sum()), "mode": mode, "judge": scoring.judge}
+        shorter = int((once["dropped_passages"] > 0).sum())
+        if shorter:
+            run.say(f"{shorter} of {len(once)} published prompts lost passages without an answer, so that they fit their length")
+        totals = {name: int(once[name].sum()) for name in ("prompt_tokens", "output_tokens", "thinking_tokens", "dropped_tokens")}
+        return {"examples": len(once), "shortened": shorter, **totals, "mode": mode, "judge": scoring.judge}
 
     inputs: dict[str, Json] = {"generations": generated.key, "suite": facts["digest"], "mode": mode, "judge": scoring.judge}
     return run.step("eval", inputs, build, version=SCORING_VERSION)
@@ -92,7 +96,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -
             lm.journal, lm.batch_tokens, lm.advance = Journal(work / _JOURNAL), config.batch_tokens, advance
             for (task, length), examples in _groups(suite):
                 _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
-        return {"examples": total, "chat_template": lm.has_chat_template}
+        return {"examples": total, "chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
 
     return run.step("generate", inputs, build, version=GENERATION_VERSION)
 
@@ -147,16 +151,18 @@ def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judg
     assert isinstance(facts, dict)
     answers = Journal(generated.path / _JOURNAL).finished
     judge = find_judge(judge_name, None)
+    template = f"{facts['chat_template']}+think{facts['think_tokens']}" if facts["think_tokens"] else str(facts["chat_template"])
     for (name, length), examples in _groups(suite):
         task = _info(source, name)
-        templated = task.chat and bool(facts["chat_template"])
+        templated = task.chat and facts["chat_template"] is not None
+        scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")
         pairs = [(example, _as_scored(example, answers[example.id].output, mode, templated=templated)) for example in examples]
         try:
             scored = score_all(source.scored_as(name, length), pairs, mode=mode, judge=judge if task.judged else None, only=task.metrics)
         except FieldError as error:
             raise HarnessError(f"{examples[error.index or 0].id}: {error}") from None
         for example, result in zip(examples, scored, strict=True):
-            columns = _columns(example, answers[example.id])
+            columns = {**_columns(example, answers[example.id]), "template": template if templated else "none", "scorer": scorer}
             yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
 
 
@@ -180,4 +186,8 @@ def _columns(example: Example, generation: Generation) -> dict[str, object]:
         "output_tokens": generation.output_tokens,
         "finish_reason": generation.finish_reason,
         "truncated_tokens": 0,
+        "thinking": generation.thinking,
+        "thinking_tokens": generation.thinking_tokens,
+        "dropped_tokens": example.meta.get("dropped_tokens", 0),
+        "dropped_passages": example.meta.get("dropped_passages", 0),
     }

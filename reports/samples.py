@@ -31,15 +31,21 @@ COLUMNS: Final[dict[str, str]] = {
     "truncated_tokens": "int64",  # prompt tokens that never reached the model; 0 unless the user asked for clipping
 }
 
-#: Columns that a table may lack: they are then "", unknown but the same for all.
+#: Columns that a table may lack: they are then "" or 0, unknown but the same for all.
 OPTIONAL: Final[dict[str, str]] = {
-    "template": "string",  # digest of the chat template and the prompt's surroundings
-    "scorer": "string",  # version of the scoring rules, or of the judge model
+    "template": "string",  # digest of the chat template, "none" where the prompt has no frame; how thoughts were asked for
+    "scorer": "string",  # version of the scoring rules, and the judge model
+    "thinking": "string",  # what a reasoning model wrote before its answer; never scored
+    "thinking_tokens": "int64",  # of its own budget; not among the output tokens
+    "dropped_tokens": "int64",  # of a published prompt's passages, left out so that it fits the length
+    "dropped_passages": "int64",
 }
+_TOKENS: Final = ("prompt_tokens", "output_tokens", "truncated_tokens", "thinking_tokens", "dropped_tokens", "dropped_passages")
 
 #: What makes a row of one table unique.
 KEY: Final = ("task", "length", "metric", "example_id")
 FINISH_REASONS: Final = frozenset({"stop", "length"})
+_UNKNOWN: Final[dict[str, Any]] = {"string": "", "int64": 0}
 _KINDS: Final[dict[str, str]] = {"int64": "iu", "float64": "fiu"}
 
 
@@ -61,7 +67,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
         raise SamplesError(f"the samples table {' and '.join(wrong)}; its columns are listed in reports.samples.COLUMNS")
     if not len(frame):
         raise SamplesError("the samples table has no rows")
-    table = frame.assign(**{name: "" for name in OPTIONAL if name not in frame.columns})
+    table = frame.assign(**{name: _UNKNOWN[dtype] for name, dtype in OPTIONAL.items() if name not in frame.columns})
     table = pd.DataFrame({name: _column(table, name, dtype) for name, dtype in (COLUMNS | OPTIONAL).items()}).reset_index(drop=True)
     _check_values(table)
     _check_identity(table)
@@ -115,7 +121,7 @@ def _check_values(table: pd.DataFrame) -> None:
         "score is outside [0, 1]": ~table["score"].between(0, 1),
         "depth is outside [0, 1]": ~(table["depth"].between(0, 1) | table["depth"].isna()),
         "length is not positive": table["length"] <= 0,
-        "a token count is negative": (table[["prompt_tokens", "output_tokens", "truncated_tokens"]] < 0).any(axis=1),
+        "a token count is negative": (table[list(_TOKENS)] < 0).any(axis=1),
         f"finish_reason is none of {sorted(FINISH_REASONS)}": ~table["finish_reason"].isin(FINISH_REASONS),
     }
     for problem, bad in checks.items():

@@ -1,9 +1,12 @@
-"""Cite: answer in sentences and cite the document behind each (after ALCE, arXiv 2305.14627).
+"""Cite: answer in sentences and cite the documents behind each (after ALCE, arXiv 2305.14627).
 
     Document [7] (Title: Mira Tolvane): Mira Tolvane owns the wooden kettle. The bell near the mill was wet.
-    What does Mira Tolvane own? ...   ->   Mira Tolvane owns the wooden kettle [7]. Mira Tolvane owns the pale drum [21].
+    Document [21] (Title: Mira Tolvane): All that stands in the amber falcon house belongs to Mira Tolvane. ...
+    Document [33] (Title: amber falcon house): The pale drum stands in the amber falcon house. ...
+    What does Mira Tolvane own? ...   ->   Mira Tolvane owns the wooden kettle [7]. Mira Tolvane owns the pale drum [21][33].
 
-Hard passages only seem to support a claim: the right person wants the thing, or a person with half of the name owns it.
+One of the facts takes two documents together. Hard passages only seem to support a claim: the right person wants the thing, a person with
+half of the name owns it, or the thing stands in a house that the person only lived in.
 """
 
 from collections.abc import Sequence
@@ -18,8 +21,6 @@ from tasks.words import ADJECTIVES, KINDS
 from tasks.world import Split, World
 
 _THINGS = KINDS["vessel"] + KINDS["furniture"] + KINDS["instrument"] + KINDS["toy"]
-#: Documents that answer one question.
-SUPPORTS = 2
 
 
 class _Cited:
@@ -35,39 +36,59 @@ class _Cited:
     def _about(self, person: str, fact: str, grade: int = 0) -> Passage:
         return Passage(f"(Title: {person}): {fact} {sentence(self._rng)}", tag=fact, grade=grade)
 
+    def _stands(self, house: str, thing: str, grade: int = 0) -> Passage:
+        return self._about(f"{house} house", f"The {thing} stands in the {house} house.", grade)
+
     def question(self) -> Question:
-        person = self._world.person()
-        things = [self._thing() for _ in range(SUPPORTS)]
-        while len(set(things)) < SUPPORTS:
-            things = [self._thing() for _ in range(SUPPORTS)]
-        gold = tuple(self._about(person, f"{person} owns the {thing}.", 1) for thing in things)
+        person, house = self._world.person(), self._world.key()
+        own, kept = self._thing(), self._thing()
+        while kept == own:
+            kept = self._thing()
+        gold = (
+            self._about(person, f"{person} owns the {own}.", 1),
+            self._about(person, f"All that stands in the {house} house belongs to {person}.", 1),
+            self._stands(house, kept, 1),
+        )
         twin = self._world.twin(person, change_first=self._rng.random() < 0.5)
+        other = self._world.twin(house, change_first=self._rng.random() < 0.5)
         distractors = (
             self._about(twin, f"{twin} owns the {self._thing()}."),
             self._about(person, f"{person} wants to buy the {self._thing()}."),
+            self._about(person, f"{person} once lived in the {other} house."),
+            self._stands(other, self._thing()),
         )
-        return Question(f"What does {person} own? Write one sentence for each thing.", gold, distractors, tuple(things))
+        return Question(f"What does {person} own? Write one sentence for each thing.", gold, distractors, (own, kept))
 
     def filler(self) -> Passage:
+        kind = self._rng.randrange(8)
+        if kind == 0:
+            return self._stands(self._world.key(), self._thing())
         person = self._world.person()
-        return self._about(person, f"{person} {self._rng.choice(('owns', 'owns', 'wants to buy'))} the {self._thing()}.")
+        if kind == 1:
+            return self._about(person, f"All that stands in the {self._world.key()} house belongs to {person}.")
+        return self._about(person, f"{person} {'wants to buy' if kind < 4 else 'owns'} the {self._thing()}.")
 
     def render(self, passages: Sequence[Passage]) -> str:
         return "\n".join(f"Document [{number}] {passage.text}" for number, passage in enumerate(passages, 1))
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        cited = [(number, passage) for number, passage in enumerate(passages, 1) if passage in question.gold]
-        answer = " ".join(f"{passage.tag[:-1]} [{number}]." for number, passage in cited)
-        support = {passage.tag: [number] for number, passage in cited}
+        where = {passage.tag: number for number, passage in enumerate(passages, 1) if passage in question.gold}
+        own, belongs, stands = (passage.tag for passage in question.gold)
+        person = own.partition(" owns ")[0]
+        kept = f"{person} owns the {question.facts[1]}."
+        together = [where[belongs], where[stands]]
+        cited = "".join(f"[{number}]" for number in sorted(together))
+        answer = f"{own[:-1]} [{where[own]}]. {kept[:-1]} {cited}."
+        support = {**{fact: [number] for fact, number in where.items()}, kept: [together]}
         return Solution(answer, question.facts, {"documents": len(passages), "support": support})
 
 
 @dataclass(frozen=True)
 class CiteTask:
-    """What a person owns, with citations."""
+    """What a person owns, with citations; one of two facts needs two documents."""
 
     name: str = "cite_facts"
-    max_new_tokens: int = 48
+    max_new_tokens: int = 64
     category: str = "cite"
     metrics: tuple[str, ...] = ("str_em", "citation_rec", "citation_prec")
     placements: int = 3

@@ -9,6 +9,7 @@ from lm_eval.api.model import LM
 
 from harness import thinking
 from harness.api import HarnessError
+from harness.artifacts import digest
 from harness.journal import Generation, Journal
 
 if TYPE_CHECKING:
@@ -106,6 +107,12 @@ class HarnessLM(LM):
     @property
     def has_chat_template(self) -> bool:
         return self._backend.tokenizer.chat_template is not None
+
+    @property
+    def chat_template_digest(self) -> str | None:
+        """Which template frames prompts; None where there is none."""
+        template = self._backend.tokenizer.chat_template
+        return None if template is None else digest(template)[:12]
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return str(self._backend.chat_template(chat_template))

@@ -60,14 +60,33 @@ def test_one_document_holds_the_fact_at_the_depth_claimed(seed: int) -> None:
         assert context.index(gold) / len(context) == pytest.approx(example.depth, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["cite_facts", "rerank_reports"])
-def test_every_gold_document_is_there_once(name: str) -> None:
-    for example in build(TASKS[name], Budget(1_024, count), 6, seed=4):
+def test_every_graded_report_is_there_once() -> None:
+    for example in build(TASKS["rerank_reports"], Budget(1_024, count), 6, seed=4):
         context = example.prompt.split("\n\n")[1]
-        golds = example.meta["grades"] if name == "rerank_reports" else example.meta["support"]
+        golds = example.meta["grades"]
         assert isinstance(golds, dict)
         assert golds
-        assert all(context.count(f"[ID: {gold}]" if name == "rerank_reports" else gold) == 1 for gold in golds)
+        assert all(context.count(f"[ID: {gold}]") == 1 for gold in golds)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_claim_stands_in_one_document_or_follows_from_two_together(seed: int) -> None:
+    for example in build(TASKS["cite_facts"], Budget(1_024, count), 3, seed=seed):
+        documents = example.prompt.split("\n\n")[1].split("\n")
+        support = example.meta["support"]
+        assert isinstance(support, dict)
+        for fact, (entry,) in support.items():
+            holders = [number for number, document in enumerate(documents, 1) if fact in document]
+            assert holders == ([] if isinstance(entry, list) else [entry])
+        ((claim, (both,)),) = [(fact, entries) for fact, entries in support.items() if isinstance(entries[0], list)]
+        first, second = (documents[number - 1] for number in both)
+        owner, house = claim.partition(" owns ")[0], re.search(r"stands in the (.+?) house", first)
+        assert house
+        assert f"belongs to {owner}." in first
+        assert f"stands in the {house[1]} house." in second
+        one_alone = re.sub(r"\[\d+\](?=\[)", "", example.answer)  # the second fact's first citation goes
+        assert TASKS["cite_facts"].score(example, one_alone)["citation_rec"] == 0.5
 
 
 def test_a_question_appears_early_in_the_middle_and_late_under_one_cluster() -> None:
