@@ -58,6 +58,7 @@ def row(**values: object) -> dict[str, object]:
         "run": "r", "model_digest": "m", "suite_digest": "s", "backend": "hf", "task": "niah", "category": "recall", "length": 512,
         "example_id": "e0", "cluster": "q0", "depth": 0.5, "metric": "em", "score": 1.0, "output": "x", "targets": "[]",
         "prompt_tokens": 500, "output_tokens": 3, "finish_reason": "stop", "truncated_tokens": 0, "template": "", "scorer": "",
+        "thinking": "", "thinking_tokens": 0, "dropped_tokens": 0, "dropped_passages": 0,
     }  # fmt: skip
     return defaults | values
 
