@@ -151,21 +151,21 @@ def published(dataset: Dataset, length: int, count: Count, examples: int | None,
 
 
 def identity(datasets: Sequence[Dataset], lengths: Sequence[int]) -> dict[str, Json]:
-    """What a suite of these datasets is made of, for its key and manifest: SHA-256 of every file, and the wordings.
+    """What a suite of these datasets is made of, for its key: SHA-256 of every file, and the wordings.
 
     Digests come from the manifest of the fetched files; those of another copy are measured once and remembered by size and time.
 
     Raises:
         HarnessError: a file is not there (says which command fetches it), or not as long as its manifest says.
     """
-    words, origin = wordings()
+    words, _ = wordings()
     searched = roots()
     found: dict[str, Json] = {}
     for file in _needed(datasets, lengths, searched):
         path = locate(searched, file.path)
         assert path is not None
         found[file.path] = _digest(file.path, path, searched)
-    return {"files": found, "wordings": digest(words), "wordings_source": origin["source"]}
+    return {"files": found, "wordings": digest(words)}
 
 
 def _needed(datasets: Sequence[Dataset], lengths: Sequence[int], searched: tuple[Path, ...]) -> tuple[File, ...]:

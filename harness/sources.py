@@ -44,6 +44,9 @@ class Source(Protocol):
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
         """What the examples depend on besides names, lengths, number, seed and tokenizer. HarnessError if something is missing."""
 
+    def notes(self) -> dict[str, Json]:
+        """What else the manifest should say of the examples."""
+
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         """The examples of one task at one length, one in memory at a time."""
 
@@ -72,6 +75,9 @@ class Generated:
         return tuple(TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens) for task in self._select(names))
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
+        return {}
+
+    def notes(self) -> dict[str, Json]:
         return {}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
@@ -105,7 +111,12 @@ class Helmet:
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
         from harness.data import chosen, identity
 
-        return {key: value for key, value in identity(chosen(names), lengths).items() if key != "wordings_source"}
+        return identity(chosen(names), lengths)
+
+    def notes(self) -> dict[str, Json]:
+        from harness.data import wordings
+
+        return {"wordings": wordings()[1]}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         from harness.data import published

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.pipeline import Run
 
 #: Raise when the same seed should give other examples than before.
-VERSION: Final = 1
+VERSION: Final = 2
 _FILE: Final = "examples.jsonl"
 
 
@@ -49,7 +49,11 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
         expected = source.expected(config.tasks, config.lengths, config.examples)
-        return {"data": config.data, **_write(work / _FILE, run.track("building examples", examples, total=expected))}
+        return {
+            "data": config.data,
+            **source.notes(),
+            **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
+        }
 
     inputs: dict[str, Json] = {
         "data": config.data,
@@ -125,7 +129,8 @@ def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") ->
             yield from source.build(task.name, length, count, config.examples, config.seed)
 
 
-def _write(path: Path, examples: Iterable[Example]) -> dict[str, Json]:
+def write_examples(path: Path, examples: Iterable[Example]) -> dict[str, Json]:
+    """Write examples as JSONL, one in memory at a time; their digest and number."""
     digest = hashlib.sha256()
     written = 0
     with path.open("w") as file:

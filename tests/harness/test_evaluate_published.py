@@ -98,7 +98,8 @@ def test_citations_without_a_judge_are_refused_before_anything_is_built(tmp_path
 def test_the_manifest_names_data_wordings_and_what_was_left_out(finished: tuple[Path, Result]) -> None:
     output, _ = finished
     (suite,) = output.glob("steps/suite-*/manifest.json")
-    inputs = json.loads(suite.read_text())["inputs"]
-    assert inputs["wordings"]
+    manifest = json.loads(suite.read_text())
+    assert manifest["facts"]["wordings"] == {"source": "own"}
+    assert set(manifest["inputs"]["tasks"]) == set(DATASETS)
     facts = [json.loads(path.read_text())["facts"] for path in output.glob("steps/eval-*/manifest.json")]
     assert all(each["shortened"] > 0 and each["dropped_tokens"] > 0 for each in facts)
