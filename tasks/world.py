@@ -98,6 +98,10 @@ def _pairs(first: tuple[str, ...], second: tuple[str, ...], split: Split) -> tup
     return tuple(name for name in names if half(name) == split)
 
 
+#: Draws of a name before it gets a word more.
+_TRIES: Final = 20
+
+
 class World:
     """Draws that do not repeat. ``rng`` is the only source of randomness."""
 
@@ -131,13 +135,13 @@ class World:
                 return value
 
     def _fresh(self, pool: tuple[str, ...]) -> str:
-        for _ in range(20):
-            name = self.rng.choice(pool)
-            if name not in self._used:
-                break
-        else:  # a crowded pool: a third word makes room (65,536 tokens hold more keys than two words can name)
-            name = f"{self.rng.choice(pool)} {self.rng.choice(NOUNS if pool[0].split()[0] in ADJECTIVES else FAMILY)}"
-            while name in self._used:
-                name = f"{self.rng.choice(pool)} {self.rng.choice(NOUNS if pool[0].split()[0] in ADJECTIVES else FAMILY)}"
-        self._used.add(name)
-        return name
+        """A name not drawn before, with as many more words as a crowded pool needs: 65,536 tokens hold more keys than two can name."""
+        more = NOUNS if pool[0].split()[0] in ADJECTIVES else FAMILY
+        extra = 0
+        while True:
+            for _ in range(_TRIES):
+                name = " ".join((self.rng.choice(pool), *(self.rng.choice(more) for _ in range(extra))))
+                if name not in self._used:
+                    self._used.add(name)
+                    return name
+            extra += 1

@@ -1,6 +1,7 @@
 """Examples: within budget, gold present, at the depth claimed, the same on every machine."""
 
 import re
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.build import Budget, BudgetError, build
 from tasks.suite import TASKS
+from tasks.world import World
 
 LENGTHS = (512, 2_048)
 
@@ -117,6 +119,12 @@ def test_a_perfect_answerer_scores_1_and_an_empty_one_0(name: str) -> None:
 def test_a_length_without_room_for_the_gold_is_an_error_that_says_so() -> None:
     with pytest.raises(BudgetError, match="ask for a longer one"):
         list(build(TASKS["rerank_reports"], Budget(150, count), 1, seed=0))
+
+
+def test_names_do_not_run_out() -> None:
+    world = World(Random(0), "eval")
+    keys = [world.key() for _ in range(250_000)]  # more than three words can name: a million tokens of JSON
+    assert len(set(keys)) == len(keys)
 
 
 def test_long_contexts_keep_names_apart() -> None:
