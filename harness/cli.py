@@ -15,6 +15,7 @@ from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_prese
 from harness.engines import BACKENDS, SERVED_APIS
 from harness.models import BUILTIN
 from harness.quiet import hush
+from reports.safe import one_line
 
 #: Entry points of click commands that other packages add.
 _COMMANDS: Final = "harness.commands"
@@ -77,6 +78,8 @@ class Setting(click.ParamType[tuple[str, Json]]):
             parsed: Json = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             parsed = text  # a bare word is a string
+        except (ValueError, RecursionError):  # such as a number of thousands of digits
+            self.fail(f"the value of {key.strip()} is no TOML that can be read", param, ctx)
         return key.strip(), parsed
 
 
@@ -99,7 +102,12 @@ class HarnessGroup(click.Group):
         except HarnessError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"harness: {error}", err=True)
+            click.echo(f"harness: {one_line(str(error))}", err=True)
+            ctx.exit(2)
+        except RecursionError:
+            if ctx.params.get("debug"):
+                raise
+            click.echo("harness: a file is nested too deeply to be read; --debug shows where it was read", err=True)
             ctx.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or error.errno not in _FULL:

@@ -135,7 +135,7 @@ def _host_memory() -> tuple[int, int]:
 def _config(path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"cannot read {path / 'config.json'} ({error})") from None
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
@@ -150,5 +150,5 @@ def _parameters(file: Path) -> int:
                 raise ValueError("its header is too large")
             header = json.loads(stream.read(length))
         return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HarnessError(f"{file} is not a safetensors file ({error}); fetch or save it again") from None

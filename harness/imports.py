@@ -159,6 +159,7 @@ def _suite_digest(results: Results) -> str:
 def _table(results: Results, model_digest: str, suite_digest: str) -> "pd.DataFrame":
     import pandas as pd
 
+    from reports.safe import encodable
     from reports.samples import COLUMNS
 
     rows = [
@@ -185,4 +186,5 @@ def _table(results: Results, model_digest: str, suite_digest: str) -> "pd.DataFr
         for each in results.examples
         for metric, score in each.metrics.items()
     ]
+    rows = [{name: encodable(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
     return pd.DataFrame.from_records(rows, columns=list(COLUMNS))

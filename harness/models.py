@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from harness.api import HarnessError, Model
+from harness.api import HarnessError, Json, Model
 from harness.artifacts import digest, file_digest
 from harness.builtin import MODEL_DIR
 
@@ -68,20 +68,29 @@ def _digest(file: Path) -> str:
     """A settings file counts by its meaning: the version that wrote it changes nothing."""
     if file.name not in ("config.json", "generation_config.json"):
         return file_digest(file)
-    value = json.loads(file.read_text())
-    return digest({key: value[key] for key in value if key not in ("transformers_version", "_name_or_path")})
-
-
-def _config(path: Path) -> dict[str, object]:
+    value = _json_object(file)
     try:
-        config = json.loads((path / "config.json").read_text())
-    except OSError:
-        raise HarnessError(f"{path} is not a model directory: it has no config.json") from None
-    except ValueError as error:
-        raise HarnessError(f"{path / 'config.json'} is not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise HarnessError(f"{path / 'config.json'} does not hold a JSON object")
-    return config
+        return digest({key: value[key] for key in value if key not in ("transformers_version", "_name_or_path")})
+    except ValueError:
+        raise HarnessError(f"{file} holds a number that JSON does not have, such as NaN; mend it") from None
+
+
+def _config(path: Path) -> dict[str, Json]:
+    if not (path / "config.json").is_file():
+        raise HarnessError(f"{path} is not a model directory: it has no config.json")
+    return _json_object(path / "config.json")
+
+
+def _json_object(file: Path) -> dict[str, Json]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HarnessError(f"{file} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"{file} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise HarnessError(f"{file} does not hold a JSON object")
+    return value
 
 
 def context_length(model: Model) -> int | None:

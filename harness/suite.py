@@ -84,12 +84,16 @@ def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
 
 
 def load(suite: Artifact) -> Iterator[Example]:
-    """The examples of a prepared suite."""
-    with (suite.path / _FILE).open() as file:
-        for line in file:
-            record = json.loads(line)
-            depth = float("nan") if record["depth"] is None else record["depth"]
-            yield Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
+    """The examples of a prepared suite. HarnessError for a line that is none."""
+    path = suite.path / _FILE
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                record = json.loads(line)
+                depth = float("nan") if record["depth"] is None else record["depth"]
+                yield Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise HarnessError(f"{path}, line {number}: damaged; delete {suite.path} to have it rebuilt") from None
 
 
 def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":

@@ -24,7 +24,6 @@ MOST_REPEATS: Final = 50_000
 fuzz = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
     derandomize=not FUZZING,
-    database=None if not FUZZING else settings.default.database if settings.default else None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
@@ -53,21 +52,53 @@ def survives(call: Callable[[], T], *complaints: type[Exception]) -> T | None:
         try:
             return call()
         except complaints as error:
-            assert type(error) in complaints, f"{type(error).__name__} is no complaint of ours"
-            message = str(error)
-            assert message.strip()
-            assert "Traceback" not in message
-            assert len(one_line(message).splitlines()) == 1
-            return None
+            found: Exception = error
+    assert type(found) in complaints, f"{type(found).__name__} is no complaint of ours"
+    assert str(found).strip()
+    assert len(one_line(str(found)).splitlines()) == 1
+    return None
 
 
 #: What breaks parsers: what they look for, what must not stand there, and what no encoding holds.
 SNIPPETS: Final = (
     *" \t\n\r\0\x0b\x0c\x1b\x7f\x85\u2028\ufeff\ud800\udfff\U0001f600٣²ß",
     *"[]{}()<>:;,.|\\/\"'`*_#%$&=+-@~^!?",
-    *("answer:", "Answer: ", "label:", "Ranking:", "id", "ID: ", "[ID: 1]", "[1]", "[1, 2", "[1][2]", " [1", "1", "12 > ", " > ", "12", "-1"),
+    *(
+        "answer:",
+        "Answer: ",
+        "label:",
+        "Ranking:",
+        "id",
+        "ID: ",
+        "[ID: 1]",
+        "[1]",
+        "[1, 2",
+        "[1][2]",
+        " [1",
+        "1",
+        "12 > ",
+        " > ",
+        "12",
+        "-1",
+    ),
     *("1. ", "- ", "the ", "a ", "Paris", "e\u0301", "<|im_end|>", "</script>", "<!--", "-->", "]]>", "\x1b[31m", "\x1b]0;x\x07", "=1+1"),
-    *("NaN", "Infinity", "1e999", "null", "true", "0-0", "00-0", "..", "../../x", "/etc/passwd", "{context}", "{0}", "{a!r}", "{", "NAME_1"),
+    *(
+        "NaN",
+        "Infinity",
+        "1e999",
+        "null",
+        "true",
+        "0-0",
+        "00-0",
+        "..",
+        "../../x",
+        "/etc/passwd",
+        "{context}",
+        "{0}",
+        "{a!r}",
+        "{",
+        "NAME_1",
+    ),
 )
 
 snippets = st.sampled_from(SNIPPETS)
@@ -81,7 +112,9 @@ texts = st.one_of(
 )
 
 numbers = st.one_of(
-    st.sampled_from([0, -1, 1, 2, 2**31, 2**63, -(2**63), 2**64, 10**400, -(10**400), 0.5, -0.0, 1e308, float("inf"), -float("inf"), float("nan")]),
+    st.sampled_from(
+        [0, -1, 1, 2, 2**31, 2**63, -(2**63), 2**64, 10**400, -(10**400), 0.5, -0.0, 1e308, float("inf"), -float("inf"), float("nan")]
+    ),
     st.integers(-3, 3),
     st.floats(),
 )
@@ -136,7 +169,18 @@ def _change(draw: st.DrawFn, value: Any) -> Any:
 
 _BYTES: Final = (
     *(bytes([number]) for number in (0, 9, 10, 13, 27, 34, 44, 91, 92, 93, 123, 125, 128, 192, 255)),
-    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b"1" * 5000, b"0x" + b"f" * 5000, b"1e999", b"NaN", b"-Infinity"),
+    *(
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\\ud800",
+        b"\\u0000",
+        b"1" * 5000,
+        b"0x" + b"f" * 5000,
+        b"1e999",
+        b"NaN",
+        b"-Infinity",
+    ),
     *(b"[" * 3000, b"[" * 100_000, b'{"a":' * 3000, b"]" * 3000, b'"', b"\n\n", b"\r", b"\x1f\x8b", b"PAR1", b" " * 20_000),
 )
 
@@ -167,7 +211,9 @@ def json_of(valid: Any) -> st.SearchStrategy[bytes]:
 def json_lines_of(valid: Sequence[Any]) -> st.SearchStrategy[bytes]:
     """A file of JSON lines, likewise."""
     lines = st.tuples(*(changed(each).map(_dumps) for each in valid)).map(b"\n".join)
-    return st.one_of(lines, lines.flatmap(damaged), damaged(b"\n".join(json.dumps(each).encode() for each in valid)), st.sampled_from(_BYTES))
+    return st.one_of(
+        lines, lines.flatmap(damaged), damaged(b"\n".join(json.dumps(each).encode() for each in valid)), st.sampled_from(_BYTES)
+    )
 
 
 def _dumps(value: Any) -> bytes:
