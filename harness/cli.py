@@ -15,6 +15,7 @@ from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_prese
 from harness.engines import BACKENDS, SERVED_APIS
 from harness.models import BUILTIN
 from harness.quiet import hush
+from harness.terminal import echo
 from reports.safe import one_line
 
 #: Entry points of click commands that other packages add.
@@ -102,18 +103,18 @@ class HarnessGroup(click.Group):
         except HarnessError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"harness: {one_line(str(error))}", err=True)
+            echo(f"harness: {one_line(str(error))}", err=True)
             ctx.exit(2)
         except RecursionError:
             if ctx.params.get("debug"):
                 raise
-            click.echo("harness: a file is nested too deeply to be read; --debug shows where it was read", err=True)
+            echo("harness: a file is nested too deeply to be read; --debug shows where it was read", err=True)
             ctx.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or error.errno not in _FULL:
                 raise
             where = f" for {error.filename}" if error.filename else ""
-            click.echo(f"harness: {error.strerror}{where}; make room and start the same command again: what is finished is kept", err=True)
+            echo(f"harness: {error.strerror}{where}; make room and start the same command again: what is finished is kept", err=True)
             ctx.exit(2)
 
 
@@ -227,7 +228,7 @@ def run_command(
     root = run_root(output, model_name)
     page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), run_config(model_name, preset, settings, chosen))
     show(root)
-    click.echo(f"\nreport: {page}")
+    echo(f"\nreport: {page}")
     return None
 
 
@@ -264,7 +265,7 @@ def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config
     from harness.plan import as_text, make_plan
 
     plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config, probe=probe)
-    click.echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
+    echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
 
 
 @main.command("eval")
@@ -284,7 +285,7 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, **set
     root = run_root(output, model_name)
     samples = run_evaluation(root, model_name, run_config(model_name, preset, settings, {}))
     show_scores(samples)
-    click.echo(f"\nsamples: {samples.path / 'samples.parquet'}")
+    echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 
 
 @main.group("tasks")
@@ -303,7 +304,7 @@ def tasks_path() -> None:
     """
     from harness.lmeval import include_path
 
-    click.echo(include_path())
+    echo(include_path())
 
 
 @tasks_group.command("list")
@@ -317,7 +318,7 @@ def tasks_list() -> None:
     from tasks.suite import TASKS
 
     for task in TASKS.values():
-        click.echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}")
+        echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}")
 
 
 if __name__ == "__main__":

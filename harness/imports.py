@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from harness.api import HarnessError, Json
+from harness.terminal import echo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,9 +144,9 @@ def _publish(results: Results, output: Path | None) -> None:
         },
     )
     for note in results.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     show_scores(artifact)
-    click.echo(f"\nsamples: {artifact.path / _FILE}")
+    echo(f"\nsamples: {artifact.path / _FILE}")
 
 
 def _suite_digest(results: Results) -> str:

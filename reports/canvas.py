@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from reports import safe
+
 Dashes: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 
 #: Ink of axes, text and the baseline; in SVG it becomes ``currentColor`` and follows the page's light or dark theme.
@@ -84,11 +86,11 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     out = io.StringIO()
     with style():
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
+    text = safe.xml(out.getvalue())
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    said = html.escape(description)
+    said = html.escape(safe.xml(description))
     text = text.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
     return text.replace(INK, "currentColor").strip()
 

@@ -9,6 +9,7 @@ import click
 
 from harness.api import HarnessError, Json
 from harness.models import resolve
+from harness.terminal import echo
 from retmask import masks
 from retmask.agreement import compare as compare_scores
 from retmask.agreement import intervals, split_half, views
@@ -129,7 +130,7 @@ def detect(
         tokenizer,
         built,
         model_path.digest,
-        lambda line: click.echo(line, err=True),
+        lambda line: echo(line, err=True),
         short(protocols.rules(protocol), max_new_tokens),
         detector=chosen,
         protocol=protocol,
@@ -161,9 +162,9 @@ def show(file: Path, as_json: bool, by: Literal["length", "depth"] | None, thres
     if as_json:
         _echo_json(scores.summary())
     else:
-        click.echo(_in_words(scores))
+        echo(_in_words(scores))
     if by is not None and not as_json:
-        click.echo(_by(scores, by))
+        echo(_by(scores, by))
 
 
 @heads.command("import")
@@ -179,7 +180,7 @@ def import_(file: Path, out: Path) -> None:
     _writable(out)
     scores = import_published(file)
     scores.save(out)
-    click.echo(f"{out}: {_in_words(scores)}")
+    echo(f"{out}: {_in_words(scores)}")
 
 
 @heads.command()
@@ -194,7 +195,7 @@ def export(file: Path, out: Path) -> None:
     """
     _writable(out)
     export_published(read_scores(file), out)
-    click.echo(str(out))
+    echo(str(out))
 
 
 @heads.command()
@@ -257,10 +258,10 @@ def audit(
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
     model = load_model(model_path.path, resolve_dtype(dtype, device), device)
-    found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: click.echo(line, err=True), scores)
+    found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: echo(line, err=True), scores)
     if out is not None:
         _save_audit(found.to_json(), found.scores, found.curves(), out)
-    click.echo(found.in_words())
+    echo(found.in_words())
 
 
 @heads.command()
@@ -289,11 +290,11 @@ def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int 
     from retmask.model import load_model, load_tokenizer
 
     save_ablated(load_model(model_path.path, "float32", "cpu"), chosen, out, load_tokenizer(model_path.path))
-    click.echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
+    echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
 
 
 def _echo_json(value: Mapping[str, Json]) -> None:
-    click.echo(json.dumps(value, indent=1))
+    echo(json.dumps(value, indent=1))
 
 
 def _writable(*paths: Path | None) -> None:

@@ -121,6 +121,9 @@ def test_a_record_is_scored_or_its_field_named(found: tuple[str, Any], output: s
 
 @fuzz
 @given(changed(RECORDS["cite_facts"]), texts)
+@example({**RECORDS["cite_facts"], "support": {"Rome": [[[]]]}}, "")
+@example({**RECORDS["cite_facts"], "documents": 10**400}, "")
+@example({**RECORDS["cite_facts"], "documents": 10**12}, "")
 def test_generated_facts(record: Any, output: str) -> None:
     if not isinstance(record, dict):
         return
