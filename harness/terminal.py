@@ -22,7 +22,8 @@ def echo(text: object = "", *, err: bool = False) -> None:
 
 def data(text: str) -> None:
     """Print a file's content, such as JSON or CSV: exactly into a pipe or a file, made visible only on a terminal."""
-    click.echo(visible(text) if sys.stdout.isatty() else encodable(text), nl=False)
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else encodable(text))
+    sys.stdout.flush()
 
 
 def show(renderable: "RenderableType") -> None:
