@@ -16,7 +16,7 @@ from harness.engines import BACKENDS, SERVED_APIS
 from harness.models import BUILTIN
 from harness.quiet import hush
 from harness.terminal import echo
-from reports.safe import one_line
+from reports.safe import file_name, one_line
 
 #: Entry points of click commands that other packages add.
 _COMMANDS: Final = "harness.commands"
@@ -187,7 +187,8 @@ def run_config(model_name: str, preset: str | None, settings: dict[str, Any], op
 
 def run_root(output: Path | None, model_name: str) -> Path:
     """The run directory."""
-    return output or Path("runs") / (Path(model_name).name or BUILTIN)
+    path = Path(model_name)
+    return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)
 
 
 @main.command("run")

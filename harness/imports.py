@@ -5,7 +5,6 @@ that ``harness eval`` would have left: one ``eval`` step with its samples table,
 """
 
 import json
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -112,9 +111,10 @@ def _publish(results: Results, output: Path | None) -> None:
     from harness.artifacts import Store, digest, write_json
     from harness.results import show_scores
     from reports import samples
+    from reports.safe import file_name
 
     begun = time.time()
-    root = output or Path("runs") / re.sub(r"[^\w.-]+", "_", results.model.rstrip("/").rsplit("/", 1)[-1])
+    root = output or Path("runs") / file_name(results.model.rstrip("/").rsplit("/", 1)[-1])
     model = {"name": results.model, "path": "", "digest": digest({"imported": results.model})}
     suite: dict[str, Json] = {"digest": _suite_digest(results), "examples": len(results.examples)}
     try:

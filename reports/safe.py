@@ -70,6 +70,15 @@ def markdown(text: str) -> str:
     return visible(" ".join(text.split())).translate(_MARKDOWN)
 
 
+def file_name(text: str) -> str:
+    """``text`` as the name of one file or folder: it stays in its folder, is not hidden, and needs no quotes.
+
+    >>> file_name("../a b"), file_name("..")
+    ('_a_b', '_')
+    """
+    return re.sub(r"[^\w.-]+", "_", encodable(text)).lstrip(".")[:100] or "_"
+
+
 def tex(text: str) -> str:
     """``text`` as it is, in LaTeX; control characters, which LaTeX refuses, go."""
     bare = "".join(character for character in " ".join(text.split()) if character not in _INVISIBLE)

@@ -1,8 +1,10 @@
 """Files that others wrote, or that a disk damaged: read, or refused in one line."""
 
 import gzip
+import io
 import json
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from harness.artifacts import read_json
 from harness.cli import HarnessGroup, Setting
 from harness.config import load_preset
 from harness.evaluations import Evaluation
+from harness.fetch import fetch
 from harness.imports import import_command
 from harness.journal import Generation, Journal
 from harness.models import resolve
@@ -33,7 +36,7 @@ from retmask.pairs import read_pairs
 from retmask.prompts import collect, read_prompts, rows, write_prompts
 from retmask.responses import Response, append_responses, read_responses
 from retmask.texts import read_haystack, read_needles
-from tasks.helmet import OWN, DataError
+from tasks.helmet import OWN, DataError, select
 from tasks.helmet.checkout import read as read_checkout
 from tasks.helmet.records import json_array, json_lines
 from tasks.helmet.wordings import WordingError, dump, load
@@ -456,3 +459,19 @@ SUITE_ROW = {
 def test_suites(folder: Path, data: bytes) -> None:
     written(folder, "suite/examples.jsonl", data)
     survives(lambda: list(load_suite(Artifact("suite", "k", folder / "suite", {}, True))), HarnessError)
+
+
+@fuzz
+@given(st.data(), st.sampled_from(["w", "w:gz", "w:bz2", "w:xz"]))
+def test_archives(folder: Path, data: st.DataObject, mode: str) -> None:
+    out, archive, content = folder / "fetched", folder / "data.tar", b"x" * 3000
+    shutil.rmtree(out, ignore_errors=True)
+    member = tarfile.TarInfo("data/json_kv/test_k105_dep6.jsonl")
+    member.size = len(content)
+    with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
+        tar.addfile(member, io.BytesIO(content))
+    archive.write_bytes(data.draw(damaged(archive.read_bytes())))
+    survives(lambda: fetch(select(["json_kv"]), [8192], out, archive=archive), HarnessError)
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} <= {
+        ".lock", "manifest.json", "json_kv/test_k105_dep6.jsonl",
+    }  # fmt: skip

@@ -133,6 +133,7 @@ def test_generated_facts(record: Any, output: str) -> None:
 
 @fuzz
 @given(st.lists(st.tuples(texts, texts), max_size=3))
+@example([("1" * 5000, "fact")])
 def test_judges_take_any_text(pairs: list[tuple[str, str]]) -> None:
     with within():
         assert len(Cached(ExactWords()).entails(pairs)) == len(pairs)

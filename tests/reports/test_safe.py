@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reports import boardfiles, checkfiles, export, safe
@@ -69,6 +69,20 @@ def test_markdown_stays_in_its_cell(text: str) -> None:
     assert "\n" not in escaped
     assert not re.search(r"(?<!\\)(\\\\)*\|", escaped)
     assert "<" not in escaped
+
+
+@given(ANY)
+@example("..")
+@example("../../etc/passwd")
+@example("/etc/passwd")
+@example("a\x00b")
+@example("")
+def test_a_file_name_stays_in_its_folder(text: str) -> None:
+    name = safe.file_name(text)
+    assert Path(name).name == name
+    assert not name.startswith(".")
+    assert len(name.encode()) < 500
+    assert (Path("/folder") / name).resolve().parent == Path("/folder")
 
 
 @given(ANY)
