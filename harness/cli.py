@@ -142,6 +142,12 @@ def run_options(command: Any) -> Any:
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+        click.option(
+            "--allow-unsafe-weights",
+            is_flag=True,
+            default=None,
+            help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
+        ),
     )
 
 
@@ -169,6 +175,7 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
         click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
         click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
+        click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
         click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
     )
 

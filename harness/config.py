@@ -12,6 +12,8 @@ from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
 
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+#: Settings that a file of somebody else's must not make.
+_ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
 
@@ -37,6 +39,10 @@ class RunConfig(EngineConfig):
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
+    allow_unsafe_weights: bool = False
+    """Take weights from pickled files too (``pytorch_model.bin``); otherwise from safetensors alone."""
+    trust_remote_code: bool = False
+    """Run the Python files that come with the model; for evaluations alone."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
@@ -78,7 +84,11 @@ def load_preset(name: str) -> RunConfig:
         if not isinstance(table.get(name, {}), dict):
             raise HarnessError(f"{where}: {name} has to be a table, [{name}]")
     settings = table.get("run", {})
-    names = [item.name for item in fields(RunConfig) if item.name != "options"]
+    names = [item.name for item in fields(RunConfig) if item.name not in ("options", *_ASKED)]
+    for name in _ASKED:
+        if name in settings:
+            flag = f"--{name.replace('_', '-')}"
+            raise HarnessError(f"{where} [run]: {name} is not for files; whoever runs the command takes that risk, with {flag}")
     check_keys(settings, names, f"{where} [run]")
     types = get_type_hints(RunConfig)
     for key, value in settings.items():

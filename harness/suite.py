@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
-from harness.models import context_length, tokenizer_digest
+from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
 from harness.sources import GENERATED, find_source
 from tasks.example import Example
 
@@ -99,7 +99,10 @@ def load(suite: Artifact) -> Iterator[Example]:
 def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    except LOAD_ERRORS as error:
+        raise cannot_load(model.path, error) from None
     return tokenizer
 
 

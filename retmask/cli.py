@@ -41,12 +41,20 @@ class TokenCounts(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(counts))
 
 
+_UNSAFE: Final = click.option(
+    "--allow-unsafe-weights",
+    is_flag=True,
+    help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
+)
+
+
 def _model(command: Command) -> Command:
     """The options of every command that loads a model."""
     options = (
         click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
         click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
         click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
+        _UNSAFE,
     )
     for option in reversed(options):
         command = option(command)
@@ -85,6 +93,7 @@ def detect(
     model_name: str,
     dtype: str,
     device: str,
+    allow_unsafe_weights: bool,
     lengths: tuple[int, ...],
     trials: int,
     depths: int,
@@ -106,7 +115,7 @@ def detect(
       harness heads detect --model builtin --detector query --out query.safetensors
     """
     _writable(out, dump_trials)
-    model_path = resolve(model_name)
+    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask import protocols
     from retmask.detect import detect as measure
     from retmask.detect import short
@@ -235,6 +244,7 @@ def audit(
     model_name: str,
     dtype: str,
     device: str,
+    allow_unsafe_weights: bool,
     file: Path | None,
     lengths: tuple[int, ...],
     trials: int,
@@ -250,7 +260,7 @@ def audit(
     Example:
       harness heads audit --model builtin --out audit
     """
-    model_path = resolve(model_name)
+    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask.audit import Plan, audit_model
     from retmask.model import load_model, load_tokenizer, resolve_dtype
 
@@ -265,6 +275,7 @@ def audit(
 
 
 @heads.command()
+@_UNSAFE
 @click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
 @click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
@@ -272,7 +283,9 @@ def audit(
 @click.option("--top-k", type=click.IntRange(min=1), help="Mask this many heads instead, whatever their score.")
 @click.option("--seed", default=0, show_default=True, help="Of the control masks, which draw as many heads.")
 @_out("Directory for the ablated checkpoint.", _DIRECTORY)
-def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int | None, seed: int, out: Path) -> None:
+def ablate(
+    model_name: str, allow_unsafe_weights: bool, file: Path, mask: str, threshold: float, top_k: int | None, seed: int, out: Path
+) -> None:
     """Write a checkpoint with the masked heads' output weights zeroed, to evaluate like any other.
 
     \b
@@ -280,7 +293,7 @@ def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int 
       harness heads ablate --model builtin --scores heads.safetensors --mask random --seed 1 --out runs/random-1
       harness eval --model runs/random-1 --preset builtin --lengths 1k --tasks recall
     """
-    model_path = resolve(model_name)
+    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     scores = read_scores(file)
     target = masks.retrieval(scores, top_k=top_k, threshold=threshold if top_k is None else None)
     chosen = masks.like(mask, scores, target, seed)

@@ -119,7 +119,7 @@ def _is_json(path: Path) -> bool:
 def _publish(trainer: AnyTrainer, tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> None:
     """Write ``model/`` in the number format that the base model came in; adapters are merged, and kept by themselves too."""
     partial, final = Path(config.output) / "model.partial", Path(config.output) / "model"
-    dtype = AutoConfig.from_pretrained(config.model).dtype
+    dtype = AutoConfig.from_pretrained(config.model, trust_remote_code=False).dtype
     main = trainer.accelerator.is_main_process
     model: Any = trainer.model
     if main:
