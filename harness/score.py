@@ -76,7 +76,8 @@ def score_command(task: str, source: Path, target: Path, mode: str, judge: str |
     lines = []
     for number, (each, found) in enumerate(zip(outputs, scored, strict=True)):
         name = records.identity(each.record)
-        line = {"id": number if name is None else name, "metrics": dict(found.metrics)}
+        plain = name if isinstance(name, str | int) else json.dumps(name)  # NaN, inside of a list, is no JSON
+        line = {"id": number if name is None else plain, "metrics": dict(found.metrics)}
         lines.append(line | ({"left_out": list(found.left_out)} if found.left_out else {}))
     write_lines(target, (json.dumps(line) for line in lines))
     echo(means(scored))

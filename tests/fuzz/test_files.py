@@ -313,6 +313,7 @@ OUTPUTS = [{"id": "q", "answers": ["Rome"], "output": "Rome"}, {"qid": 7, "answe
 @given(
     json_lines_of(OUTPUTS) | json_of({"args": {}, "data": OUTPUTS}), st.sampled_from(["kilt_nq", "msmarco_rerank_psg", "nothing", "\x00"])
 )
+@example(b'{"id": [Infinity], "answers": ["Rome"], "output": ""}', "kilt_nq")
 @example(b'{"id": "\\ud800", "answers": ["Rome"], "output": "\\ud800"}', "kilt_nq")
 @example(b'{"id": ' + b"[" * 500 + b"]" * 500 + b', "answers": ["Rome"], "output": ""}', "kilt_nq")
 def test_outputs_to_score(folder: Path, data: bytes, task: str) -> None:
