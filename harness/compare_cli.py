@@ -7,6 +7,7 @@ import click
 
 from harness.api import HarnessError
 from harness.evaluations import Evaluation, find_all
+from harness.terminal import data, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +60,6 @@ def compare(
     if aa:
         _noise(found, allow, form, outputs)
         return
-    from rich.console import Console
-
     from reports import export
     from reports.compare import CompareError, compare_methods
 
@@ -80,9 +79,9 @@ def compare(
     for path in outputs:
         _write(path, exported)
     if form == "terminal":
-        Console().print(export.terminal(exported))
+        show(export.terminal(exported))
     else:
-        click.echo(export.TEXTS[form](exported), nl=False)
+        data(export.TEXTS[form](exported))
 
 
 def _by_name(candidates: list[Evaluation], arguments: tuple[str, ...]) -> "dict[str, Tables]":
@@ -115,8 +114,6 @@ def _noise(found: list[Evaluation], allow: tuple[str, ...], form: str, outputs: 
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from reports.compare import CompareError
     from reports.export import publish
     from reports.noise import noise, sentence, terminal
@@ -134,6 +131,6 @@ def _noise(found: list[Evaluation], allow: tuple[str, ...], form: str, outputs: 
     for path in outputs:
         publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     if form == "json":
-        click.echo(text, nl=False)
+        data(text)
     else:
-        Console().print(terminal(result))
+        show(terminal(result))

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
 
+_WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+#: Settings that a file of somebody else's must not make.
+_ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
 
@@ -36,6 +39,10 @@ class RunConfig(EngineConfig):
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
+    allow_unsafe_weights: bool = False
+    """Take weights from pickled files too (``pytorch_model.bin``); otherwise from safetensors alone."""
+    trust_remote_code: bool = False
+    """Run the Python files that come with the model; for evaluations alone."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
@@ -46,6 +53,10 @@ class RunConfig(EngineConfig):
         super().__post_init__()
         if self.examples is not None and self.examples < 1:
             raise HarnessError(f"examples is {self.examples}; ask for at least 1")
+        if self.seed < 0:
+            raise HarnessError(f"seed is {self.seed}; give a whole number from 0")
+        if self.resamples < 1:
+            raise HarnessError(f"resamples is {self.resamples}; give at least 1, better 10000")
         if not self.lengths or min(self.lengths) < 64:
             raise HarnessError(f"lengths are {list(self.lengths)}; give at least one, none below 64 tokens")
         if len(set(self.seeds)) < len(self.seeds) or any(type(seed) is not int or seed < 0 for seed in self.seeds):
@@ -66,16 +77,25 @@ def load_preset(name: str) -> RunConfig:
         text, where = file.read_text(), f"preset {name}"
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
         raise HarnessError(f"{where} is not TOML: {error}") from None
     check_keys(table, ("run", "method"), where)
+    for name in ("run", "method"):
+        if not isinstance(table.get(name, {}), dict):
+            raise HarnessError(f"{where}: {name} has to be a table, [{name}]")
     settings = table.get("run", {})
-    names = [item.name for item in fields(RunConfig) if item.name != "options"]
+    names = [item.name for item in fields(RunConfig) if item.name not in ("options", *_ASKED)]
+    for name in _ASKED:
+        if name in settings:
+            flag = f"--{name.replace('_', '-')}"
+            raise HarnessError(f"{where} [run]: {name} is not for files; whoever runs the command takes that risk, with {flag}")
     check_keys(settings, names, f"{where} [run]")
-    try:
-        return RunConfig(**{key: _as_field(value) for key, value in settings.items()}, options=table.get("method", {}))
-    except TypeError as error:
-        raise HarnessError(f"{where} [run]: {error}") from None
+    types = get_type_hints(RunConfig)
+    for key, value in settings.items():
+        if not _fits(value, types[key]):
+            raise HarnessError(f"{where} [run]: {key} holds something else than {_called(types[key])}")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return RunConfig(**given, options=table.get("method", {}))
 
 
 def preset_names() -> list[str]:
@@ -106,7 +126,29 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError as error:
         raise HarnessError(f"cannot read preset {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise HarnessError(f"preset {path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
 
-def _as_field(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value from TOML can be a setting of that type."""
+    parts = get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    return type(value) in ((int, float) if kind is float else (kind,))
+
+
+def _called(kind: Any) -> str:
+    """The type in words."""
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    if get_origin(kind) is tuple:
+        return f"a list, each {_called(parts[0])}"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, parts))
+    if parts:
+        return " or ".join(map(_called, parts))
+    return _WORDS.get(kind, str(kind))

@@ -8,6 +8,7 @@ import click
 from harness import data as store
 from harness.api import HarnessError
 from harness.cli import Lengths, Names
+from harness.terminal import echo
 from tasks.helmet import LENGTHS
 from tasks.helmet.catalog import CATEGORIES, DATASETS, files, megabytes
 from tasks.helmet.request import locate
@@ -50,8 +51,8 @@ def fetch(tasks: tuple[str, ...], lengths: tuple[int, ...], output: Path | None,
     if dry_run:
         wanted = files(datasets, _published(lengths))
         for file in wanted:
-            click.echo(f"{file.path}  (about {megabytes(file.size)})")
-        click.echo(f"{len(wanted)} files, about {megabytes(sum(file.size for file in wanted))}, estimated, into {directory}")
+            echo(f"{file.path}  (about {megabytes(file.size)})")
+        echo(f"{len(wanted)} files, about {megabytes(sum(file.size for file in wanted))}, estimated, into {directory}")
         return
     from harness import fetch as hub
 
@@ -60,7 +61,7 @@ def fetch(tasks: tuple[str, ...], lengths: tuple[int, ...], output: Path | None,
         store.remember(output, beside=True)
     size = megabytes(sum(source.size for source in got.values()))
     new = f"{len(got)} new {'file' if len(got) == 1 else 'files'}, {size}" if got else "nothing new"
-    click.echo(f"{directory}: {new}; all that was asked for is there")
+    echo(f"{directory}: {new}; all that was asked for is there")
 
 
 def _published(lengths: tuple[int, ...]) -> tuple[int, ...]:
@@ -82,9 +83,9 @@ def path(directory: Path) -> None:
 
     The files may be directly below DIRECTORY or in its folder data. The environment variable HARNESS_DATA outranks this choice.
     """
-    click.echo(f"data directory: {store.remember(directory)}")
+    echo(f"data directory: {store.remember(directory)}")
     if store.ENVIRONMENT in os.environ:
-        click.echo(f"note: {store.ENVIRONMENT} is set to {os.environ[store.ENVIRONMENT]} and outranks it")
+        echo(f"note: {store.ENVIRONMENT} is set to {os.environ[store.ENVIRONMENT]} and outranks it")
 
 
 @data.command()
@@ -102,11 +103,11 @@ def templates(directory: Path | None, own: bool) -> None:
         raise HarnessError("name the directory of a HELMET checkout, or say --own to go back to our own wordings")
     if directory is None:
         store.use_own_wordings()
-        click.echo("wordings: our own")
+        echo("wordings: our own")
         return
     for name, digest in sorted(store.use_templates(directory).items()):
-        click.echo(f"{name}  sha256 {digest}")
-    click.echo(f"wordings: those of {directory.absolute()}")
+        echo(f"{name}  sha256 {digest}")
+    echo(f"wordings: those of {directory.absolute()}")
 
 
 @data.command()
@@ -121,10 +122,10 @@ def show() -> None:
     for root in searched:
         known = store.sources(root)
         commits = sorted({f"{source.repo} at {source.commit[:12]}" if source.commit else source.repo for source in known.values()})
-        click.echo(f"data directory: {root}{'' if root.is_dir() else ' (not there yet)'}{''.join(f'; from {each}' for each in commits)}")
+        echo(f"data directory: {root}{'' if root.is_dir() else ' (not there yet)'}{''.join(f'; from {each}' for each in commits)}")
     _, origin = store.wordings()
-    click.echo(f"wordings: {'our own' if origin['source'] == 'own' else origin['source']}\n")
-    click.echo("task".ljust(22) + "".join(f"{length // 1024}k".rjust(10) for length in LENGTHS))
+    echo(f"wordings: {'our own' if origin['source'] == 'own' else origin['source']}\n")
+    echo("task".ljust(22) + "".join(f"{length // 1024}k".rjust(10) for length in LENGTHS))
     for category in CATEGORIES:
         for dataset in DATASETS.values():
             if dataset.category == category:
@@ -132,5 +133,5 @@ def show() -> None:
                 for length in LENGTHS:
                     left = [file for file in dataset.files(length) if locate(searched, file.path) is None]
                     cells.append(megabytes(sum(file.size for file in left)) if left else "there")
-                click.echo(dataset.name.ljust(22) + "".join(cell.rjust(10) for cell in cells))
-    click.echo("\nSizes are estimates of what is still to be fetched: harness data fetch --tasks NAME --lengths 8k")
+                echo(dataset.name.ljust(22) + "".join(cell.rjust(10) for cell in cells))
+    echo("\nSizes are estimates of what is still to be fetched: harness data fetch --tasks NAME --lengths 8k")

@@ -21,6 +21,7 @@ from harness.journal import Generation, Journal
 from harness.sources import Source, TaskInfo, find_source
 from harness.suite import load, rendered_prompt
 from reports import samples
+from reports.safe import encodable
 from tasks.example import Example
 from tasks.modes import Mode
 
@@ -180,7 +181,7 @@ def _columns(example: Example, generation: Generation) -> dict[str, object]:
         "example_id": example.id,
         "cluster": example.cluster,
         "depth": example.depth,
-        "output": generation.output,
+        "output": encodable(generation.output),
         "targets": json.dumps(example.targets),
         "prompt_tokens": generation.prompt_tokens,
         "output_tokens": generation.output_tokens,

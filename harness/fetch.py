@@ -188,7 +188,7 @@ def _unpack(archive: Path, wanted: Sequence[File], directory: Path) -> dict[str,
                 left.discard(path)
                 if not left:
                     break
-    except (tarfile.TarError, EOFError, zlib.error, LZMAError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, LZMAError, TypeError, ValueError) as error:  # the last two from cut headers
         raise HarnessError(f"{archive} is no tar archive, or is cut short ({error}); get it again") from None
     except OSError as error:
         if error.filename is None:  # from the decompressor

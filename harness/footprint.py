@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api import HarnessError, Model
+from harness.models import weight_files
 
 GIB: Final = 1 << 30
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -46,8 +47,11 @@ class ModelShape:
         try:
             heads = int(config["num_attention_heads"])
             hidden = int(config["hidden_size"])
+            dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
             return cls(
-                parameters=sum(_parameters(file) for file in sorted(model.path.glob("*.safetensors"))),
+                parameters=_all_parameters(
+                    model.path, str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+                ),
                 layers=int(config["num_hidden_layers"]),
                 heads=heads,
                 kv_heads=int(config.get("num_key_value_heads") or heads),
@@ -55,7 +59,7 @@ class ModelShape:
                 hidden=hidden,
                 vocabulary=int(config["vocab_size"]),
                 context=config.get("max_position_embeddings"),
-                dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch."),
+                dtype=dtype,
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise HarnessError(f"{model.path / 'config.json'} does not give the model's sizes ({error!r})") from None
@@ -135,10 +139,18 @@ def _host_memory() -> tuple[int, int]:
 def _config(path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"cannot read {path / 'config.json'} ({error})") from None
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
+
+
+def _all_parameters(path: Path, dtype: str) -> int:
+    """Numbers in the weights; of pickled ones, which nothing here opens, as many as fit into the files."""
+    files = weight_files(path)
+    if all(file.suffix == ".safetensors" for file in files):
+        return sum(map(_parameters, files))
+    return sum(file.stat().st_size for file in files) // width(dtype)
 
 
 def _parameters(file: Path) -> int:
@@ -150,5 +162,5 @@ def _parameters(file: Path) -> int:
                 raise ValueError("its header is too large")
             header = json.loads(stream.read(length))
         return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HarnessError(f"{file} is not a safetensors file ({error}); fetch or save it again") from None

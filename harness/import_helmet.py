@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _THINKING_TOKENS: Final = 32_768
 #: Stored scores that differ by more were made by another version of the scorer.
 _TOLERANCE: Final = 1e-6
+#: More than any count of tokens, and within 64 bits.
+_MOST_TOKENS: Final = 10**15
 
 
 def read(directory: Path, mode: "Mode", judge: "Judge | None") -> Results:
@@ -71,10 +73,10 @@ def _arguments(path: Path) -> Mapping[str, object] | None:
 
 def _length(path: Path, args: Mapping[str, object]) -> int:
     length = args["input_max_length"]
-    if isinstance(length, str) and length.isdecimal():
+    if isinstance(length, str) and length.isdecimal() and len(length) < len(str(_MOST_TOKENS)):
         length = int(length)
-    if not isinstance(length, int) or isinstance(length, bool):
-        raise HarnessError(f"{path}: field 'args.input_max_length' is {length!r}, not a number of tokens")
+    if not isinstance(length, int) or isinstance(length, bool) or abs(length) > _MOST_TOKENS:
+        raise HarnessError(f"{path}: field 'args.input_max_length' is {str(length)[:40]!r}, not a number of tokens")
     return length - (_THINKING_TOKENS if args.get("thinking") else 0)
 
 
@@ -121,8 +123,8 @@ def _remarks(task: str, family: scoring.Family, outputs: Sequence[Output], score
     if mode == "parity":
         for metric in family.headline:
             stored = [(each.record.get(metric), scores.metrics.get(metric)) for each, scores in zip(outputs, scored, strict=True)]
-            pairs = [(float(old), new) for old, new in stored if isinstance(old, int | float) and new is not None]
-            different = sum(abs(old - new) > _TOLERANCE for old, new in pairs)
+            pairs = [(old, new) for old, new in stored if isinstance(old, int | float) and new is not None]
+            different = sum(not new - _TOLERANCE <= old <= new + _TOLERANCE for old, new in pairs)
             if different:
                 remarks.append(f"{task}: {different} of {len(pairs)} stored values of {metric} differ from the scores given here")
     return remarks
@@ -137,4 +139,4 @@ def _targets(record: Mapping[str, object]) -> tuple[str, ...]:
 
 def _tokens(record: Mapping[str, object], field: str) -> int:
     value = record.get(field)
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else 0

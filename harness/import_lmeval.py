@@ -17,6 +17,8 @@ from tasks import scoring
 _SAMPLES: Final = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
 #: A task name may end with its context length: ``helmet_recall_8k``, ``niah_mk_4096``.
 _SIZED: Final = re.compile(r"(?P<task>.+)_(?P<number>\d+)(?P<thousand>k?)")
+#: A metric whose name is a context length, as in lm-eval's RULER.
+_LENGTH: Final = re.compile(r"\d{1,9}")
 #: The shortest context that a number at the end of a task name can mean.
 _SHORTEST: Final = 128
 
@@ -74,8 +76,8 @@ def _metrics(task: str, samples: Sequence[tuple[dict[str, object], str]], worse:
     kept = []
     for name in names:
         values = [sample[name] for sample, _ in samples if name in sample]
-        numbers = [float(value) for value in values if isinstance(value, int | float)]
-        absent = {-1.0} if name.isdecimal() else set()  # RULER's mark for "another length"
+        numbers = [value for value in values if isinstance(value, int | float)]
+        absent = {-1} if _LENGTH.fullmatch(name) else set()  # RULER's mark for "another length"
         if name in worse or len(numbers) < len(values) or not all(0 <= value <= 1 or value in absent for value in numbers):
             reason = "less is better" if name in worse else "not every value is in [0, 1]"
             notes.append(f"{task}: metric {name} is left out: {reason}")
@@ -91,12 +93,12 @@ def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequenc
     ours = _own_example(document)
     scores = {name: float(value) for name in metrics if isinstance(value := sample.get(name), int | float) and not (ours and name == MEAN)}
     base, sized = _name_and_length(task)
-    lengths = {int(name): {"ruler_recall": score} for name, score in scores.items() if name.isdecimal() and score >= 0}
+    lengths = {int(name): {"ruler_recall": score} for name, score in scores.items() if _LENGTH.fullmatch(name) and score >= 0}
     if not lengths:
         known = next((value for value in (ours.get("length"), sized, document.get("max_length"), length) if isinstance(value, int)), None)
         if known is None:
             raise HarnessError(f"{place}: the context length of task {task} is not known; give it with --length")
-        lengths = {known: {name: score for name, score in scores.items() if not name.isdecimal()}}
+        lengths = {known: {name: score for name, score in scores.items() if not _LENGTH.fullmatch(name)}}
     name = str(ours.get("id") or document.get("id") or sample.get("doc_id"))
     depth = ours.get("depth")
     for tokens, values in lengths.items():
@@ -110,7 +112,7 @@ def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequenc
                 metrics=_named(values, sample.get("filter")),
                 output=_output(sample),
                 targets=_targets(ours.get("targets"), sample.get("target")),
-                depth=float(depth) if isinstance(depth, int | float) else math.nan,
+                depth=float(depth) if isinstance(depth, int | float) and 0 <= depth <= 1 else math.nan,
                 content=str(sample.get("doc_hash") or ""),
             )
 
@@ -136,7 +138,7 @@ def _own_example(document: Mapping[str, object]) -> Mapping[str, object]:
     text = document.get("example")
     try:
         value = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) and {"id", "task", "category", "length"} <= set(value) else {}
 

@@ -5,7 +5,6 @@ that ``harness eval`` would have left: one ``eval`` step with its samples table,
 """
 
 import json
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from harness.api import HarnessError, Json
+from harness.terminal import echo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,9 +111,10 @@ def _publish(results: Results, output: Path | None) -> None:
     from harness.artifacts import Store, digest, write_json
     from harness.results import show_scores
     from reports import samples
+    from reports.safe import file_name
 
     begun = time.time()
-    root = output or Path("runs") / re.sub(r"[^\w.-]+", "_", results.model.rstrip("/").rsplit("/", 1)[-1])
+    root = output or Path("runs") / file_name(results.model.rstrip("/").rsplit("/", 1)[-1])
     model = {"name": results.model, "path": "", "digest": digest({"imported": results.model})}
     suite: dict[str, Json] = {"digest": _suite_digest(results), "examples": len(results.examples)}
     try:
@@ -143,9 +144,9 @@ def _publish(results: Results, output: Path | None) -> None:
         },
     )
     for note in results.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     show_scores(artifact)
-    click.echo(f"\nsamples: {artifact.path / _FILE}")
+    echo(f"\nsamples: {artifact.path / _FILE}")
 
 
 def _suite_digest(results: Results) -> str:
@@ -159,6 +160,7 @@ def _suite_digest(results: Results) -> str:
 def _table(results: Results, model_digest: str, suite_digest: str) -> "pd.DataFrame":
     import pandas as pd
 
+    from reports.safe import encodable
     from reports.samples import COLUMNS
 
     rows = [
@@ -185,4 +187,5 @@ def _table(results: Results, model_digest: str, suite_digest: str) -> "pd.DataFr
         for each in results.examples
         for metric, score in each.metrics.items()
     ]
+    rows = [{name: encodable(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
     return pd.DataFrame.from_records(rows, columns=list(COLUMNS))

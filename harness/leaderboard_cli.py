@@ -8,6 +8,7 @@ import click
 from harness.api import HarnessError
 from harness.cli import Lengths
 from harness.evaluations import BASELINE, Evaluation, find
+from harness.terminal import show
 
 if TYPE_CHECKING:
     from reports.leaderboard import Entry
@@ -39,8 +40,6 @@ def leaderboard(
       harness leaderboard runs/* --reference published --output board.html --output board.csv
       harness leaderboard llama=runs/a qwen=runs/b:retmask --length 8k
     """
-    from rich.console import Console
-
     from reports import boardfiles
     from reports.compare import CompareError
     from reports.leaderboard import board
@@ -62,7 +61,7 @@ def leaderboard(
             boardfiles.write(path, found)
         except OSError as error:
             raise HarnessError(f"cannot write {path} ({error.strerror}); choose another file with --output") from None
-    Console().print(shown)
+    show(shown)
 
 
 def _entries(runs: tuple[str, ...]) -> "list[Entry]":

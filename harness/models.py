@@ -3,14 +3,21 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Final
 
-from harness.api import HarnessError, Model
+from harness.api import HarnessError, Json, Model
 from harness.artifacts import digest, file_digest
 from harness.builtin import MODEL_DIR
 
 BUILTIN: Final = "builtin"
 _WEIGHTS: Final = "*.safetensors"
+#: What transformers looks for first; without one of these it would take _PICKLED instead.
+_LOADED: Final = ("model.safetensors", "model.safetensors.index.json")
+_PICKLED: Final = "pytorch_model*.bin"
+_CODE: Final = "*.py"
+#: What transformers and torch raise on files that they cannot load.
+LOAD_ERRORS: Final = (OSError, ValueError, RuntimeError, ImportError, UnpicklingError)
 #: Files besides the weights that can change what a model answers.
 _SETTINGS: Final = (
     "config.json",
@@ -23,25 +30,43 @@ _SETTINGS: Final = (
 )
 
 
-def resolve(name: str) -> Model:
+def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code: bool = False) -> Model:
     """The model called ``name``: ``builtin``, a local directory, or a Hub id.
 
+    Weights come from safetensors files, which hold numbers and nothing else. With ``allow_unsafe_weights`` those of a model that has none
+    may come from pickled files (``pytorch_model.bin``), of which torch unpickles tensors alone (``weights_only``). Only with
+    ``trust_remote_code`` are Python files fetched, counted, and later run.
+
     Raises:
-        HarnessError: nothing is there, there are no safetensors weights, or it is not a decoder-only language model.
+        HarnessError: nothing is there, there are no such weights, or it is not a decoder-only language model.
     """
     path = MODEL_DIR if name == BUILTIN else Path(name)
     if not path.is_dir():
-        path = _download(name)
-    return Model(name, path.resolve(), _checked_digest(name, path))
+        code = [_CODE] if trust_remote_code else []
+        path = _download(name, _WEIGHTS, *code)
+        if allow_unsafe_weights and not _has_safetensors(path):
+            path = _download(name, _WEIGHTS, _PICKLED, *code)
+    return Model(name, path.resolve(), _checked_digest(name, path, allow_unsafe_weights, trust_remote_code), trust_remote_code)
 
 
-def _download(name: str) -> Path:
+def cannot_load(path: Path, error: Exception) -> HarnessError:
+    """One line for a library's complaint (one of :data:`LOAD_ERRORS`) about a model's files."""
+    if isinstance(error, UnpicklingError):
+        return HarnessError(
+            f"{path} has pickled weights with other objects than tensors in them, which could run code; get it as safetensors"
+        )
+    reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    hint = "; if you trust its code, harness eval --trust-remote-code runs it" if "custom code" in reason else ""
+    return HarnessError(f"transformers cannot load {path}: {reason}{hint}")
+
+
+def _download(name: str, *weights: str) -> Path:
     """Only what is needed, and nothing that could run code."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[_WEIGHTS, "*.json", "*.txt", "*.model", "*.jinja"]))
+        return Path(snapshot_download(name, allow_patterns=[*weights, "*.json", "*.txt", "*.model", "*.jinja"]))
     except HFValidationError:
         raise HarnessError(f"no model at {name!r}: not a directory, not a Hub id (owner/name), and not 'builtin'") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -49,7 +74,16 @@ def _download(name: str) -> Path:
         raise HarnessError(f"no model at {name!r}: no such directory, and the Hub did not deliver it ({reason})") from None
 
 
-def _checked_digest(name: str, path: Path) -> str:
+def weight_files(path: Path) -> list[Path]:
+    """The files of a model directory that its weights are in."""
+    return sorted(path.glob(_WEIGHTS if _has_safetensors(path) else _PICKLED))
+
+
+def _has_safetensors(path: Path) -> bool:
+    return any((path / name).is_file() for name in _LOADED)
+
+
+def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_remote_code: bool) -> str:
     config = _config(path)
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []
@@ -57,31 +91,42 @@ def _checked_digest(name: str, path: Path) -> str:
         raise HarnessError(
             f"{name} is not a decoder-only language model (architectures: {', '.join(names) or 'none'}); choose a ...ForCausalLM one"
         )
-    weights = sorted(path.glob(_WEIGHTS))
-    if not weights:
-        raise HarnessError(f"{path} has no safetensors weights; save the model with save_pretrained(..., safe_serialization=True)")
+    weights = weight_files(path)
+    if not _has_safetensors(path) and not (allow_unsafe_weights and weights):
+        remedy = "" if allow_unsafe_weights else "; or, if you trust its pytorch_model.bin, pass --allow-unsafe-weights"
+        raise HarnessError(f"{path} has no safetensors weights (model.safetensors); save the model again with save_pretrained{remedy}")
     settings = sorted({file for pattern in _SETTINGS for file in path.glob(pattern)})
-    return digest({file.name: _digest(file) for file in (*weights, *settings)})
+    code = sorted(path.glob(_CODE)) if trust_remote_code else []
+    return digest({file.name: _digest(file) for file in (*weights, *settings, *code)})
 
 
 def _digest(file: Path) -> str:
     """A settings file counts by its meaning: the version that wrote it changes nothing."""
     if file.name not in ("config.json", "generation_config.json"):
         return file_digest(file)
-    value = json.loads(file.read_text())
-    return digest({key: value[key] for key in value if key not in ("transformers_version", "_name_or_path")})
-
-
-def _config(path: Path) -> dict[str, object]:
+    value = _json_object(file)
     try:
-        config = json.loads((path / "config.json").read_text())
-    except OSError:
-        raise HarnessError(f"{path} is not a model directory: it has no config.json") from None
-    except ValueError as error:
-        raise HarnessError(f"{path / 'config.json'} is not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise HarnessError(f"{path / 'config.json'} does not hold a JSON object")
-    return config
+        return digest({key: value[key] for key in value if key not in ("transformers_version", "_name_or_path")})
+    except ValueError:
+        raise HarnessError(f"{file} holds a number that JSON does not have, such as NaN; mend it") from None
+
+
+def _config(path: Path) -> dict[str, Json]:
+    if not (path / "config.json").is_file():
+        raise HarnessError(f"{path} is not a model directory: it has no config.json")
+    return _json_object(path / "config.json")
+
+
+def _json_object(file: Path) -> dict[str, Json]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HarnessError(f"{file} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"{file} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise HarnessError(f"{file} does not hold a JSON object")
+    return value
 
 
 def context_length(model: Model) -> int | None:

@@ -100,9 +100,11 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
+    if config.trust_remote_code:
+        raise HarnessError("--trust-remote-code is for harness eval; methods train architectures that transformers itself has")
     if config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
-    run = Run(root, resolve(model_name), config)
+    run = Run(root, resolve_model(model_name, config), config)
     begun = time.time()
     suite, baseline = _evaluate(run, run.model)
     candidates = []
@@ -125,7 +127,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
     if not hasattr(plugin, stage):
         raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
     find_source(config.data).tasks(config.tasks)
-    run = Run(root, resolve(model_name), config)
+    run = Run(root, resolve_model(model_name, config), config)
     artifact: Artifact = getattr(plugin, stage)(run)
     return artifact
 
@@ -133,7 +135,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
-    run = Run(root, resolve(model_name), config)
+    run = Run(root, resolve_model(model_name, config), config)
     begun = time.time()
     suite, samples = _evaluate(run, run.model)
     _write_manifest(run, begun, [], suite, [samples])
@@ -161,6 +163,11 @@ def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Ar
     if suite is None:
         suite = _suite(run, model)
     return suite, evaluate(run, model, suite, run.config, scoring(run.config))
+
+
+def resolve_model(name: str, config: RunConfig) -> Model:
+    """The model called ``name``, with the risks that the user takes."""
+    return resolve(name, allow_unsafe_weights=config.allow_unsafe_weights, trust_remote_code=config.trust_remote_code)
 
 
 def scoring(config: RunConfig) -> Scoring:

@@ -16,7 +16,7 @@ from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
 from harness.footprint import DeviceMemory, ModelShape, devices, gib, width
 from harness.models import resolve
-from harness.pipeline import Run, find_method, scoring, suite_config
+from harness.pipeline import Run, find_method, resolve_model, scoring, suite_config
 from harness.probe import Speed, measure
 from harness.sources import find_source
 from harness.suite import clipped, prepare
@@ -117,7 +117,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     for plugin in plugins.values():
         getattr(plugin, "check", lambda options: None)(config.options)
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
-    run = _Look(root, resolve(model_name), config)
+    run = _Look(root, resolve_model(model_name, config), config)
     config = run.config
     if methods and config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; plan an evaluation of each instead")

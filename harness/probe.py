@@ -44,7 +44,9 @@ def measure(model: Model, shape: ModelShape, dtype: str, device: str) -> Speed:
     from transformers import AutoModelForCausalLM
 
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, shape.resolved(dtype)), trust_remote_code=False)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            model.path, dtype=getattr(torch, shape.resolved(dtype)), trust_remote_code=model.trust_remote_code
+        )
         loaded.to(device)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
         raise HarnessError(f"cannot load {model.path} for a probe: {str(error).strip().splitlines()[0]}; pass --no-probe") from None

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
+from harness.terminal import console, echo
+from reports.safe import one_line
+
 T = TypeVar("T")
 #: Seconds between lines where there is no terminal.
 _EVERY: Final = 20.0
@@ -13,19 +16,18 @@ _EVERY: Final = 20.0
 
 def say(message: str) -> None:
     """One line."""
-    print(message, file=sys.stderr, flush=True)
+    echo(message, err=True)
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields ``advance(n)``, to be called when ``n`` more items are done."""
     if sys.stderr.isatty():
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(title, total=total)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+            task = progress.add_task(one_line(title), total=total)
             yield lambda done: progress.update(task, advance=done)
         return
     started = printed = time.monotonic()

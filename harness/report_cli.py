@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from harness.terminal import echo
+
 _MEGABYTE = 1 << 20
 
 
@@ -22,4 +24,4 @@ def report(run: Path, output: Path | None, text_budget: int) -> None:
     """
     from harness.pages import rebuild
 
-    click.echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE)}")
+    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE)}")

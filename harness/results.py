@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness import terminal
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import write_json
 from harness.pages import DESCRIPTION, PAGE, replace_folder, training_curve, write_page
@@ -61,23 +62,22 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
 
 def show(root: Path) -> None:
     """Print a finished comparison's table."""
-    print((root / "table.txt").read_text())
+    terminal.echo((root / "table.txt").read_text(encoding="utf-8"))
 
 
 def show_scores(samples: Artifact) -> None:
     """Print mean scores per category and length."""
-    from rich.console import Console
-
     from reports import scores
     from reports.samples import read
 
-    Console().print(scores.terminal(read(samples.path / "samples.parquet")))
+    terminal.show(scores.terminal(read(samples.path / "samples.parquet")))
 
 
 def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
     from harness.evaluate import read_samples
     from reports import tables
     from reports.compare import CompareError, compare_methods, verdict
+    from reports.safe import markdown
 
     tables_of = {"baseline": read_samples(baseline, "baseline")}
     tables_of |= {candidate.name: read_samples(candidate.samples, candidate.name) for candidate in candidates}
@@ -92,10 +92,11 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     except CompareError as error:
         raise HarnessError(str(error)) from None
     verdicts = "\n".join(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)
-    (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}))
-    (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}))
-    (work / "comparison.md").write_text(f"{verdicts}\n\n{tables.markdown(found.methods)}")
-    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts))
+    said = "\n".join(map(markdown, verdicts.splitlines()))
+    (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
+    (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
+    (work / "comparison.md").write_text(f"{said}\n\n{tables.markdown(found.methods)}", encoding="utf-8")
+    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts), encoding="utf-8")
     described = _describe(run, suite, candidates)
     write_json(work / DESCRIPTION, described)
     write_page(work, described, found, tables_of, suite.path)
@@ -129,16 +130,18 @@ def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str) -> str:
     import io
 
     from rich.console import Console
+    from rich.text import Text
 
     from reports import tables
+    from reports.safe import visible
 
     out = io.StringIO()
     console = Console(file=out, width=_TABLE_WIDTH)
     console.print(tables.terminal(methods, title="scores x 100; difference to the baseline [interval]"))
     if contrasts:
         console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))
-    console.print(verdicts)
-    return out.getvalue()
+    console.print(Text(verdicts))
+    return visible(out.getvalue())
 
 
 def _threshold(options: Mapping[str, Json]) -> float | None:

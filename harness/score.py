@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from harness.api import HarnessError
+from harness.terminal import echo
 
 if TYPE_CHECKING:
     from tasks.judges import Judge
@@ -75,12 +76,13 @@ def score_command(task: str, source: Path, target: Path, mode: str, judge: str |
     lines = []
     for number, (each, found) in enumerate(zip(outputs, scored, strict=True)):
         name = records.identity(each.record)
-        line = {"id": number if name is None else name, "metrics": dict(found.metrics)}
+        plain = name if isinstance(name, str | int) else json.dumps(name)  # NaN, inside of a list, is no JSON
+        line = {"id": number if name is None else plain, "metrics": dict(found.metrics)}
         lines.append(line | ({"left_out": list(found.left_out)} if found.left_out else {}))
     write_lines(target, (json.dumps(line) for line in lines))
-    click.echo(means(scored))
+    echo(means(scored))
     if scoring.family(task).judged and judge is None:
-        click.echo("citation scores are left out; --judge MODEL adds them", err=True)
+        echo("citation scores are left out; --judge MODEL adds them", err=True)
 
 
 def score_outputs(task: str, outputs: Sequence[Output], mode: "Mode", judge: "Judge | None", sentences: str = "default") -> "list[Scored]":

@@ -7,6 +7,7 @@ import click
 
 from harness.api import Artifact, HarnessError, Json
 from harness.cli import Setting, run_config, run_options, run_root
+from harness.terminal import echo
 
 _OTHER_MODEL = "smaller-model"
 
@@ -41,8 +42,8 @@ def pairs(**arguments: Any) -> None:
     `harness train` and `harness run` with the same --model, --output and settings go on from there.
     """
     artifact = _stage("pairs", arguments)
-    click.echo(json.dumps(artifact.manifest["facts"], indent=1))
-    click.echo(f"\npairs: {artifact.path / 'pairs.jsonl'}")
+    echo(json.dumps(artifact.manifest["facts"], indent=1))
+    echo(f"\npairs: {artifact.path / 'pairs.jsonl'}")
 
 
 @click.command()
@@ -71,8 +72,8 @@ def train(**arguments: Any) -> None:
     A killed training goes on from its last checkpoint when the same command is started again.
     """
     artifact = _stage("train", arguments)
-    click.echo(json.dumps(artifact.manifest["facts"], indent=1))
-    click.echo(f"\nmodel: {artifact.path / 'model'}")
+    echo(json.dumps(artifact.manifest["facts"], indent=1))
+    echo(f"\nmodel: {artifact.path / 'model'}")
 
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
@@ -80,7 +81,7 @@ def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
 
     model_name, output, preset = (arguments.pop(name) for name in ("model_name", "output", "preset"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
-    run = {name: arguments.pop(name) for name in ("seed", "device")}
+    run = {name: arguments.pop(name) for name in ("seed", "device", "allow_unsafe_weights")}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
     return run_stage(run_root(output, model_name), model_name, method, run_config(model_name, preset, run, options), stage)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
-from harness.models import context_length, tokenizer_digest
+from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
 from harness.sources import GENERATED, find_source
 from tasks.example import Example
 
@@ -84,18 +84,25 @@ def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
 
 
 def load(suite: Artifact) -> Iterator[Example]:
-    """The examples of a prepared suite."""
-    with (suite.path / _FILE).open() as file:
-        for line in file:
-            record = json.loads(line)
-            depth = float("nan") if record["depth"] is None else record["depth"]
-            yield Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
+    """The examples of a prepared suite. HarnessError for a line that is none."""
+    path = suite.path / _FILE
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                record = json.loads(line)
+                depth = float("nan") if record["depth"] is None else record["depth"]
+                yield Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise HarnessError(f"{path}, line {number}: damaged; delete {suite.path} to have it rebuilt") from None
 
 
 def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    except LOAD_ERRORS as error:
+        raise cannot_load(model.path, error) from None
     return tokenizer
 
 

@@ -17,7 +17,9 @@ from rich.text import Text
 from reports.compare import points
 from reports.export import publish
 from reports.leaderboard import Board, Column, Row
-from reports.tables import escaped, length_label, plain
+from reports.safe import cell, xml
+from reports.safe import markdown as escaped
+from reports.tables import length_label
 
 NOT_RERUN: Final = (
     "Published HELMET results (arXiv 2410.02694), not re-run: other prompts, judges and engines, so they have no rank. Their overall score "
@@ -65,19 +67,20 @@ def csv_text(board: Board) -> str:
     """A row for each model and length, unrounded fractions of 1; ``kind`` is run, published or not ranked."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["length", "kind", "model", "rank_best", "rank_worst", "overall", "low", "high", *board.categories, "reason"])
+    categories = map(cell, board.categories)
+    writer.writerow(["length", "kind", "model", "rank_best", "rank_worst", "overall", "low", "high", *categories, "reason"])
     for column in board.columns:
         length = "mean" if column.length is None else column.length
         for row in column.rows:
             ends = ["" if math.isnan(end) else end for end in (row.low, row.high)]
             scores = ["" if each is None else each for each in row.categories]
-            writer.writerow([length, "run", plain(row.name), row.best, row.worst, row.overall, *ends, *scores, ""])
+            writer.writerow([length, "run", cell(row.name), row.best, row.worst, row.overall, *ends, *scores, ""])
         for each in column.references:
             scores = [each.scores.get(name, "") for name in board.categories]
             overall = each.overall(board.categories)
             writer.writerow([length, "published", each.model, "", "", "" if overall is None else overall, "", "", *scores, "not re-run"])
     for name, reason in board.others:
-        writer.writerow(["", "not ranked", plain(name), "", "", "", "", "", *("" for _ in board.categories), reason])
+        writer.writerow(["", "not ranked", cell(name), "", "", "", "", "", *("" for _ in board.categories), cell(reason)])
     return out.getvalue()
 
 
@@ -92,7 +95,7 @@ def html(board: Board) -> str:
     notes = [caption(board), *([NOT_RERUN] if any(column.references for column in board.columns) else [])]
     others = "".join(f"<li>{escape(line)}</li>" for line in _others(board))
     read = files("reports").joinpath
-    return Template(read("leaderboard.html").read_text(encoding="utf-8")).substitute(
+    text = Template(read("leaderboard.html").read_text(encoding="utf-8")).substitute(
         css=read("page.css").read_text(encoding="utf-8"),
         script=read("leaderboard.js").read_text(encoding="utf-8"),
         chooser=chooser,
@@ -100,6 +103,7 @@ def html(board: Board) -> str:
         notes="".join(f'<p class="caption">{escape(note)}</p>' for note in notes),
         others=f"<h2>Not ranked</h2><ul>{others}</ul>" if others else "",
     )
+    return xml(text)
 
 
 FORMATS: Final[Mapping[str, Callable[[Board], str]]] = {"html": html, "md": markdown, "csv": csv_text}

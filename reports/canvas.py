@@ -14,6 +14,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from reports import safe
 
 Dashes: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 
@@ -82,15 +85,17 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     gives the same bytes. ``description`` is what a screen reader says.
     """
     out = io.StringIO()
+    for text in figure.findobj(Text):  # matplotlib stops at names that cannot be drawn; labels of ticks are made anew and have to be clean
+        text.set_text(safe.visible(text.get_text()))
     with style():
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    said = html.escape(description)
-    text = text.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
-    return text.replace(INK, "currentColor").strip()
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    said = html.escape(safe.visible(description))
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
+    return svg.replace(INK, "currentColor").strip()
 
 
 def save(figure: Figure, path: Path, description: str) -> tuple[Path, Path]:

@@ -1,6 +1,5 @@
 """A check's findings for people and build servers: terminal, Markdown, JUnit XML."""
 
-import re
 import xml.etree.ElementTree as ET
 from typing import Final
 
@@ -9,12 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.check import Report, Status
-from reports.tables import escaped
+from reports.safe import markdown as escaped
+from reports.safe import xml
 
 _MARKS: Final[dict[Status, str]] = {"pass": "✓", "fail": "✗", "undecided": "?"}
 _STYLES: Final[dict[Status, str]] = {"pass": "green", "fail": "red", "undecided": "yellow"}
-#: What XML 1.0 (section 2.2) has no way to write.
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def terminal(report: Report) -> RenderableType:
@@ -49,14 +47,10 @@ def junit(report: Report) -> str:
     root = ET.Element("testsuites", totals)
     suite = ET.SubElement(root, "testsuite", {"name": "harness check", **totals, "time": "0"})
     for each in report.findings:
-        case = ET.SubElement(suite, "testcase", {"classname": f"harness.check.{each.kind}", "name": _clean(each.name), "time": "0"})
+        case = ET.SubElement(suite, "testcase", {"classname": f"harness.check.{each.kind}", "name": xml(each.name), "time": "0"})
         if each.status != "pass":
             tag = "failure" if each.status == "fail" else "error"
-            ET.SubElement(case, tag, {"message": _clean(each.reason), "type": each.status}).text = _clean(each.figures)
-        ET.SubElement(case, "system-out").text = _clean(each.figures)
+            ET.SubElement(case, tag, {"message": xml(each.reason), "type": each.status}).text = xml(each.figures)
+        ET.SubElement(case, "system-out").text = xml(each.figures)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _clean(text: str) -> str:
-    return _NOT_XML.sub("�", text)

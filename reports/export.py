@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from reports import tables
+from reports import safe, tables
 from reports.bootstrap import POWER
 from reports.compare import Comparison, MethodComparisons, points, verdict
 from reports.hierarchy import Scope
@@ -61,13 +61,13 @@ def as_text(exported: Exported) -> str:
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
     console.print(terminal(exported))
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return safe.visible(console.file.getvalue())
 
 
 def as_markdown(exported: Exported) -> str:
     """Sentences and GitHub-flavoured tables."""
     found = exported.found
-    parts = [*map(tables.escaped, exported.sentences()), tables.markdown(found.methods, scopes=exported.scopes)]
+    parts = [*map(safe.markdown, exported.sentences()), tables.markdown(found.methods, scopes=exported.scopes)]
     if found.contrasts:
         parts.append(tables.markdown(found.contrasts, scopes=exported.scopes, contrast=True))
     return "\n\n".join(parts)
@@ -82,7 +82,7 @@ def as_json(exported: Exported) -> str:
         "sentences": exported.sentences(),
         "comparisons": tables.records({**found.methods, **found.contrasts}),
     }
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    return safe.encodable(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str)) + "\n"
 
 
 def as_csv(exported: Exported) -> str:
@@ -94,7 +94,7 @@ def as_latex(exported: Exported) -> str:
     """A booktabs table of the methods; notes and settings as comments."""
     found = exported.found
     comments = [*found.notes, *(f"{name}: {value}" for name, value in exported.settings.items())]
-    heading = "".join("% " + " ".join(comment.split()) + "\n" for comment in comments)
+    heading = "".join("% " + safe.visible(" ".join(comment.split())) + "\n" for comment in comments)
     return heading + tables.latex(found.methods, scopes=exported.scopes)
 
 

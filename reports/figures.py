@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from reports import canvas
 from reports.compare import Comparison
 from reports.hierarchy import Scope
+from reports.safe import visible
 from reports.tables import ByName, label, length_label, lines
 
 _PANELS_PER_ROW = 3
@@ -69,7 +70,7 @@ def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "catego
         axes.axvline(0, color=canvas.INK, linewidth=1)
         left, right = axes.get_xlim()
         axes.set_xlim(min(left, -_NARROWEST), max(right, _NARROWEST))
-        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_yticks(range(len(rows)), [visible(label) for label in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from reports import canvas
+from reports.safe import visible
 
 Scores: TypeAlias = Sequence[Sequence[float]] | npt.NDArray[np.float64]
 Heads: TypeAlias = Sequence[tuple[int, int]]
@@ -214,7 +215,7 @@ def _mask_strip(axes: Axes, masked: Mapping[str, Heads], rank: npt.NDArray[np.in
     for row, heads in enumerate(masked.values()):
         places = [int(rank[head]) + 1 for head in heads]
         axes.plot(places, [row] * len(places), linestyle="none", marker="|", markersize=7, color=canvas.look(row).colour)
-    axes.set_yticks(range(len(masked)), [f"masked by {name}" for name in masked])
+    axes.set_yticks(range(len(masked)), [f"masked by {visible(name)}" for name in masked])
     axes.set_ylim(len(masked) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)

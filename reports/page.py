@@ -12,7 +12,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from reports import canvas, figures, headfigures
+from reports import canvas, figures, headfigures, safe
 from reports.bootstrap import POWER
 from reports.compare import Comparison, p_value, points
 from reports.examples import Packed
@@ -98,7 +98,7 @@ def render(data: ReportData) -> str:
     ]
     verdict = "\n".join(f"<p>{escape(line)}</p>" for line in data.verdict.splitlines())
     page = Template(_resource("page.html"))
-    return page.substitute(title=escape(data.title), css=_resource("page.css"), verdict=verdict, body="\n".join(body))
+    return safe.xml(page.substitute(title=escape(data.title), css=_resource("page.css"), verdict=verdict, body="\n".join(body)))
 
 
 def _resource(name: str) -> str:

@@ -54,7 +54,7 @@ def parse(text: str, where: str) -> Policy:
     """The policy in a TOML text; raises :class:`PolicyError`. An unknown key is an error, what is left out keeps its default."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
         raise PolicyError(f"{where} is not TOML: {error}") from None
     _check_keys(table, ("confidence", *_TABLES), where)
     for name, keys in _TABLES.items():
@@ -89,11 +89,18 @@ def _check_keys(table: Mapping[str, object], known: tuple[str, ...], where: str)
 def _number(value: object, whole: float, where: str) -> float:
     """A number in [0, ``whole``] as a fraction of ``whole``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= whole:
-        raise PolicyError(f"{where} is {value!r}; give a number from 0 to {whole:g}")
+        raise PolicyError(f"{where} is {_shown(value)}; give a number from 0 to {whole:g}")
     return float(value) / whole
 
 
 def _numbers(value: object, where: str) -> dict[str, float]:
     if not isinstance(value, dict):
-        raise PolicyError(f"{where} is {value!r}; give a table such as {{ recall = 2.0 }}")
+        raise PolicyError(f"{where} is {_shown(value)}; give a table such as {{ recall = 2.0 }}")
     return {str(name): _number(each, 100, f"{where}.{name}") for name, each in value.items()}
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of thousands of digits, which TOML can spell as 0xfff...
+        return "a number of too many digits"

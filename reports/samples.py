@@ -62,6 +62,8 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in COLUMNS if name not in frame.columns]
     unknown = [str(name) for name in frame.columns if name not in COLUMNS | OPTIONAL]
+    if not frame.columns.is_unique:
+        raise SamplesError(f"the samples table has the column {frame.columns[frame.columns.duplicated()][0]!r} twice")
     if missing or unknown:
         wrong = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
         raise SamplesError(f"the samples table {' and '.join(wrong)}; its columns are listed in reports.samples.COLUMNS")
@@ -92,9 +94,13 @@ def read(path: Path) -> pd.DataFrame:
     """Read and validate a table that :func:`write` published; raises :class:`SamplesError` if there is none, or it is damaged."""
     if not path.is_file():
         raise SamplesError(f"no samples table at {path}; run the evaluation first")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
+        with pq.ParquetFile(path) as file:  # pandas would also follow what the file says about pandas, and folders named key=value
+            frame = file.read().replace_schema_metadata(None).to_pandas()
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise SamplesError(f"{path} is not a readable Parquet file ({error}); delete it and evaluate again") from error
     return validate(frame)
 
@@ -106,8 +112,12 @@ def _column(frame: pd.DataFrame, name: str, dtype: str) -> "pd.Series[Any]":
         text = (column.notna() if typed else column.map(lambda value: isinstance(value, str))).to_numpy(dtype=bool)
         if not text.all():
             found = column[~text].iloc[0]
-            raise SamplesError(f"{_where(frame, ~text)}: {name} is {'missing' if pd.isna(found) else f'{found!r}, not text'}")
-        return column.astype("string")
+            missing = found is None or found is pd.NA or (isinstance(found, float) and found != found)
+            raise SamplesError(f"{_where(frame, ~text)}: {name} is {'missing' if missing else f'{found!r}, not text'}")
+        try:
+            return column.astype("string")
+        except UnicodeEncodeError:
+            raise SamplesError(f"column {name} holds half of a surrogate pair, which no file can; replace it with U+FFFD") from None
     if column.dtype.kind not in _KINDS[dtype]:
         raise SamplesError(f"column {name} holds {column.dtype}, not {dtype}")
     if name != "depth" and column.isna().any():

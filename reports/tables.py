@@ -20,6 +20,7 @@ from typing import TypeAlias
 from rich.table import Table
 from rich.text import Text
 
+from reports import safe
 from reports.compare import Comparison, points
 from reports.hierarchy import Scope
 
@@ -29,15 +30,6 @@ Value: TypeAlias = str | int | float | None
 LEGEND = "▲ better, ▼ worse: the interval excludes 0. Scores and differences are points out of 100."
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
-_TEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("name", *(field.name for field in fields(Comparison)))
 
 
@@ -114,29 +106,24 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
         ]
         for line in lines(comparisons, scopes)
     ]
-    rows = ["| " + " | ".join(map(escaped, row)) + " |" for row in (head, *body)]
+    rows = ["| " + " | ".join(map(safe.markdown, row)) + " |" for row in (head, *body)]
     return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", LEGEND]) + "\n"
 
 
 def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:
     """A ``tabular`` for the booktabs package: scores, and differences with intervals, bold where the interval excludes 0."""
-    head = ["", "length", "baseline", *(f"\\multicolumn{{2}}{{c}}{{{tex(name)}}}" for name in comparisons)]
+    head = ["", "length", "baseline", *(f"\\multicolumn{{2}}{{c}}{{{safe.tex(name)}}}" for name in comparisons)]
     body: list[str] = []
     previous = ""
     for line in lines(comparisons, scopes):
         if body and line.label != previous:
             body.append("\\addlinespace")
         cells = [part for each in line.comparisons for part in (_tex_number(points(each.candidate)), _tex_difference(each))]
-        name = tex(line.label) if line.label != previous else ""
+        name = safe.tex(line.label) if line.label != previous else ""
         body.append(" & ".join([name, length_label(line.length), _tex_number(points(line.comparisons[0].baseline)), *cells]) + r" \\")
         previous = line.label
     top = [f"\\begin{{tabular}}{{lrr{'rl' * len(comparisons)}}}", "\\toprule", " & ".join(head) + r" \\", "\\midrule"]
     return "\n".join([*top, *body, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-def tex(text: str) -> str:
-    """``text`` as it is, in LaTeX."""
-    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
 
 
 def records(comparisons: ByName) -> list[dict[str, Value]]:
@@ -150,7 +137,7 @@ def records(comparisons: ByName) -> list[dict[str, Value]]:
 
 def json_text(comparisons: ByName) -> str:
     """:func:`records` as a JSON list; valid JSON, without NaN."""
-    return json.dumps(records(comparisons), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return safe.encodable(json.dumps(records(comparisons), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def csv_text(comparisons: ByName) -> str:
@@ -159,13 +146,8 @@ def csv_text(comparisons: ByName) -> str:
     writer = csv.DictWriter(out, _COLUMNS)
     writer.writeheader()
     for record in records(comparisons):
-        writer.writerow({key: plain(value) if isinstance(value, str) else value for key, value in record.items()})
+        writer.writerow({key: safe.cell(value) if isinstance(value, str) else value for key, value in record.items()})
     return out.getvalue()
-
-
-def plain(text: str) -> str:
-    """``text``, made harmless as a spreadsheet cell."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _place(comparison: Comparison) -> tuple[str, str | None, str | None, str | None, int | None]:
@@ -174,13 +156,6 @@ def _place(comparison: Comparison) -> tuple[str, str | None, str | None, str | N
 
 def _cell(comparison: Comparison, contrast: bool) -> str:
     return difference(comparison) if contrast else f"{points(comparison.candidate)}  {difference(comparison)}"
-
-
-def escaped(text: str) -> str:
-    """``text`` as it is, in Markdown."""
-    for character in "\\|<>*_`[]":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split()) if text else text
 
 
 def _tex_number(text: str) -> str:

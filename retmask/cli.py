@@ -9,6 +9,7 @@ import click
 
 from harness.api import HarnessError, Json
 from harness.models import resolve
+from harness.terminal import echo
 from retmask import masks
 from retmask.agreement import compare as compare_scores
 from retmask.agreement import intervals, split_half, views
@@ -40,12 +41,20 @@ class TokenCounts(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(counts))
 
 
+_UNSAFE: Final = click.option(
+    "--allow-unsafe-weights",
+    is_flag=True,
+    help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
+)
+
+
 def _model(command: Command) -> Command:
     """The options of every command that loads a model."""
     options = (
         click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
         click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
         click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
+        _UNSAFE,
     )
     for option in reversed(options):
         command = option(command)
@@ -84,6 +93,7 @@ def detect(
     model_name: str,
     dtype: str,
     device: str,
+    allow_unsafe_weights: bool,
     lengths: tuple[int, ...],
     trials: int,
     depths: int,
@@ -105,7 +115,7 @@ def detect(
       harness heads detect --model builtin --detector query --out query.safetensors
     """
     _writable(out, dump_trials)
-    model_path = resolve(model_name)
+    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask import protocols
     from retmask.detect import detect as measure
     from retmask.detect import short
@@ -129,7 +139,7 @@ def detect(
         tokenizer,
         built,
         model_path.digest,
-        lambda line: click.echo(line, err=True),
+        lambda line: echo(line, err=True),
         short(protocols.rules(protocol), max_new_tokens),
         detector=chosen,
         protocol=protocol,
@@ -161,9 +171,9 @@ def show(file: Path, as_json: bool, by: Literal["length", "depth"] | None, thres
     if as_json:
         _echo_json(scores.summary())
     else:
-        click.echo(_in_words(scores))
+        echo(_in_words(scores))
     if by is not None and not as_json:
-        click.echo(_by(scores, by))
+        echo(_by(scores, by))
 
 
 @heads.command("import")
@@ -179,7 +189,7 @@ def import_(file: Path, out: Path) -> None:
     _writable(out)
     scores = import_published(file)
     scores.save(out)
-    click.echo(f"{out}: {_in_words(scores)}")
+    echo(f"{out}: {_in_words(scores)}")
 
 
 @heads.command()
@@ -194,7 +204,7 @@ def export(file: Path, out: Path) -> None:
     """
     _writable(out)
     export_published(read_scores(file), out)
-    click.echo(str(out))
+    echo(str(out))
 
 
 @heads.command()
@@ -234,6 +244,7 @@ def audit(
     model_name: str,
     dtype: str,
     device: str,
+    allow_unsafe_weights: bool,
     file: Path | None,
     lengths: tuple[int, ...],
     trials: int,
@@ -249,7 +260,7 @@ def audit(
     Example:
       harness heads audit --model builtin --out audit
     """
-    model_path = resolve(model_name)
+    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask.audit import Plan, audit_model
     from retmask.model import load_model, load_tokenizer, resolve_dtype
 
@@ -257,13 +268,14 @@ def audit(
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
     model = load_model(model_path.path, resolve_dtype(dtype, device), device)
-    found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: click.echo(line, err=True), scores)
+    found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: echo(line, err=True), scores)
     if out is not None:
         _save_audit(found.to_json(), found.scores, found.curves(), out)
-    click.echo(found.in_words())
+    echo(found.in_words())
 
 
 @heads.command()
+@_UNSAFE
 @click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
 @click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
@@ -271,7 +283,9 @@ def audit(
 @click.option("--top-k", type=click.IntRange(min=1), help="Mask this many heads instead, whatever their score.")
 @click.option("--seed", default=0, show_default=True, help="Of the control masks, which draw as many heads.")
 @_out("Directory for the ablated checkpoint.", _DIRECTORY)
-def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int | None, seed: int, out: Path) -> None:
+def ablate(
+    model_name: str, allow_unsafe_weights: bool, file: Path, mask: str, threshold: float, top_k: int | None, seed: int, out: Path
+) -> None:
     """Write a checkpoint with the masked heads' output weights zeroed, to evaluate like any other.
 
     \b
@@ -279,7 +293,7 @@ def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int 
       harness heads ablate --model builtin --scores heads.safetensors --mask random --seed 1 --out runs/random-1
       harness eval --model runs/random-1 --preset builtin --lengths 1k --tasks recall
     """
-    model_path = resolve(model_name)
+    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     scores = read_scores(file)
     target = masks.retrieval(scores, top_k=top_k, threshold=threshold if top_k is None else None)
     chosen = masks.like(mask, scores, target, seed)
@@ -289,11 +303,11 @@ def ablate(model_name: str, file: Path, mask: str, threshold: float, top_k: int 
     from retmask.model import load_model, load_tokenizer
 
     save_ablated(load_model(model_path.path, "float32", "cpu"), chosen, out, load_tokenizer(model_path.path))
-    click.echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
+    echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
 
 
 def _echo_json(value: Mapping[str, Json]) -> None:
-    click.echo(json.dumps(value, indent=1))
+    echo(json.dumps(value, indent=1))
 
 
 def _writable(*paths: Path | None) -> None:

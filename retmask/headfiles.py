@@ -6,12 +6,18 @@
 """
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from harness.api import HarnessError
 from retmask.heads import Head, HeadScores, TrialFacts, write_atomically
+
+#: Written so and no other way ("00-0", "٠-0"), or two keys could mean one head.
+_HEAD: Final = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,8})")
 
 
 def read_scores(path: Path) -> HeadScores:
@@ -32,7 +38,7 @@ def import_published(path: Path, model_digest: str = "") -> HeadScores:
     HarnessError names the file and the key that is wrong.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"cannot read head scores from {path}: {error}") from error
     if not isinstance(table, dict) or not table:
@@ -60,10 +66,20 @@ def export_published(scores: HeadScores, path: Path) -> None:
 
 
 def _parse_head(path: Path, key: str) -> Head:
-    layer, dash, head = key.partition("-")
-    if not (dash and layer.isdecimal() and head.isdecimal()):
+    found = _HEAD.fullmatch(key)
+    if found is None:
         raise HarnessError(f'{path}: "{key}" is no head; keys look like "13-18" (layer-head)')
-    return Head(int(layer), int(head))
+    return Head(int(found[1]), int(found[2]))
+
+
+def _each_once(items: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object. ValueError if a key comes twice, of which JSON readers silently keep the last."""
+    table = dict(items)
+    if len(table) < len(items):
+        seen: set[str] = set()
+        twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f'"{twice}" is there twice')
+    return table
 
 
 def _is_score(value: object) -> bool:

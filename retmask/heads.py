@@ -177,7 +177,7 @@ class HeadScores:
             trials = tuple(TrialFacts(**trial) for trial in facts["trials"])
             texts = {name: str(facts.get(name, default)) for name, default in (("detector", "copy"), ("protocol", ""))}
             return cls(str(facts["model_digest"]), per_trial, trials, **texts)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise HarnessError(f"cannot read head scores from {path}: {error}") from error
 
 

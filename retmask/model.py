@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
+from harness.models import LOAD_ERRORS, cannot_load
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,9 +17,9 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"cannot load a tokenizer from {path}: {_first_line(error)}") from error
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise cannot_load(path, error) from error
 
 
 def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
@@ -35,11 +36,11 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
     if not isinstance(number_format, torch.dtype):
         raise HarnessError(f"dtype {dtype!r} is no number format; use auto, float32, bfloat16 or float16")
     try:
-        if getattr(AutoConfig.from_pretrained(path).get_text_config(), "attn_logit_softcapping", None):
+        if getattr(AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config(), "attn_logit_softcapping", None):
             options["attn_implementation"] = "eager"
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=number_format, **options)
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"cannot load a causal language model from {path}: {_first_line(error)}") from error
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=number_format, trust_remote_code=False, **options)
+    except LOAD_ERRORS as error:
+        raise cannot_load(path, error) from error
     network: PreTrainedModel = model
     if device != "auto":
         torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
@@ -112,7 +113,3 @@ def generate(model: "PreTrainedModel") -> Callable[..., "Tensor"]:
     method: Any = model.generate
     bound: Callable[..., Tensor] = method
     return bound
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

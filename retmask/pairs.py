@@ -14,6 +14,7 @@ from typing import Final
 
 from harness.api import HarnessError, Json
 from retmask.responses import Response
+from retmask.texts import is_encodable
 
 #: Shares above which a person should know before training.
 _MANY_IDENTICAL: Final = 0.5
@@ -206,10 +207,16 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
     try:
         row = json.loads(line)
         texts = [row[key] for key in needed]
-        ids = [tuple(int(token) for token in row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
-    except (ValueError, TypeError, KeyError) as error:
+        ids = [tuple(row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise HarnessError(f"{where}: not a preference pair ({error}); expected {', '.join(needed)}") from error
     if not all(isinstance(text, str) and text for text in texts):
         raise HarnessError(f"{where}: {', '.join(needed)} must be texts that are not empty")
+    if not all(type(token) is int and 0 <= token < 2**31 for answer in ids for token in answer):
+        raise HarnessError(f"{where}: chosen_ids and rejected_ids must be lists of token ids; leave them out to have the texts encoded")
+    if "\\u" in line and not all(is_encodable(text) for text in texts):
+        raise HarnessError(
+            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads; mend or remove the line"
+        )
     rejected = "" if chosen_only else texts[2]
     return PreferencePair(texts[0], texts[1], rejected, *ids)

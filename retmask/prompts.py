@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api import HarnessError, Json
+from retmask.texts import is_encodable
 
 GENERATED: Final = "generated"
 _LINES: Final = (".jsonl", ".jsonl.gz", ".json.gz", ".json")
@@ -145,7 +147,7 @@ def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield f"{file}, line {number}", _json_row(line, f"{file}, line {number}")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise HarnessError(f"{file}, after line {number}: cannot be read as UTF-8 text ({error})") from None
 
 
@@ -156,6 +158,10 @@ def _json_row(line: str, where: str) -> dict[str, Any]:
         raise HarnessError(f'{where}: not JSON ({error}); each line is one object, such as {{"prompt": "Name a river."}}') from None
     if not isinstance(row, dict):
         raise HarnessError(f'{where}: not a JSON object; each line is one, such as {{"prompt": "Name a river."}}')
+    if "\\u" in line and not is_encodable(json.dumps(row, ensure_ascii=False)):
+        raise HarnessError(
+            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads; mend or remove the line"
+        )
     return row
 
 

@@ -115,19 +115,32 @@ class Lazily:
 def append_responses(journal: Path, responses: Iterable[Response]) -> None:
     """Make these durable."""
     with journal.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(asdict(response), ensure_ascii=False) + "\n" for response in responses))
+        file.write("".join(json.dumps(asdict(response)) + "\n" for response in responses))
         file.flush()
         os.fsync(file.fileno())
 
 
 def read_responses(journal: Path) -> dict[tuple[int, int], Response]:
-    """(prompt, number) -> response. A last line that a crash or a full disk cut short is removed from the file."""
+    """(prompt, number) -> response. A last line that a crash or a full disk cut short is removed from the file.
+
+    HarnessError for any other line that is no response.
+    """
     if not journal.exists():
         return {}
     data = journal.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(journal, len(whole))
-    rows = (json.loads(line) for line in whole.splitlines())
-    found = (Response(row["prompt"], row["text"], tuple(row["ids"]), row["finished"], row["number"]) for row in rows)
+    found = (_read_response(line, f"{journal}, line {number}") for number, line in enumerate(whole.splitlines(), start=1))
     return {(response.prompt, response.number): response for response in found}
+
+
+def _read_response(line: bytes, where: str) -> Response:
+    try:
+        row = json.loads(line)
+        numbers, text, finished = (row["prompt"], row["number"], *row["ids"]), row["text"], row["finished"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        numbers, text, finished = (), None, None
+    if not numbers or not all(type(number) is int for number in numbers) or not isinstance(text, str) or not isinstance(finished, bool):
+        raise HarnessError(f"{where}: the answer there is damaged; delete the file to have its answers sampled anew")
+    return Response(numbers[0], text, tuple(numbers[2:]), finished, numbers[1])

@@ -69,6 +69,11 @@ def read_haystack(directory: Path) -> Prose:
     return prose
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8, and so a tokenizer, can hold it: JSON can spell half of a surrogate pair, and they cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def split_sentences(text: str) -> list[str]:
     """Sentences by their end marks and by paragraph, blanks and line breaks made single.
 
@@ -97,7 +102,7 @@ def read_needles(path: Path) -> tuple[Needle, ...]:
     needle's do); what is copied are the sentence's. HarnessError names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot read needles from {path}: {error}") from error
     found = tuple(_parse_needle(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
@@ -109,13 +114,17 @@ def read_needles(path: Path) -> tuple[Needle, ...]:
 def _parse_needle(where: str, line: str) -> Needle:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict):
         raise HarnessError(f'{where}: expected an object with "needle", "question" and "answer"')
     values = [record.get("needle"), record.get("question"), record.get("answer", record.get("real_needle"))]
     if not all(isinstance(value, str) and value.strip() for value in values):
         raise HarnessError(f'{where}: "needle", "question" and "answer" have to be text')
+    if not all(is_encodable(str(value)) for value in values):
+        raise HarnessError(
+            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads; mend or remove the line"
+        )
     text, question, answer = (str(value).strip() for value in values)
     start = text.casefold().find(answer.casefold())
     if start < 0 or len(text.casefold()) != len(text):

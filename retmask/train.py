@@ -24,6 +24,7 @@ from datasets import load_from_disk
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from harness.api import HarnessError, Json
+from harness.terminal import echo
 from retmask import trainers
 from retmask.launch import FOLLOW_STDIN, USER_ERROR, TrainConfig
 from retmask.model import load_model, load_tokenizer
@@ -118,7 +119,7 @@ def _is_json(path: Path) -> bool:
 def _publish(trainer: AnyTrainer, tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> None:
     """Write ``model/`` in the number format that the base model came in; adapters are merged, and kept by themselves too."""
     partial, final = Path(config.output) / "model.partial", Path(config.output) / "model"
-    dtype = AutoConfig.from_pretrained(config.model).dtype
+    dtype = AutoConfig.from_pretrained(config.model, trust_remote_code=False).dtype
     main = trainer.accelerator.is_main_process
     model: Any = trainer.model
     if main:
@@ -230,14 +231,14 @@ def main() -> int:
         _follow_stdin()
     try:
         config = parse_table(TrainConfig, _table(path), str(path))
-        train(config, lambda message: print(message, flush=True))
+        train(config, echo)
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        echo(f"error: {error}", err=True)
         return USER_ERROR
     except Exception as error:
         if not disk_is_full(error):
             raise
-        print(f"error: no space left for {config.output}; free some and start the same command again", file=sys.stderr, flush=True)
+        echo(f"error: no space left for {config.output}; free some and start the same command again", err=True)
         return USER_ERROR
     return 0
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+#: Python reads no number of thousands of digits, and no document has one.
+_MOST_DIGITS = 9
 Pair = tuple[str, str]
 """Premise and claim."""
 Rounds = Generator[Sequence[Pair], Sequence[bool], T]
@@ -66,10 +68,17 @@ class KnownFacts:
         return f"[{number}]"
 
     def entails(self, pairs: Sequence[Pair]) -> list[bool]:
-        return [self._entails({int(found) for found in re.findall(r"\d+", premise)}, claim) for premise, claim in pairs]
+        return [
+            self._entails({int(found) for found in re.findall(r"\d+", premise) if len(found) <= _MOST_DIGITS}, claim)
+            for premise, claim in pairs
+        ]
 
     def _entails(self, documents: set[int], claim: str) -> bool:
         return any(needed <= documents for needed in self._support.get(self._normalize(claim), ()))
+
+
+def _numbers(premise: str) -> set[int]:
+    return {int(digits) for digits in re.findall(r"\d+", premise) if len(digits) <= _MOST_DIGITS}
 
 
 class Cached:

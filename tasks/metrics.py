@@ -133,9 +133,12 @@ def answer_metrics(output: str, golds: Sequence[str], rule: Comparison = STRICT,
 
 def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
     """trec_eval's NDCG, MAP, recall and precision at the cutoffs, and MRR, of document IDs, best first; a repeat keeps its first place."""
-    names = [_trec_name(identity) for identity in dict.fromkeys(ranked)]
-    run = {identity: float(len(names) - rank) for rank, identity in enumerate(names)}
-    judged = {_trec_name(identity): grade for identity, grade in grades.items()}
+    # trec_eval is C: a NUL ends a name, half of a surrogate pair crashes it, and so do two names that then look alike: it gets numbers.
+    # A grade below 0 is written outside of its tables, which crashes it later; for every measure here it is worth what 0 is.
+    names = {identity: str(number) for number, identity in enumerate(dict.fromkeys((*ranked, *grades)))}
+    order = dict.fromkeys(ranked)
+    run = {names[identity]: float(len(order) - rank) for rank, identity in enumerate(order)}
+    judged = {names[identity]: max(0, grade) for identity, grade in grades.items()}
     asked = {f"{measure}.{','.join(map(str, cutoffs))}" for measure in _MEASURES} | {"recip_rank"}
     found: Mapping[str, float] = {}
     if run and judged:
@@ -144,11 +147,6 @@ def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: S
         f"{name}@{cutoff}": float(found.get(f"{measure}_{cutoff}", 0.0)) for measure, name in _MEASURES.items() for cutoff in cutoffs
     }
     return {**metrics, "MRR": float(found.get("recip_rank", 0.0))}
-
-
-def _trec_name(identity: str) -> str:
-    """trec_eval reads UTF-8, and crashes on a lone surrogate, which UTF-8 cannot hold."""
-    return identity.encode("utf-8", "backslashreplace").decode()
 
 
 def ndcg(ranked: Sequence[str], grades: Mapping[str, int], cutoff: int) -> float:

@@ -12,8 +12,9 @@ _PREFIX = re.compile(r"(?:answer|label|value|ranking|summary)\s*:", re.IGNORECAS
 _PUBLISHED_CHAIN = re.compile(r"\d+(?:\s*>\s*\d+)*")
 #: What may stand around an ID: brackets, colons, emphasis, and the word itself.
 _AROUND_ID = re.compile(r"[\[\]:*`]|\bid(?=[\W\d]|$)", re.IGNORECASE)
-_ID = r"(?:\[\s*(?:id\b\s*:?)?\s*\d+\s*\]|\bid\s*:?\s*\d+)"
-_ID_LIST = re.compile(rf"{_ID}(?:[\s,;*]+(?:\d+[.)]\s*)?{_ID})+", re.IGNORECASE)
+#: Quantifiers that give nothing back (``*+``): beside each other, plain ones take the square of the white space's length.
+_ID = r"(?:\[\s*+(?:id\b\s*+:?\s*+)?\d+\s*+\]|\bid\s*+:?\s*+\d+)"
+_ID_LIST = re.compile(rf"{_ID}(?:[\s,;*]++(?:\d+[.)]\s*+)?{_ID})+", re.IGNORECASE)
 
 
 def published_answer(output: str, prefix: str = "Answer:") -> str:

@@ -6,6 +6,8 @@ from typing import Final, TypeAlias
 Record: TypeAlias = Mapping[str, object]
 #: trec_eval keeps a counter for every grade up to the highest.
 _MOST_RELEVANT: Final = 1000
+#: More than any context holds; what is not bounded could ask for more memory than there is.
+_MOST_DOCUMENTS: Final = 1_000_000
 
 
 class FieldError(ValueError):
@@ -118,6 +120,24 @@ def grades(record: Record) -> dict[str, int]:
     if not found or max(map(abs, found.values())) > _MOST_RELEVANT:
         raise FieldError(field, f"has to hold documents with relevance grades, whole numbers up to {_MOST_RELEVANT}")
     return found
+
+
+def check_support(record: Record) -> None:
+    """FieldError unless ``support`` maps facts to documents by number, alone or in lists, and ``documents`` counts the documents."""
+    support = _find(record, ("support",), "it maps each fact to the documents that hold it")
+    entries = list(support.values()) if isinstance(support, Mapping) else [None]
+    if not all(isinstance(each, Sequence) and all(_is_number(item) or _is_numbers(item) for item in each) for each in entries):
+        raise FieldError("support", "has to map each fact to a list of documents' numbers, or of lists of them")
+    if "documents" in record and not _is_number(record["documents"]):
+        raise FieldError("documents", f"has to be the number of documents, at most {_MOST_DOCUMENTS}")
+
+
+def _is_numbers(value: object) -> bool:
+    return isinstance(value, Sequence) and all(map(_is_number, value))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_DOCUMENTS
 
 
 def _graded(field: str, item: object) -> tuple[object, object]:

@@ -233,8 +233,7 @@ def _cite(record: Record, found: Mapping[str, float], said: Sequence[str], how: 
 
 def _facts(record: Record, output: str, how: How) -> Rounds[Scored]:
     """Generated documents: their facts are known, so citations are judged exactly."""
-    if not isinstance(record.get("support"), Mapping):
-        raise FieldError("support", "is missing; it maps each fact to the documents that hold it")
+    records.check_support(record)
     text = remove_citations(alce.flatten(output))
     em = metrics.str_em(text, records.golds(record, "answers"), COMPARISONS[how.mode])
     cited = citations.score_citations(output, record, how.mode)

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "tasks": {"tasks"},
     "reports": {"reports"},
     "harness": {"harness", "tasks", "reports"},
-    "retmask": {"retmask", "tasks", "harness.api", "harness.models", "harness.engines"},
+    "retmask": {"retmask", "tasks", "harness.api", "harness.models", "harness.engines", "harness.terminal"},
 }
 #: Modules that may import more: a command line is where packages meet.
 ALSO = {"retmask/cli.py": {"reports"}}
@@ -94,3 +94,113 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+#: Everything of ours that runs, the tests included.
+SOURCES = sorted(path for folder in (*PACKAGES, "tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
+#: What would run a file's content, or a shell: called by no name, aliases of modules included.
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load",
+    "marshal.loads", "shelve.open", "dill.load", "dill.loads", "joblib.load", "cloudpickle.load", "cloudpickle.loads", "pd.read_pickle",
+    "pandas.read_pickle", "yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.Loader",
+    "shutil.unpack_archive",
+}  # fmt: skip
+#: Called with any of these, even methods of objects whose type is not known here.
+FORBIDDEN_METHODS = {"extractall", "read_pickle", "unsafe_load", "full_load"}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+
+
+def dangers(source: str) -> list[str]:
+    """What in ``source`` would run code that comes from a file, and where."""
+    found = []
+    tree = ast.parse(source)
+    aliases = {
+        name.asname or name.name: f"{node.module}.{name.name}" if isinstance(node, ast.ImportFrom) else name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [name.name for name in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            harmless = isinstance(node, ast.ImportFrom) and {name.name for name in node.names} <= {"UnpicklingError"}
+            found += [f"line {node.lineno}: imports {name}" for name in modules if name.split(".")[0] in FORBIDDEN_MODULES and not harmless]
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        head, dot, rest = called.partition(".")
+        full = aliases.get(head, head) + dot + rest
+        given = {word.arg: word.value for word in node.keywords}
+        if {called, full} & FORBIDDEN or called.rpartition(".")[2] in FORBIDDEN_METHODS:
+            found.append(f"line {node.lineno}: {called}")
+        if full == "torch.load" and not _is(given.get("weights_only"), True):
+            found.append(f"line {node.lineno}: torch.load without weights_only=True")
+        if full in ("numpy.load", "np.load") and "allow_pickle" in given and not _is(given["allow_pickle"], False):
+            found.append(f"line {node.lineno}: {called} with allow_pickle")
+        if "shell" in given and not _is(given["shell"], False):
+            found.append(f"line {node.lineno}: {called} with shell")
+        if called != "resolve" and _is(given.get("trust_remote_code"), True):
+            found.append(f"line {node.lineno}: {called} with trust_remote_code=True")
+    return found
+
+
+def _is(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_becomes_code(path: Path) -> None:
+    assert dangers(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "eval(text)",
+        "exec(text)",
+        "import pickle",
+        "from pickle import loads",
+        "import yaml\nyaml.load(text, Loader=yaml.SafeLoader)",
+        "import yaml as y\ny.unsafe_load(text)",
+        "from yaml import load\nload(text)",
+        "import torch\ntorch.load(path)",
+        "import torch\ntorch.load(path, weights_only=False)",
+        "import torch as t\nt.load(path)",
+        "from torch import load\nload(path)",
+        "import numpy as np\nnp.load(path, allow_pickle=True)",
+        "import subprocess\nsubprocess.run(text, shell=True)",
+        "import subprocess\nsubprocess.run(text, shell=flag)",
+        "import os\nos.system(text)",
+        "archive.extractall(folder)",
+        "import shutil as s\ns.unpack_archive(path)",
+        "import pandas as pd\npd.read_pickle(path)",
+        "Model.from_pretrained(path, trust_remote_code=True)",
+    ],
+)
+def test_the_look_for_dangers_finds_them(source: str) -> None:
+    assert dangers(source)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_models_own_code_is_off_or_asked_for(path: Path) -> None:
+    """Said each time: transformers asks a person at a terminal when nothing is said."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained":
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert given.get("trust_remote_code") in ("False", "model.trust_remote_code"), ast.unparse(node)
+
+
+#: The module through which everything is printed, and programs of their own: a recipe, and a process whose lines are printed again.
+PRINTERS = {"harness/terminal.py", "harness/builtin/train.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_everything_is_printed_through_one_module(path: Path) -> None:
+    """Otherwise control sequences in a model's output, a file's name or a server's answer would reach the terminal."""
+    if path.relative_to(ROOT).as_posix() in PRINTERS:
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    for call in calls:
+        called = ast.unparse(call.func)
+        assert called not in ("print", "click.echo", "click.secho", "rich.print", "sys.stdout.write", "sys.stderr.write"), called
+        assert called != "Console" or any(word.arg == "file" for word in call.keywords), "use harness.terminal.console"

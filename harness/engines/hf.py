@@ -8,9 +8,10 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from harness import thinking
-from harness.api import HarnessError, Model
+from harness.api import Model
 from harness.engines import EngineConfig
 from harness.engines.lm import Completion, Prompt
+from harness.models import LOAD_ERRORS, cannot_load
 
 
 class HFBackend(HFLM):
@@ -29,12 +30,12 @@ class HFBackend(HFLM):
                 device=config.device,
                 dtype=config.dtype,
                 batch_size=1,
-                trust_remote_code=False,
+                trust_remote_code=model.trust_remote_code,
                 enable_thinking=config.think_tokens > 0,
                 think_end_token=thinking.END if config.think_tokens else None,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise HarnessError(f"transformers cannot load {model.path}: {str(error).strip().splitlines()[0]}") from None
+        except LOAD_ERRORS as error:
+            raise cannot_load(model.path, error) from None
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         output: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)

@@ -94,7 +94,7 @@ def engine_arguments(model: Model, config: EngineConfig) -> dict[str, Any]:
         "pipeline_parallel_size": config.pipeline_parallel,
         "enable_prefix_caching": False,
         "disable_log_stats": True,
-        "trust_remote_code": False,
+        "trust_remote_code": model.trust_remote_code,
         "seed": 0,
     }
     if shape.heads % config.tensor_parallel:

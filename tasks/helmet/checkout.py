@@ -50,6 +50,8 @@ def _families(code: Mapping[str, ast.FunctionDef], directory: Path, used: dict[s
 def _text(directory: Path, name: str, used: dict[str, str]) -> str:
     path = directory / name
     try:
+        if not path.is_file():
+            raise WordingError(f"{path} is no file; point at a checkout of the benchmark's repository")
         if path.stat().st_size > _LARGEST:
             raise WordingError(f"{path} is larger than any file of HELMET; point at a checkout of the benchmark's repository")
         content = path.read_bytes()

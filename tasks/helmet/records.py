@@ -152,7 +152,7 @@ def json_array(path: Path) -> Iterator[tuple[Span, Record]]:
                     values, end = decoder.raw_decode(text)
                     _encodable(values, "\\u" in text[:end])
                     break
-                except (json.JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     if ended or not more(len(text)):
                         raise DataError(f"{path}, record {number}: not JSON or cut short ({_reason(error)}); {_AGAIN}") from None
             size = len(text[:end].encode())

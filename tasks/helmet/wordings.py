@@ -106,6 +106,10 @@ _FIELDS["cite_qampari"] = _FIELDS["cite_asqa"]
 
 def check(family: str, wording: Wording) -> Wording:
     """``wording``, if its templates have the fields they need and no others. Raises WordingError."""
+    try:
+        json.dumps(asdict(wording), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise WordingError(f"the templates of {family} hold half of a surrogate pair, which no tokenizer reads") from None
     for part, allowed in _FIELDS[family].items():
         found = names(getattr(wording, part))
         known = {name.rstrip("!") for name in allowed.split()}
@@ -133,7 +137,7 @@ def load(text: str) -> Wordings:
     try:
         table = json.loads(text)
         found = {family: _wording(values) for family, values in table.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WordingError(f"the stored templates cannot be read ({error})") from None
     if set(found) != set(_FIELDS):
         raise WordingError(f"the stored templates are those of {', '.join(sorted(found))}, not of {', '.join(sorted(_FIELDS))}")

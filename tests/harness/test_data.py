@@ -306,12 +306,33 @@ def test_an_archive_with_a_link_in_place_of_a_file_is_refused(tmp_path: Path, ki
     assert not (tmp_path / "out/json_kv/test_k105_dep6.jsonl").exists()
 
 
+def test_an_archive_whose_folder_is_a_link_out_is_not_followed(recall: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tarfile.TarInfo("data/json_kv")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "elsewhere")
+    archive = tmp_path / "data.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(link)
+        tar.add(recall / "json_kv", "data/json_kv")
+    fetch(select(["json_kv"]), [LENGTH], tmp_path / "out", archive=archive)
+    assert (tmp_path / "out/json_kv/test_k105_dep6.jsonl").is_file()
+    assert not (tmp_path / "out/json_kv").is_symlink()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_truncated_archive_and_one_without_the_file(recall: Path, tmp_path: Path) -> None:
     archive = pack(tmp_path / "data.tar.gz", recall)
     with pytest.raises(HarnessError, match=r"does not have json_kv/test_k1800_dep6\.jsonl"):
         fetch(select(["json_kv"]), [131_072], tmp_path / "out", archive=archive)
     whole = archive.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"no archive at all", whole[:200] + b"\0" * 400 + whole[600:]):
+    for damaged in (
+        whole[: len(whole) // 2],
+        b"",
+        b"\x1f\x8b\x08",
+        b"\x1f\x8b\x08\r",
+        b"no archive at all",
+        whole[:200] + b"\0" * 400 + whole[600:],
+    ):
         archive.write_bytes(damaged)
         with pytest.raises(HarnessError, match=r"no tar archive, or is cut short|does not have"):
             fetch(select(["ruler_niah_mv"]), [LENGTH], tmp_path / "out", archive=archive)

@@ -264,3 +264,17 @@ def test_bad_lm_eval_results(tmp_path: Path, problem: str) -> None:
 @pytest.mark.parametrize("tool", ["helmet", "lm-eval"])
 def test_help_teaches_by_example(tool: str) -> None:
     assert f"harness import {tool}" in run(tool, "--help").output
+
+
+@pytest.mark.parametrize("name", ["..", "../..", "/", "../../evil", "/tmp/evil", ".", ".hidden", "a\x00b", "..\\\\evil"])
+def test_a_models_name_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    helmet_result(tmp_path / "m", "kilt_nq", nq("Rome"), model=name)
+    before = set(tmp_path.rglob("*"))
+    result = run("helmet", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    made = set(tmp_path.rglob("*")) - before
+    assert {path.relative_to(tmp_path / "inner/runs").parts[:1] for path in made if path != tmp_path / "inner/runs"} - {()}
+    assert not (tmp_path / "inner/runs/manifest.json").exists()
+    assert len(list((tmp_path / "inner/runs").iterdir())) == 1

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from reports.compare import Comparison, MethodComparisons, compare_methods
-from reports.tables import csv_text, difference, json_text, length_label, lines, markdown, plain, records, terminal
+from reports.safe import cell
+from reports.tables import csv_text, difference, json_text, length_label, lines, markdown, records, terminal
 
 Make = Callable[..., pd.DataFrame]
 
@@ -97,7 +98,7 @@ def test_csv_reads_back_as_the_records(found: MethodComparisons) -> None:
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_text_cell_starts_like_a_formula(text: str) -> None:
-    assert plain(text) == "'" + text
+    assert cell(text) == "'" + text
     row = next(csv.DictReader(io.StringIO(csv_text({text: [comparison(category=text, delta=-0.1)]}), newline="")))
     assert row["name"].startswith("'")
     assert row["category"].startswith("'")

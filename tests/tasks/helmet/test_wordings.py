@@ -133,5 +133,5 @@ def test_a_checkout_of_another_shape(file: str, content: str, words: str, tmp_pa
 
 
 def test_a_directory_that_is_no_checkout(tmp_path: Path) -> None:
-    with pytest.raises(WordingError, match=r"data\.py cannot be read .* point at a checkout"):
+    with pytest.raises(WordingError, match=r"data\.py is no file; point at a checkout"):
         read(tmp_path)

@@ -1,0 +1,93 @@
+"""Text that others wrote, made safe for where it goes: a terminal, a file, a spreadsheet, Markdown, LaTeX, XML.
+
+Model outputs, file names, task names and a server's answers can hold anything. A terminal obeys control sequences, a spreadsheet runs
+formulas, and UTF-8 cannot hold half of a surrogate pair. What would act is shown instead.
+
+>>> visible("\\x1b[2Jgone")
+'␛[2Jgone'
+>>> cell("=1+1")
+"'=1+1"
+"""
+
+import re
+from typing import Final
+
+#: Line breaks and tabs stay; every other control character has a picture, or is replaced as what has none: C1 controls, characters that
+#: turn the direction of text around, and halves of surrogate pairs.
+_CONTROL: Final = {
+    **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0x80, 0xA0), 0x200E, 0x200F, 0x061C, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF), 0xFFFD),
+}
+_HALVES: Final = re.compile("[\ud800-\udfff]")
+#: What XML 1.0 (section 2.2) has no way to write.
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: A cell that starts so is run by one spreadsheet or another; white space in front does not stop all of them.
+_FORMULA: Final = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
+_MARKDOWN: Final = str.maketrans({character: "\\" + character for character in "\\|*_`[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+_TEX: Final = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "[": "{[}",  # after \\ it would be an optional argument, and a star would belong to the command
+        "]": "{]}",
+        "*": "{*}",
+    }
+)
+_LONGEST_LINE: Final = 1000
+
+
+def encodable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: each half of a surrogate pair becomes U+FFFD."""
+    return _HALVES.sub("\ufffd", text)
+
+
+def visible(text: str) -> str:
+    """``text`` for a terminal: nothing in it moves the cursor, changes colours or titles, or turns its direction around."""
+    return encodable(text.translate(_CONTROL))
+
+
+def one_line(text: str) -> str:
+    """``text`` for one line of a terminal: line breaks shown, and a long middle left out."""
+    line = visible(" ".join(part for part in text.split("\n") if part.strip())).replace("\t", " ")
+    if len(line) <= _LONGEST_LINE:
+        return line
+    half = _LONGEST_LINE // 2
+    return f"{line[:half]} … {line[-half:]}"
+
+
+def cell(text: str) -> str:
+    """``text`` as a spreadsheet's cell: an apostrophe in front of what would run as a formula."""
+    return encodable(f"'{text}" if _FORMULA.match(text) else text)
+
+
+def markdown(text: str) -> str:
+    """``text`` as it is, in one line of Markdown."""
+    return visible(" ".join(text.split())).translate(_MARKDOWN)
+
+
+def file_name(text: str) -> str:
+    """``text`` as the name of one file or folder: it stays in its folder, is not hidden, and needs no quotes.
+
+    >>> file_name("../a b"), file_name("..")
+    ('_a_b', '_')
+    """
+    return re.sub(r"[^\w.-]+", "_", encodable(text)).lstrip(".")[:100] or "_"
+
+
+def tex(text: str) -> str:
+    """``text`` as it is, in LaTeX; control characters, which LaTeX refuses, go."""
+    bare = "".join(character for character in " ".join(text.split()) if character not in _INVISIBLE)
+    return encodable(bare).translate(_TEX)
+
+
+def xml(text: str) -> str:
+    """``text`` without the characters that no XML file can hold; escaping is the writer's."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+_INVISIBLE: Final = frozenset(map(chr, _CONTROL))
