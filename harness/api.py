@@ -24,6 +24,14 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | 
 class HarnessError(Exception):
     """A mistake the user can mend: shown as one line on stderr, exit code 2. Say what happened, where, and what to do next."""
 
+    exit_code = 2
+
+
+class IncompleteError(HarnessError):
+    """Some of the work could not be done, and all else is finished and kept: exit code 3. Say which, and how to go on."""
+
+    exit_code = 3
+
 
 @dataclass(frozen=True)
 class Model:

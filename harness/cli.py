@@ -24,6 +24,16 @@ _COMMANDS: Final = "harness.commands"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+#: At the end of `harness --help`; docs/reliability.md says more.
+_EXIT_CODES: Final = """\b
+Exit codes:
+  0  done
+  1  a check did not pass, or a reproduction came out differently
+  2  an error, and the line above says what to do about it
+  3  incomplete: some examples could not be answered; all others are kept, and the same command goes on
+"""
+
+
 class Lengths(click.ParamType[tuple[int, ...]]):
     """Context lengths: ``512,1k,128k``."""
 
@@ -104,7 +114,7 @@ class HarnessGroup(click.Group):
             if ctx.params.get("debug"):
                 raise
             echo(f"harness: {one_line(str(error))}", err=True)
-            ctx.exit(2)
+            ctx.exit(error.exit_code)
         except RecursionError:
             if ctx.params.get("debug"):
                 raise
@@ -118,7 +128,7 @@ class HarnessGroup(click.Group):
             ctx.exit(2)
 
 
-@click.group(cls=HarnessGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=HarnessGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
 @click.version_option(package_name="retmask-harness")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:

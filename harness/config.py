@@ -98,6 +98,12 @@ def load_preset(name: str) -> RunConfig:
     return RunConfig(**given, options=table.get("method", {}))
 
 
+def from_manifest(table: Mapping[str, Any], where: str) -> RunConfig:
+    """The settings that a run's manifest recorded. HarnessError for settings that this version does not know."""
+    check_keys(table, [item.name for item in fields(RunConfig)], where)
+    return RunConfig(**{key: _as_field(value) for key, value in table.items()})
+
+
 def preset_names() -> list[str]:
     """The presets that ship with the project."""
     return sorted(

@@ -4,7 +4,7 @@ Two steps, so that scoring the same answers in another way generates nothing ane
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +73,14 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
         if shorter:
             run.say(f"{shorter} of {len(once)} published prompts lost passages without an answer, so that they fit their length")
         totals = {name: int(once[name].sum()) for name in ("prompt_tokens", "output_tokens", "thinking_tokens", "dropped_tokens")}
-        return {"examples": len(once), "shortened": shorter, **totals, "mode": mode, "judge": scoring.judge}
+        return {
+            "examples": len(once),
+            "shortened": shorter,
+            **totals,
+            "mode": mode,
+            "judge": scoring.judge,
+            "samples": samples.digest(samples.read(work / _FILE)),
+        }
 
     inputs: dict[str, Json] = {"generations": generated.key, "suite": facts["digest"], "mode": mode, "judge": scoring.judge}
     return run.step("eval", inputs, build, version=SCORING_VERSION)
@@ -92,14 +99,32 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -
     }
 
     def build(work: Path) -> dict[str, Json]:
+        from harness.engines.lm import Batch
+
         source = find_source(str(facts["data"]))
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
-            lm.journal, lm.batch_tokens, lm.advance = Journal(work / _JOURNAL), config.batch_tokens, advance
+            lm.journal, lm.batch, lm.advance = _journal(run, work), Batch(config.batch_tokens, run.say), advance
+            lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
             for (task, length), examples in _groups(suite):
                 _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
-        return {"examples": total, "chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
+            lm.check_complete()
+        known: dict[str, Json] = {"examples": total, "chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
+        return {**known, "taken_over": lm.taken_over, **lm.batch.facts()}
 
     return run.step("generate", inputs, build, version=GENERATION_VERSION)
+
+
+def _journal(run: "Run", work: Path) -> Journal:
+    journal = Journal(work / _JOURNAL)
+    if journal.damaged:
+        run.say(f"{work / _JOURNAL}: {journal.damaged} damaged records are passed over; what is missing is generated again")
+    return journal
+
+
+def _answered(folders: Iterable[Path]) -> dict[tuple[str, str], Generation]:
+    """What other evaluations of the same model have answered, by example id and request."""
+    journals = (Journal(folder / _JOURNAL, read_only=True).finished for folder in folders)
+    return {(example, found.request): found for finished in journals for example, found in finished.items() if found.request}
 
 
 def _groups(suite: Artifact) -> Iterator[tuple[tuple[str, int], list[Example]]]:
@@ -150,7 +175,7 @@ def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judg
 
     facts = generated.manifest["facts"]
     assert isinstance(facts, dict)
-    answers = Journal(generated.path / _JOURNAL).finished
+    answers = Journal(generated.path / _JOURNAL, read_only=True).finished
     judge = find_judge(judge_name, None)
     template = f"{facts['chat_template']}+think{facts['think_tokens']}" if facts["think_tokens"] else str(facts["chat_template"])
     for (name, length), examples in _groups(suite):

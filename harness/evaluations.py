@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError, Json
-from harness.artifacts import MANIFEST, read_json
+from harness.artifacts import MANIFEST, DamagedError, check, read_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,14 +95,20 @@ def in_run(root: Path) -> list[Evaluation]:
     if not (root / MANIFEST).is_file():
         hint = "the run has not finished; start the same command again" if (root / "steps").is_dir() else "nothing of that kind is there"
         raise HarnessError(f"{root} is neither a run directory nor a samples table: {hint}")
-    manifest = read_json(root / MANIFEST)
+    manifest = read_sealed(root / MANIFEST)
     keys, methods = _texts(manifest.get("evaluations")), _texts(manifest.get("methods"))
     if len(keys) != 1 + len(methods) or not all(_KEY.fullmatch(key) for key in keys):
         raise HarnessError(f"{root / MANIFEST} does not list the run's evaluations; start the same `harness run` again to rewrite it")
     model = manifest.get("model")
     called = str(model.get("name", "")) if isinstance(model, dict) else ""
+    folders = [root / "steps" / f"eval-{key[:12]}" for key in keys]
+    for folder in folders:
+        try:
+            check(folder)
+        except DamagedError as error:
+            raise DamagedError(f"{error}; start the run's own command again, which builds what is damaged") from None
     names = [BASELINE, *methods]
-    return [Evaluation(name, root / "steps" / f"eval-{key[:12]}" / _FILE, called, root) for name, key in zip(names, keys, strict=True)]
+    return [Evaluation(name, folder / _FILE, called, root) for name, folder in zip(names, folders, strict=True)]
 
 
 def _texts(value: Json) -> list[str]:

@@ -108,12 +108,12 @@ def lm_eval(directory: Path, output: Path | None, length: int | None) -> None:
 
 
 def _publish(results: Results, output: Path | None) -> None:
-    from harness.artifacts import Store, digest, write_json
+    from harness.artifacts import Store, digest, write_sealed
     from harness.results import show_scores
     from reports import samples
     from reports.safe import file_name
 
-    begun = time.time()
+    begun, started = time.time(), time.monotonic()
     root = output or Path("runs") / file_name(results.model.rstrip("/").rsplit("/", 1)[-1])
     model = {"name": results.model, "path": "", "digest": digest({"imported": results.model})}
     suite: dict[str, Json] = {"digest": _suite_digest(results), "examples": len(results.examples)}
@@ -128,7 +128,7 @@ def _publish(results: Results, output: Path | None) -> None:
 
     inputs: dict[str, Json] = {"model": model["digest"], "suite": suite["digest"], "backend": results.backend, "files": dict(results.files)}
     artifact = Store(root).step("eval", inputs, build, version=VERSION)
-    write_json(
+    write_sealed(
         root / "manifest.json",
         {
             "command": " ".join(sys.argv),
@@ -140,7 +140,7 @@ def _publish(results: Results, output: Path | None) -> None:
             "steps": [{"name": "eval", "key": artifact.key, "seconds": artifact.manifest["seconds"], "reused": artifact.reused}],
             "versions": {"python": sys.version.split()[0], "retmask-harness": version("retmask-harness")},
             "started": begun,
-            "seconds": round(time.time() - begun, 3),
+            "seconds": round(time.monotonic() - started, 3),
         },
     )
     for note in results.notes:

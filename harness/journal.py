@@ -1,15 +1,19 @@
 """Every finished generation is on disk before the next batch starts.
 
-One line a generation: its checksum, a tab, and the record. A line that a crash tore, or that was damaged since, is dropped and redone.
+One line a generation: its checksum, a tab, and the record. Lines are only ever added. What a crash tore off at the end is cut away; a line
+that was damaged since is passed over and counted, and those after it still hold; both are generated again.
 """
 
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+#: How files end that this module writes: each of their lines vouches for itself, so they are worth keeping when a file beside them is not.
+SUFFIX: Final = ".journal"
 
 
 @dataclass(frozen=True)
@@ -23,38 +27,69 @@ class Generation:
     thinking: str = ""
     """What a reasoning model wrote before its answer."""
     thinking_tokens: int = 0
+    request: str = ""
+    """Digest of the rendered prompt and the generation settings that it answers."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What :func:`read_lines` found."""
+
+    records: tuple[dict[str, object], ...]
+    damaged: int
+    """Whole lines that do not match their checksum."""
+    end: int
+    """Bytes up to the end of the last whole line; what follows was torn off by a crash."""
 
 
 class Journal:
-    """Append-only record of generations by example id."""
+    """Append-only record of generations by example id. With ``read_only`` the file is left as it is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
-        self.finished: dict[str, Generation] = {}
-        if path.exists():
-            self._read()
-
-    def _read(self) -> None:
-        whole = 0
-        with self._path.open("rb") as file:
-            for line in file:
-                record = _parse(line)
-                if record is None:
-                    break
-                example = str(record.pop("id"))
-                self.finished[example] = Generation(**record)  # type: ignore[arg-type]  # checksummed: we wrote it
-                whole += len(line)
-        with self._path.open("r+b") as file:
-            file.truncate(whole)
+        found = read_lines(path)
+        self.damaged = found.damaged
+        self.finished = dict(map(_generation, found.records))
+        if not read_only:
+            cut_torn(path, found)
 
     def append(self, generations: Mapping[str, Generation]) -> None:
         """Make these durable."""
-        lines: Sequence[bytes] = [_format({"id": name, **asdict(generation)}) for name, generation in generations.items()]
-        with self._path.open("ab") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(self._path, ({"id": name, **asdict(generation)} for name, generation in generations.items()))
         self.finished.update(generations)
+
+
+def read_lines(path: Path) -> Lines:
+    """The records of a journal in the order they were added; none if there is no such file."""
+    records: list[dict[str, object]] = []
+    damaged = end = 0
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                end += len(line)
+                record = _parse(line)
+                if record is None:
+                    damaged += 1
+                else:
+                    records.append(record)
+    return Lines(tuple(records), damaged, end)
+
+
+def cut_torn(path: Path, found: Lines) -> None:
+    """Remove half a line from the end, so that the next one starts on a line of its own."""
+    if path.exists() and path.stat().st_size > found.end:
+        os.truncate(path, found.end)
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Add records and wait until they are on the disk."""
+    lines = b"".join(map(_format, records))
+    with path.open("ab") as file:
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _format(record: Mapping[str, object]) -> bytes:
@@ -64,7 +99,12 @@ def _format(record: Mapping[str, object]) -> bytes:
 
 def _parse(line: bytes) -> dict[str, object] | None:
     checksum, tab, text = line.partition(b"\t")
-    if not tab or not text.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text[:-1]):
+    if not tab or checksum != b"%08x" % zlib.crc32(text[:-1]):
         return None
     record: dict[str, object] = json.loads(text)
     return record
+
+
+def _generation(record: Mapping[str, object]) -> tuple[str, Generation]:
+    values = {item.name: record[item.name] for item in fields(Generation) if item.name in record}
+    return str(record["id"]), Generation(**values)  # type: ignore[arg-type]  # checksummed: we wrote it

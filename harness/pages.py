@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
-from harness.artifacts import MANIFEST, read_json
+from harness.artifacts import MANIFEST, check, read_json, read_sealed
 from harness.evaluations import in_run
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def rebuild(root: Path, output: Path | None, budget: int | None) -> Path:
     evaluations = in_run(root)
     if len(evaluations) < 2:
         raise HarnessError(f"{root} holds one evaluation and nothing to compare it with; a report needs a `harness run`")
-    manifest = read_json(root / MANIFEST)
+    manifest = read_sealed(root / MANIFEST)
     description = read_json(root / DESCRIPTION) if (root / DESCRIPTION).is_file() else {"title": evaluations[0].model}
     config = manifest.get("config")
     settings = config if isinstance(config, dict) else {}
@@ -140,7 +140,8 @@ def _suite(root: Path, manifest: Mapping[str, Json]) -> Path | None:
     facts = manifest.get("suite")
     digest = facts.get("digest") if isinstance(facts, dict) else None
     for path in sorted(root.glob("steps/suite-*/manifest.json")):
-        found = read_json(path).get("facts")
+        found = read_sealed(path).get("facts")
         if isinstance(found, dict) and found.get("digest") == digest:
+            check(path.parent)
             return path.parent
     return None

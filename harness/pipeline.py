@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
 from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
-from harness.artifacts import Store, write_json
+from harness.artifacts import MANIFEST, Store, write_sealed
 from harness.config import RunConfig
+from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
 from harness.models import resolve
 from harness.results import Candidate, publish
@@ -23,7 +24,8 @@ from harness.suite import SuiteConfig, load, prepare
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
-_RECORDED: Final = ("retmask-harness", "torch", "transformers", "trl", "lm-eval", "numpy", "pandas", "scipy")
+#: What the last command in a run directory is, written when it begins.
+COMMAND: Final = "command.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Run:
         self.config = replace(config, device=_device(config.device))
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
-        self._store = Store(root, read_only=read_only)
+        self.begun = time.time(), time.monotonic()
+        """For the date, and for the seconds that it took: a clock may be set back meanwhile."""
+        self._store = Store(root, read_only=read_only, say=self.say)
 
     def repeated(self, seed: int) -> "Run":
         """This run with another training seed; steps and evaluation stay the same."""
@@ -76,6 +80,18 @@ class Run:
             self.say(f"{name} {artifact.key[:12]}: {'reused' if artifact.reused else f'done in {seconds:.1f} s'}")
         return artifact
 
+    def relatives(self, name: str, inputs: Mapping[str, Json], *, apart_from: str, version: int = 1) -> list[Path]:
+        """As :meth:`harness.artifacts.Store.relatives`."""
+        return self._store.relatives(name, inputs, apart_from=apart_from, version=version)
+
+    def distrust(self, path: Path) -> None:
+        """As :meth:`harness.artifacts.Store.distrust`."""
+        self._store.distrust(path)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """As :meth:`harness.artifacts.Store.alone`."""
+        return self._store.alone()
+
     def suite(self) -> EvaluationSuite:
         built = _suite(self, self.model)
         facts = built.manifest["facts"]
@@ -105,7 +121,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     if config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve_model(model_name, config), config)
-    begun = time.time()
+    _write_command(run, methods)
     suite, baseline = _evaluate(run, run.model)
     candidates = []
     for name, plugin in plugins.items():
@@ -114,9 +130,10 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
             repeats.append(_candidate(run, name, plugin.run(run.repeated(seed)), suite))
         candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:])))
-    page = publish(run, suite, baseline, candidates)
     evaluated = [(candidate.name, samples) for candidate in candidates for samples in candidate.evaluations]
-    _write_manifest(run, begun, [name for name, _ in evaluated], suite, [baseline, *(samples for _, samples in evaluated)])
+    with run.alone():
+        page = publish(run, suite, baseline, candidates)
+        _write_manifest(run, methods, [name for name, _ in evaluated], suite, [baseline, *(samples for _, samples in evaluated)])
     return page
 
 
@@ -128,6 +145,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
         raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
     find_source(config.data).tasks(config.tasks)
     run = Run(root, resolve_model(model_name, config), config)
+    _write_command(run, (method,))
     artifact: Artifact = getattr(plugin, stage)(run)
     return artifact
 
@@ -136,9 +154,10 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
     """Evaluate one model; its samples artifact."""
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = Run(root, resolve_model(model_name, config), config)
-    begun = time.time()
+    _write_command(run, ())
     suite, samples = _evaluate(run, run.model)
-    _write_manifest(run, begun, [], suite, [samples])
+    with run.alone():
+        _write_manifest(run, (), [], suite, [samples])
     return samples
 
 
@@ -194,26 +213,43 @@ def _suite(run: Run, model: Model) -> Artifact:
 
 def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:
     resolved = resolve(str(outcome.checkpoint))
+    run.distrust(outcome.checkpoint)
     trained = Model(name, resolved.path, resolved.digest)
     return Candidate(name, outcome, _evaluate(run, trained, suite)[1])
 
 
-def _write_manifest(run: Run, begun: float, methods: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact]) -> None:
-    write_json(
-        run.root / "manifest.json",
+def _write_command(run: Run, methods: Sequence[str]) -> None:
+    """What was begun here last, for whoever finds the directory before it is finished."""
+    write_sealed(run.root / COMMAND, _about(run, methods))
+
+
+def _write_manifest(run: Run, methods: Sequence[str], labels: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact]) -> None:
+    """``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
+    facts = [artifact.manifest["facts"] for artifact in evaluations]
+    write_sealed(
+        run.root / MANIFEST,
         {
-            "command": " ".join(sys.argv),
-            "model": {"name": run.model.name, "path": str(run.model.path), "digest": run.model.digest},
-            "methods": list(methods),
-            "config": _plain(asdict(run.config)),
+            **_about(run, methods),
+            "methods": list(labels),
             "suite": _plain(suite.manifest["facts"]),
             "evaluations": [artifact.key for artifact in evaluations],
+            "samples": [fact.get("samples") if isinstance(fact, dict) else None for fact in facts],
             "steps": [_plain(asdict(record)) for record in run.steps],
-            "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _RECORDED}},
-            "started": begun,
-            "seconds": round(time.time() - begun, 3),
+            "seconds": round(time.monotonic() - run.begun[1], 3),
         },
     )
+
+
+def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:
+    return {
+        "command": " ".join(sys.argv),
+        "model": {"name": run.model.name, "path": str(run.model.path), "digest": run.model.digest},
+        "methods": list(methods),
+        "config": _plain(asdict(run.config)),
+        "versions": versions(run.config.backend),
+        "environment": environment(run.model, run.config),
+        "started": run.begun[0],
+    }
 
 
 def _plain(value: object) -> Json:
@@ -224,13 +260,6 @@ def _plain(value: object) -> Json:
         return [_plain(item) for item in value]
     assert value is None or isinstance(value, bool | int | float | str)
     return value
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _device(asked: str) -> str:

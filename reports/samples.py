@@ -1,5 +1,7 @@
 """The samples table: one row per (example, metric), the only thing a comparison looks at."""
 
+import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -103,6 +105,19 @@ def read(path: Path) -> pd.DataFrame:
     except (pa.ArrowException, ValueError, OSError) as error:
         raise SamplesError(f"{path} is not a readable Parquet file ({error}); delete it and evaluate again") from error
     return validate(frame)
+
+
+def digest(frame: pd.DataFrame) -> str:
+    """SHA-256 of the rows by their key, whatever their order and the name of the run: equal for equal samples.
+
+    ``model_digest`` has no part in it, since a training's weights may differ in their last bits and still answer alike.
+    """
+    table = validate(frame).sort_values(list(KEY), kind="stable")
+    columns = {name: table[name].tolist() for name in table.columns if name not in ("run", "model_digest")}
+    found = hashlib.sha256()
+    for row in zip(*columns.values(), strict=True):
+        found.update(json.dumps(row).encode() + b"\n")
+    return found.hexdigest()
 
 
 def _column(frame: pd.DataFrame, name: str, dtype: str) -> "pd.Series[Any]":

@@ -4,18 +4,19 @@ A :class:`Sampler` is one engine with one model in it. Heads are silenced for th
 model's answers come from the same engine, and no second copy of the weights exists.
 """
 
-import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from harness.api import HarnessError
+from harness.api import HarnessError, IncompleteError
+from harness.journal import append_lines, cut_torn, read_lines
 from retmask.masks import HeadMask
 
 BACKENDS: Final = ("hf", "vllm")
 """Names that :func:`open_sampler` knows."""
+#: Prompts that an error names.
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Sampler(Protocol):
     ) -> list[Response]:
         """``settings.n`` responses to each prompt, prompt by prompt. ``prompts`` are users' texts, without a chat template.
 
-        ``mask``'s heads are silent during this call alone; None is the intact model. What :func:`read_responses` finds in ``journal`` is
+        ``mask``'s heads are silent during this call alone; None is the intact model. What :func:`resume_responses` finds in ``journal`` is
         not sampled again, and every finished batch is added to it (:func:`append_responses`). What is drawn depends on the prompt's
         index, the response's number and the seed, never on the batch.
         """
@@ -114,33 +115,34 @@ class Lazily:
 
 def append_responses(journal: Path, responses: Iterable[Response]) -> None:
     """Make these durable."""
-    with journal.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(asdict(response)) + "\n" for response in responses))
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(journal, map(asdict, responses))
 
 
 def read_responses(journal: Path) -> dict[tuple[int, int], Response]:
-    """(prompt, number) -> response. A last line that a crash or a full disk cut short is removed from the file.
-
-    HarnessError for any other line that is no response.
-    """
-    if not journal.exists():
-        return {}
-    data = journal.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(journal, len(whole))
-    found = (_read_response(line, f"{journal}, line {number}") for number, line in enumerate(whole.splitlines(), start=1))
-    return {(response.prompt, response.number): response for response in found}
+    """(prompt, number) -> response. What a crash or a full disk cut short, or was damaged since, is left out; the file is not changed."""
+    return {(found.prompt, found.number): found for found in map(_response, read_lines(journal).records)}
 
 
-def _read_response(line: bytes, where: str) -> Response:
-    try:
-        row = json.loads(line)
-        numbers, text, finished = (row["prompt"], row["number"], *row["ids"]), row["text"], row["finished"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        numbers, text, finished = (), None, None
-    if not numbers or not all(type(number) is int for number in numbers) or not isinstance(text, str) or not isinstance(finished, bool):
-        raise HarnessError(f"{where}: the answer there is damaged; delete the file to have its answers sampled anew")
-    return Response(numbers[0], text, tuple(numbers[2:]), finished, numbers[1])
+def resume_responses(journal: Path, say: Callable[[str], None] = lambda _: None) -> dict[tuple[int, int], Response]:
+    """As :func:`read_responses`, with the file made ready to be added to."""
+    found = read_lines(journal)
+    cut_torn(journal, found)
+    if found.damaged:
+        say(f"{journal}: {found.damaged} damaged records are passed over; what is missing is sampled again")
+    return read_responses(journal)
+
+
+def _response(record: Mapping[str, Any]) -> Response:
+    return Response(**{**record, "ids": tuple(record["ids"])})
+
+
+def check_complete(failed: Sequence[int], tokens: int) -> None:
+    """IncompleteError that names the prompts which did not fit in memory, the longest of ``tokens`` tokens."""
+    if not failed:
+        return
+    prompts = sorted(set(failed))
+    named = ", ".join(map(str, prompts[:_NAMED])) + (f" and {len(prompts) - _NAMED} more" if len(prompts) > _NAMED else "")
+    raise IncompleteError(
+        f"{len(prompts)} prompts (of up to {tokens} tokens) did not fit in memory even alone: number {named}, counted from 0. All other "
+        "responses are kept; start again with more memory, a lower max_new_tokens, or without the long prompts"
+    )

@@ -4,7 +4,7 @@ The arg-max of ``logits / T + Gumbel noise`` is a draw from ``softmax(logits / T
 a row's draws do not depend on which others share its batch, as they would with one generator for the whole batch.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from hashlib import blake2b
 from pathlib import Path
@@ -21,10 +21,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from harness.engines.memory import give_back, is_out_of_memory
 from retmask.ablate import ablated
 from retmask.masks import HeadMask
 from retmask.model import encode, generate, load_model, load_tokenizer, pad_id, plain_generation, render, stop_ids
-from retmask.responses import Response, Sampling, append_responses, read_responses
+from retmask.responses import Response, Sampling, append_responses, check_complete, resume_responses
 
 Slot: TypeAlias = tuple[int, int]
 """(prompt's index, response's number)."""
@@ -71,17 +72,31 @@ def sample(
 
     ``batch_tokens`` bounds prompt and new tokens of a batch together; it has no part in what is drawn.
     """
-    done = read_responses(journal)
+    done = resume_responses(journal, say)
     slots = [(prompt, number) for prompt in range(len(prompts)) for number in range(settings.n)]
     ids = {prompt: encode(tokenizer, render(tokenizer, prompts[prompt])) for prompt in {slot[0] for slot in slots if slot not in done}}
     coded = {slot: ids[slot[0]] for slot in slots if slot not in done}
     if done:
         say(f"{len(done)} of {len(slots)} responses were already there")
-    for batch in _batches(coded, settings.max_new_tokens, batch_tokens):
-        fresh = _sample_batch(model, tokenizer, {slot: coded[slot] for slot in batch}, settings)
-        append_responses(journal, fresh)
-        done |= {(response.prompt, response.number): response for response in fresh}
-        say(f"{len(done)} of {len(slots)} responses")
+    waiting = sorted(coded, key=lambda slot: -len(coded[slot]))  # a batch that does not fit in memory fails at once, not after hours
+    failed: list[Slot] = []
+    while waiting:
+        batch = _first_batch(waiting, coded, settings.max_new_tokens, batch_tokens)
+        fresh = _sampled(model, tokenizer, {slot: coded[slot] for slot in batch}, settings)
+        if fresh is None:
+            give_back()
+            tokens = len(batch) * (len(coded[batch[0]]) + settings.max_new_tokens)
+            if len(batch) > 1:
+                batch_tokens = tokens // 2
+                say(f"a batch of {tokens} tokens did not fit in memory; going on with {batch_tokens}")
+                continue
+            failed += batch
+        waiting = waiting[len(batch) :]
+        if fresh:
+            append_responses(journal, fresh)
+            done |= {(response.prompt, response.number): response for response in fresh}
+            say(f"{len(done)} of {len(slots)} responses")
+    check_complete([prompt for prompt, _ in failed], max((len(coded[slot]) for slot in failed), default=0))
     return [done[slot] for slot in slots]
 
 
@@ -116,16 +131,21 @@ def _row_seed(seed: int, slot: Slot) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
 
 
-def _batches(coded: Mapping[Slot, Sequence[int]], new_tokens: int, batch_tokens: int) -> Iterator[list[Slot]]:
-    """Prompts of similar length together, longest first: a batch that does not fit in memory fails at once, not after hours."""
-    batch: list[Slot] = []
-    for slot in sorted(coded, key=lambda slot: -len(coded[slot])):
-        if batch and (len(batch) + 1) * (len(coded[batch[0]]) + new_tokens) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(slot)
-    if batch:
-        yield batch
+def _first_batch(waiting: Sequence[Slot], coded: Mapping[Slot, Sequence[int]], new_tokens: int, batch_tokens: int) -> Sequence[Slot]:
+    """Prompts of similar length together, never none; ``waiting`` has the longest first."""
+    return waiting[: max(1, batch_tokens // (len(coded[waiting[0]]) + new_tokens))]
+
+
+def _sampled(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, coded: Mapping[Slot, Sequence[int]], settings: Sampling
+) -> list[Response] | None:
+    """None if memory ran out."""
+    try:
+        return _sample_batch(model, tokenizer, coded, settings)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def _sample_batch(

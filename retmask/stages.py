@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from retmask.methods import Options
 
 PROMPTS_VERSION: Final = 1
-RESPONSES_VERSION: Final = 2
+RESPONSES_VERSION: Final = 3
 PAIRS_VERSION: Final = 1
 DPO_VERSION: Final = 2
 PAIRS: Final = "pairs.jsonl"
-_RESPONSES: Final = "responses.jsonl"
+_RESPONSES: Final = "responses.journal"
 _PROMPTS: Final = "prompts.jsonl"
 #: Training options that change speed, memory and what is logged, not the result.
 _SPEED: Final = ("micro_batch_size", "gradient_checkpointing", "checkpoint_share", "report_to")

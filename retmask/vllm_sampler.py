@@ -13,7 +13,7 @@ from harness.api import HarnessError, Model
 from harness.engines import EngineConfig
 from retmask.masks import HeadMask
 from retmask.model import encode, load_tokenizer, render
-from retmask.responses import Response, Sampling, append_responses, read_responses
+from retmask.responses import Response, Sampling, append_responses, resume_responses
 
 _EXTENSION: Final = "retmask.vllm_mask.MaskExtension"
 
@@ -48,7 +48,7 @@ class VLLMSampler:
         """As :meth:`retmask.responses.Sampler.sample`."""
         from harness.engines.vllm import completions
 
-        done = read_responses(journal)
+        done = resume_responses(journal, say)
         slots = [(prompt, number) for prompt in range(len(prompts)) for number in range(settings.n)]
         waiting = [slot for slot in slots if slot not in done]
         if done:

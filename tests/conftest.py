@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.artifacts import seal
 from reports.samples import COLUMNS, OPTIONAL, write
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -85,6 +86,7 @@ def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
         keys = [f"{position:x}" * 64 for position, _ in enumerate([baseline, *methods.values()])]
         for key, frame in zip(keys, [baseline, *methods.values()], strict=True):
             write(frame, root / "steps" / f"eval-{key[:12]}" / "samples.parquet")
+            seal(root / "steps" / f"eval-{key[:12]}", {"step": "eval", "key": key})
         manifest = {"model": {"name": model}, "methods": list(methods), "evaluations": keys}
         (root / "manifest.json").write_text(json.dumps(manifest))
         return root

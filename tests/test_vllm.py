@@ -101,7 +101,7 @@ def test_sampled_answers_depend_on_prompt_number_and_seed_alone(sampler: VLLMSam
 
 
 def test_the_journal_is_not_sampled_again(sampler: VLLMSampler, tmp_path: Path) -> None:
-    journal = tmp_path / "responses.jsonl"
+    journal = tmp_path / "responses.journal"
     first = sampler.sample(PROMPTS[:6], GREEDY, None, journal)
     lines = journal.read_text().splitlines(keepends=True)
     forged = json.dumps({**json.loads(lines[0]), "text": "kept as it is"}) + "\n"
@@ -169,5 +169,5 @@ def test_a_methods_pairs_come_from_one_engine(tmp_path: Path) -> None:
     assert 0 < len(rows) <= 24
     assert all(row["chosen"] != row["rejected"] for row in rows)
     for name in ("chosen", "rejected-retmask"):
-        (responses,) = tmp_path.glob(f"steps/{name}-*/responses.jsonl")
+        (responses,) = tmp_path.glob(f"steps/{name}-*/responses.journal")
         assert len(responses.read_text().splitlines()) == 24

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from lm_eval.models.huggingface import HFLM
 from harness import thinking
 from harness.api import Model
 from harness.engines import EngineConfig
-from harness.engines.lm import Completion, Prompt
+from harness.engines.lm import Batch, Completion, Failed, Prompt
+from harness.engines.memory import give_back, is_out_of_memory
 from harness.models import LOAD_ERRORS, cannot_load
 
 
@@ -42,12 +44,32 @@ class HFBackend(HFLM):
         self.generated = output[:, context.shape[1] :]
         return output
 
-    def generate(self, prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[dict[str, Completion]]:
-        """A batch at a time."""
-        for batch in _batches(prompts, batch_tokens):
-            self.batch_size_per_gpu = len(batch)
-            texts = self.generate_until([prompt.request for prompt in batch], disable_tqdm=True)
-            yield {prompt.example: self._completion(row, texts[row]) for row, prompt in enumerate(batch)}
+    def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
+        """A batch at a time. One that does not fit in memory is halved, down to a single prompt, which then has failed."""
+        done = 0
+        while done < len(prompts):
+            rows = _first_batch(prompts[done:], batch.tokens)
+            answers = self._answers(rows)
+            if answers is None:
+                give_back()
+                tokens = len(rows[0].ids) * len(rows)
+                if len(rows) > 1:
+                    batch.halve(tokens)
+                    continue
+                answers = {rows[0].example: Failed(f"a prompt of {tokens} tokens did not fit in memory even alone")}
+            done += len(rows)
+            yield answers
+
+    def _answers(self, rows: Sequence[Prompt]) -> dict[str, Completion | Failed] | None:
+        """None if memory ran out."""
+        self.batch_size_per_gpu = len(rows)
+        try:
+            texts = self.generate_until([prompt.request for prompt in rows], disable_tqdm=True)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return {prompt.example: self._completion(row, texts[row]) for row, prompt in enumerate(rows)}
 
     def _completion(self, row: int, text: str) -> Completion:
         ids = self.generated[row].tolist()
@@ -63,16 +85,10 @@ class HFBackend(HFLM):
             torch.cuda.empty_cache()
 
 
-def _batches(prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[list[Prompt]]:
-    """Prompts of like length and equal settings, at most ``batch_tokens`` padded tokens.
+def _first_batch(prompts: Sequence[Prompt], batch_tokens: int) -> Sequence[Prompt]:
+    """The first prompts with equal settings, at most ``batch_tokens`` padded tokens; never none.
 
     The order within a batch is that of lm-eval's own collator, so that row i of what was generated belongs to prompt i.
     """
-    batch: list[Prompt] = []
-    for prompt in prompts:
-        if batch and (prompt.settings != batch[0].settings or len(batch[0].ids) * (len(batch) + 1) > batch_tokens):
-            yield batch
-            batch = []
-        batch.append(prompt)
-    if batch:
-        yield batch
+    most = max(1, batch_tokens // max(1, len(prompts[0].ids)))
+    return list(takewhile(lambda prompt: prompt.settings == prompts[0].settings, prompts[:most]))

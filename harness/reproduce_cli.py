@@ -1,0 +1,56 @@
+"""``harness reproduce``: a finished run again, and whether it comes out the same (entry-point group ``harness.commands``)."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from harness.reproduce import Reproduction
+
+_DIFFERENT: Final = 1
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Where to run it again and keep it.  [default: nowhere]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+@click.pass_context
+def reproduce(context: click.Context, run: Path, output: Path | None, as_json: bool) -> None:
+    """Do a finished run again, from its manifest, and compare every sample. Exit code 0: equal; 1: different; 2: it cannot be done.
+
+    \b
+    Examples:
+      harness reproduce runs/builtin
+      harness reproduce runs/builtin --output runs/again --json
+
+    With --output an interrupted reproduction goes on where it was. What may make results differ (versions, processor, threads, number
+    format) is listed where it is not as it was.
+    """
+    from harness.reproduce import reproduce as again
+
+    if output is None:
+        with tempfile.TemporaryDirectory(prefix="harness-reproduce-") as folder:
+            found = again(run, Path(folder) / "run")
+    else:
+        found = again(run, output)
+    click.echo(json.dumps(found.as_json(), indent=1) if as_json else as_text(found))
+    if not found.equal:
+        context.exit(_DIFFERENT)
+
+
+def as_text(found: "Reproduction") -> str:
+    """A line for each evaluation, one for each task that differs, and what may be the reason."""
+    lines = []
+    for name, then, now in found.digests:
+        lines.append(f"{name}: samples {'equal' if then == now else 'DIFFERENT'} ({then[:12]} then, {now[:12]} now)")
+        lines += [
+            f"  {task.task} at {task.length}: {task.outputs} of {task.examples} outputs and {task.scores} scores differ"
+            + (f", {task.missing} examples in one run only" if task.missing else "")
+            for task in found.tasks
+            if task.evaluation == name and not task.equal
+        ]
+    lines += [f"note: {each}" for each in found.circumstances]
+    return "\n".join([*lines, "equal" if found.equal else "different"])

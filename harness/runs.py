@@ -1,0 +1,213 @@
+"""The run directories below a folder: what they hold, whether it is whole, and what of it nothing needs.
+
+runs/builtin/command.json     the command that was begun here last
+runs/builtin/manifest.json    the command that was finished here last, with the keys of its steps
+runs/builtin/steps/           the steps of all commands
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from harness.api import HarnessError, Json
+from harness.artifacts import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, if_free, is_held, read_sealed
+from harness.pipeline import COMMAND
+
+State = Literal["finished", "unfinished", "under way", "damaged"]
+StepState = Literal["finished", "unfinished", "under way", "damaged", "put aside"]
+#: What a run shows of its report's step; whoever reads a run reads these. The page may have been written again since.
+_SHOWN: Final = ("comparison.json", "comparison.csv", "comparison.md", "table.txt")
+
+
+@dataclass(frozen=True)
+class StepOnDisk:
+    """One directory below ``steps``."""
+
+    name: str
+    key: str
+    path: Path
+    state: StepState
+    seconds: float | None
+    bytes: int
+    used: bool
+    """Whether the run's manifest refers to it."""
+    problem: str = ""
+    """What is wrong with a damaged one."""
+
+
+@dataclass(frozen=True)
+class RunOnDisk:
+    """One run directory."""
+
+    path: Path
+    state: State
+    model: str
+    methods: tuple[str, ...]
+    command: str
+    started: float | None
+    """Seconds since 1970."""
+    seconds: float | None
+    steps: tuple[StepOnDisk, ...]
+    problems: tuple[str, ...]
+    """What is wrong besides its steps."""
+
+    @property
+    def bytes(self) -> int:
+        """Of everything in the directory."""
+        return size(self.path)
+
+    def as_json(self) -> dict[str, Json]:
+        """Everything, paths as texts."""
+        steps: list[Json] = [{**asdict(step), "path": str(step.path)} for step in self.steps]
+        return {
+            "path": str(self.path),
+            "state": self.state,
+            "model": self.model,
+            "methods": list(self.methods),
+            "command": self.command,
+            "started": self.started,
+            "seconds": self.seconds,
+            "bytes": self.bytes,
+            "problems": list(self.problems),
+            "steps": steps,
+        }
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a directory."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The run directories at and below ``folder``. HarnessError if there is no such folder."""
+    if not folder.is_dir():
+        raise HarnessError(f"no folder {folder}; name one that holds runs, such as runs/")
+    return sorted(_run_directories(folder))
+
+
+def _run_directories(folder: Path) -> Iterator[Path]:
+    for path, folders, _ in os.walk(folder):
+        if "steps" in folders:
+            yield Path(path)
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def inspect(root: Path, *, thorough: bool = False) -> RunOnDisk:
+    """What is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none."""
+    if not (root / "steps").is_dir():
+        raise HarnessError(f"{root} is no run directory: it has no steps/")
+    problems: list[str] = []
+    manifest = _read(root / MANIFEST, problems)
+    known = manifest or _read(root / COMMAND, problems)
+    used = _used(manifest)
+    steps = tuple(_step(path, used, thorough) for path in sorted((root / "steps").iterdir()) if path.is_dir())
+    there = {step.key for step in steps if step.state in ("finished", "damaged")}
+    problems += [f"{root / 'steps' / f'{name}-{key[:12]}'} is missing" for key, name in used.items() if key not in there]
+    problems += _shown(root, manifest, used)
+    model, config = known.get("model"), known.get("methods")
+    methods = [name for name in config if isinstance(name, str)] if isinstance(config, list) else []
+    return RunOnDisk(
+        path=root,
+        state=_state(manifest, steps, problems),
+        model=str(model.get("name", "")) if isinstance(model, dict) else "",
+        methods=tuple(dict.fromkeys(methods)),
+        command=str(known.get("command", "")),
+        started=_number(known.get("started")),
+        seconds=_number(known.get("seconds")),
+        steps=steps,
+        problems=tuple(problems),
+    )
+
+
+def _read(path: Path, problems: list[str]) -> dict[str, Json]:
+    """Empty if there is none; what is wrong with it goes to ``problems``."""
+    if not path.exists():
+        return {}
+    try:
+        return read_sealed(path)
+    except DamagedError as error:
+        problems.append(str(error))
+        return {}
+
+
+def _used(manifest: Mapping[str, Json]) -> dict[str, str]:
+    """Key -> name of the steps that a run's manifest refers to."""
+    steps = manifest.get("steps")
+    records = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return {str(record["key"]): str(record.get("name")) for record in records if "key" in record}
+
+
+def _shown(root: Path, manifest: Mapping[str, Json], used: Mapping[str, str]) -> list[str]:
+    """Results in the run directory that are not those of its report's step."""
+    reports = [root / "steps" / f"{name}-{key[:12]}" for key, name in used.items() if name == "report"]
+    if not manifest or not reports:
+        return []
+    files = begun(reports[-1]).get("files")
+    recorded = files if isinstance(files, dict) else {}
+    return [problem for name in _SHOWN if (problem := _unlike(root / name, recorded.get(name)))]
+
+
+def _unlike(path: Path, recorded: Json) -> str:
+    if not isinstance(recorded, dict):
+        return ""
+    if not path.is_file():
+        return f"{path} is missing"
+    return "" if file_digest(path) == recorded.get("sha256") else f"{path} is not what the run's report step wrote"
+
+
+def _step(path: Path, used: Mapping[str, str], thorough: bool) -> StepOnDisk:
+    manifest = begun(path)
+    key, problem = str(manifest.get("key", "")), ""
+    state: StepState
+    if path.suffix == DAMAGED:
+        state = "put aside"
+    elif path.suffix == WORK:
+        state = "under way" if is_held(path.with_suffix(LOCK)) else "unfinished"
+    else:
+        state = "finished"
+        try:
+            check(path, thorough=thorough)
+        except DamagedError as error:
+            state, problem = "damaged", str(error)
+            key = key or next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
+    finished = state in ("finished", "damaged")
+    name = str(manifest.get("step") or path.name.partition(".")[0].rpartition("-")[0])
+    return StepOnDisk(name, key, path, state, _number(manifest.get("seconds")), size(path), finished and key in used, problem)
+
+
+def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems: list[str]) -> State:
+    states = {step.state for step in steps}
+    if "damaged" in states or problems:
+        return "damaged"
+    if "under way" in states:
+        return "under way"
+    return "finished" if manifest else "unfinished"
+
+
+def unneeded(run: RunOnDisk) -> list[StepOnDisk]:
+    """What could go: unfinished work that nobody holds, what was put aside, and steps that the run's manifest does not refer to.
+
+    Of a run that has not finished, or whose manifest is damaged, finished steps stay: nothing says which of them are needed.
+    """
+    judged = (run.path / MANIFEST).exists() and not run.problems
+    spare = ("unfinished", "put aside", "finished", "damaged") if judged else ("unfinished", "put aside")
+    return [step for step in run.steps if step.state in spare and not step.used]
+
+
+def remove(step: StepOnDisk) -> bool:
+    """Delete it, unless a process holds it by now; whether it did."""
+    base = step.path.with_suffix("") if step.path.suffix in (WORK, DAMAGED) else step.path
+    with if_free(base.with_name(base.name + LOCK)) as free:
+        if free:
+            shutil.rmtree(step.path)
+    return free
+
+
+def _number(value: Json) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

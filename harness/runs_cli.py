@@ -1,0 +1,167 @@
+"""``harness runs``: the run directories on this disk (entry-point group ``harness.commands``)."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from harness.runs import RunOnDisk, StepOnDisk
+
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_DAMAGED: Final = 2
+
+
+@click.group()
+def runs() -> None:
+    """List run directories, look into one, verify that nothing is damaged, and free what nothing needs.
+
+    \b
+    Examples:
+      harness runs list
+      harness runs show runs/builtin
+      harness runs verify runs
+      harness runs gc runs/builtin --dry-run
+    """
+
+
+@runs.command("list")
+@_FOLDER
+@_JSON
+def list_command(folder: Path, as_json: bool) -> None:
+    """The runs below FOLDER (default: runs): state, size, date, model and methods.
+
+    \b
+    Examples:
+      harness runs list
+      harness runs list /data/experiments --json
+    """
+    from harness.runs import find_runs, inspect
+
+    found = [inspect(path) for path in find_runs(folder)]
+    if as_json:
+        click.echo(json.dumps([run.as_json() for run in found], indent=1))
+        return
+    if not found:
+        click.echo(f"no runs below {folder}")
+    for run in found:
+        what = ", ".join(run.methods) or "evaluation"
+        click.echo(f"{run.state:10}  {_size(run.bytes):>10}  {_date(run.started):16}  {run.path}  {run.model or '?'}: {what}")
+
+
+@runs.command("show")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@_JSON
+def show(run: Path, as_json: bool) -> None:
+    """One run: its command and its steps with key, state, time and size. Steps marked - belong to other commands.
+
+    \b
+    Examples:
+      harness runs show runs/builtin
+      harness runs show runs/builtin --json
+    """
+    from harness.runs import inspect
+
+    found = inspect(run)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=1))
+        return
+    click.echo(f"{found.path}: {found.state}, {_size(found.bytes)}, {_date(found.started)}\n{found.command}\n")
+    for step in found.steps:
+        mark = " " if step.used else "-"
+        seconds = "" if step.seconds is None else f"{step.seconds:.1f} s"
+        click.echo(f"{mark} {step.name:20} {step.key[:12]:12}  {step.state:10} {seconds:>10} {_size(step.bytes):>10}")
+    _tell(found)
+
+
+@runs.command("verify")
+@_FOLDER
+@_JSON
+@click.pass_context
+def verify(context: click.Context, folder: Path, as_json: bool) -> None:
+    """Hash every file of every run at or below FOLDER (default: runs). Exit code 0: all as it was written; 2: something is not.
+
+    A damaged step is built again by the run's own command; nothing uses it until then.
+
+    \b
+    Examples:
+      harness runs verify runs/builtin
+      harness runs verify --json
+    """
+    from harness.runs import find_runs, inspect
+
+    found = [inspect(path, thorough=True) for path in find_runs(folder)]
+    if as_json:
+        click.echo(json.dumps([run.as_json() for run in found], indent=1))
+    elif not found:
+        click.echo(f"no runs below {folder}")
+    else:
+        for run in found:
+            whole = sum(step.state == "finished" for step in run.steps)
+            click.echo(f"{run.path}: {whole} finished steps are whole" + (f", {run.state}" if run.state == "damaged" else ""))
+            _tell(run)
+    if any(run.state == "damaged" for run in found):
+        context.exit(_DAMAGED)
+
+
+@runs.command("gc")
+@_FOLDER
+@click.option("--dry-run", is_flag=True, help="Only print what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_JSON
+def gc(folder: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Free what the runs at or below FOLDER (default: runs) do not need.
+
+    That is unfinished work which no process holds (an interrupted command could still go on from it), damaged steps that were put aside,
+    and steps which the run's manifest, that of its last finished command, does not refer to. Of a run that never finished, finished steps
+    stay. It prints what would go and asks first.
+
+    \b
+    Examples:
+      harness runs gc runs/builtin --dry-run
+      harness runs gc runs --yes
+    """
+    from harness.runs import find_runs, inspect, remove, unneeded
+
+    spare = [step for path in find_runs(folder) for step in unneeded(inspect(path))]
+    freed: list[StepOnDisk] = []
+    if not as_json:
+        for step in spare:
+            click.echo(f"{_size(step.bytes):>10}  {step.state:10}  {step.path}")
+    asked = as_json or not spare or dry_run or yes
+    if not dry_run and (yes or (not asked and click.confirm(f"delete these ({_sum(spare)})?"))):
+        freed = [step for step in spare if remove(step)]
+    if as_json:
+        listed = [{"path": str(step.path), "state": step.state, "bytes": step.bytes, "removed": step in freed} for step in spare]
+        click.echo(json.dumps(listed, indent=1))
+    elif dry_run or not spare:
+        click.echo(f"{_sum(spare)} could be freed")
+    else:
+        click.echo(f"{_sum(freed)} freed")
+
+
+def _tell(run: "RunOnDisk") -> None:
+    for problem in (*(step.problem for step in run.steps if step.problem), *run.problems):
+        click.echo(f"  {problem}")
+    if run.state == "damaged":
+        click.echo("  nothing damaged is used; the run's own command builds it again" + (f": {run.command}" if run.command else ""))
+
+
+def _sum(steps: "Sequence[StepOnDisk]") -> str:
+    return _size(sum(step.bytes for step in steps))
+
+
+def _size(count: int) -> str:
+    value, unit = float(count), 0
+    while value >= 1024 and unit + 1 < len(_UNITS):
+        value, unit = value / 1024, unit + 1
+    return f"{count} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def _date(started: float | None) -> str:
+    return "" if started is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(started))
