@@ -27,7 +27,9 @@ class VLLMSampler:
         config = EngineConfig("vllm", dtype, device, 0, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel)
         self.tokenizer = load_tokenizer(model)
         found = Model(str(model), model, "")
-        self._llm: Any = open_llm(found, config, enforce_eager=True, worker_extension_cls=_EXTENSION)
+        # vLLM rewinds a seeded request's generator where a prompt is read in parts, which generators on the CPU cannot do (vLLM 0.32)
+        whole_prompts = {"enable_chunked_prefill": False} if not device.startswith("cuda") else {}
+        self._llm: Any = open_llm(found, config, enforce_eager=True, worker_extension_cls=_EXTENSION, **whole_prompts)
 
     def __enter__(self) -> "VLLMSampler":
         return self
