@@ -1,7 +1,7 @@
 """What a run is made of: presets in TOML, overridden by the command line. An unknown key is an error with a suggestion."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib import resources
@@ -84,24 +84,34 @@ def load_preset(name: str) -> RunConfig:
         if not isinstance(table.get(name, {}), dict):
             raise HarnessError(f"{where}: {name} has to be a table, [{name}]")
     settings = table.get("run", {})
-    names = [item.name for item in fields(RunConfig) if item.name not in ("options", *_ASKED)]
+    return RunConfig(**_checked(settings, f"{where} [run]"), options=table.get("method", {}))
+
+
+def from_manifest(table: Mapping[str, Any], where: str, granted: Collection[str] = ()) -> RunConfig:
+    """The settings that a run's manifest recorded. ``granted`` are the risks that the command line takes on, such as ``trust_remote_code``.
+
+    HarnessError for settings that this version does not know, of another type, or whose risk was not granted.
+    """
+    risks: dict[str, Any] = {key: True for key in _ASKED if key in granted and table.get(key) is True}
+    settings = {key: value for key, value in table.items() if key not in ("options", *risks) and not (key in _ASKED and value is False)}
+    options = table.get("options", {})
+    if not isinstance(options, dict):
+        raise HarnessError(f"{where}: options has to be a table")
+    return RunConfig(**_checked(settings, where), **risks, options=options)
+
+
+def _checked(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A file's settings as :class:`RunConfig` takes them."""
     for name in _ASKED:
         if name in settings:
             flag = f"--{name.replace('_', '-')}"
-            raise HarnessError(f"{where} [run]: {name} is not for files; whoever runs the command takes that risk, with {flag}")
-    check_keys(settings, names, f"{where} [run]")
+            raise HarnessError(f"{where}: {name} is not for files; whoever runs the command takes that risk, with {flag}")
+    check_keys(settings, [item.name for item in fields(RunConfig) if item.name not in ("options", *_ASKED)], where)
     types = get_type_hints(RunConfig)
     for key, value in settings.items():
         if not _fits(value, types[key]):
-            raise HarnessError(f"{where} [run]: {key} holds something else than {_called(types[key])}")
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return RunConfig(**given, options=table.get("method", {}))
-
-
-def from_manifest(table: Mapping[str, Any], where: str) -> RunConfig:
-    """The settings that a run's manifest recorded. HarnessError for settings that this version does not know."""
-    check_keys(table, [item.name for item in fields(RunConfig)], where)
-    return RunConfig(**{key: _as_field(value) for key, value in table.items()})
+            raise HarnessError(f"{where}: {key} holds something else than {_called(types[key])}")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
 
 def preset_names() -> list[str]:

@@ -3,7 +3,7 @@
 The same seed, machine, libraries and engine give the same samples. Where they do not, the differences that may be the reason are listed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,8 @@ from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, read_sealed
 from harness.config import RunConfig, from_manifest
 from harness.evaluations import Evaluation, in_run
-from harness.models import BUILTIN, resolve
+from harness.models import BUILTIN
+from harness.pipeline import resolve_model, run_evaluation, run_methods
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,8 +83,10 @@ class Recorded:
     config: RunConfig
 
 
-def recorded(root: Path) -> Recorded:
-    """HarnessError for a run that cannot be made again: unfinished, damaged, imported, of another version, or whose model has changed."""
+def recorded(root: Path, granted: Collection[str] = ()) -> Recorded:
+    """``granted`` as for :func:`harness.config.from_manifest`.
+
+    HarnessError for a run that cannot be made again: unfinished, damaged, imported, of another version, or whose model has changed."""
     in_run(root)  # whole, or an error that says what is not
     where = root / MANIFEST
     manifest = read_sealed(where)
@@ -92,8 +95,8 @@ def recorded(root: Path) -> Recorded:
         raise HarnessError(f"{root} was not made by harness run or harness eval, so nothing says how to make it again")
     name, path = str(model.get("name", "")), str(model.get("path", ""))
     chosen = path if name != BUILTIN and path and Path(path).is_dir() else name
-    settings = from_manifest(config, f"{where}, config")
-    found = resolve(chosen)
+    settings = from_manifest(config, f"{where}, config", granted)
+    found = resolve_model(chosen, settings)
     if found.digest != model.get("digest"):
         raise HarnessError(
             f"{chosen} is another model than the run's: its digest is {found.digest[:12]}, not {str(model.get('digest'))[:12]}"
@@ -101,13 +104,11 @@ def recorded(root: Path) -> Recorded:
     return Recorded(chosen, tuple(dict.fromkeys(map(str, methods))), settings)
 
 
-def reproduce(root: Path, again: Path) -> Reproduction:
+def reproduce(root: Path, again: Path, granted: Collection[str] = ()) -> Reproduction:
     """Make the run in ``root`` again in ``again`` and compare the samples. HarnessError if it cannot be made again."""
-    from harness.pipeline import run_evaluation, run_methods
-
     if again.resolve() == root.resolve():
         raise HarnessError(f"--output {again} is the run itself; give another directory")
-    known = recorded(root)
+    known = recorded(root, granted)
     if known.methods:
         run_methods(again, known.model, known.methods, known.config)
     else:

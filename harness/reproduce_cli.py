@@ -17,8 +17,10 @@ _DIFFERENT: Final = 1
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Where to run it again and keep it.  [default: nowhere]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+@click.option("--allow-unsafe-weights", is_flag=True, help="Where the run loaded pickled weights: load them again.")
+@click.option("--trust-remote-code", is_flag=True, help="Where the run executed the model's own code: execute it again.")
 @click.pass_context
-def reproduce(context: click.Context, run: Path, output: Path | None, as_json: bool) -> None:
+def reproduce(context: click.Context, /, run: Path, output: Path | None, as_json: bool, **risks: bool) -> None:
     """Do a finished run again, from its manifest, and compare every sample. Exit code 0: equal; 1: different; 2: it cannot be done.
 
     \b
@@ -31,11 +33,12 @@ def reproduce(context: click.Context, run: Path, output: Path | None, as_json: b
     """
     from harness.reproduce import reproduce as again
 
+    granted = [name for name, taken in risks.items() if taken]
     if output is None:
         with tempfile.TemporaryDirectory(prefix="harness-reproduce-") as folder:
-            found = again(run, Path(folder) / "run")
+            found = again(run, Path(folder) / "run", granted)
     else:
-        found = again(run, output)
+        found = again(run, output, granted)
     click.echo(json.dumps(found.as_json(), indent=1) if as_json else as_text(found))
     if not found.equal:
         context.exit(_DIFFERENT)

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
 from harness.cli import main
+from harness.journal import append_lines, read_lines
 from retmask.heads import Head
 from retmask.masks import HeadMask
 from retmask.responses import Response, Sampling, read_responses
@@ -103,9 +104,9 @@ def test_sampled_answers_depend_on_prompt_number_and_seed_alone(sampler: VLLMSam
 def test_the_journal_is_not_sampled_again(sampler: VLLMSampler, tmp_path: Path) -> None:
     journal = tmp_path / "responses.journal"
     first = sampler.sample(PROMPTS[:6], GREEDY, None, journal)
-    lines = journal.read_text().splitlines(keepends=True)
-    forged = json.dumps({**json.loads(lines[0]), "text": "kept as it is"}) + "\n"
-    journal.write_text(forged + lines[1])
+    records = read_lines(journal).records
+    journal.unlink()
+    append_lines(journal, [{**records[0], "text": "kept as it is"}, records[1]])
     kept = read_responses(journal)
     again = sampler.sample(PROMPTS[:6], GREEDY, None, journal)
     assert len(journal.read_text().splitlines()) == 6

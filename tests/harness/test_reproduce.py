@@ -145,3 +145,12 @@ def test_the_digest_knows_rows_and_not_their_order_or_label(made: Path) -> None:
 
 def test_help_shows_examples() -> None:
     assert "harness reproduce runs/builtin" in harness("--help").output.split("Examples:", 1)[1]
+
+
+def test_a_manifest_cannot_ask_for_a_models_code_to_be_run(run: Path) -> None:
+    manifest = read_sealed(run / "manifest.json")
+    config = {**manifest["config"], "trust_remote_code": True}  # type: ignore[dict-item]
+    write_sealed(run / "manifest.json", {**manifest, "config": config})
+    result = harness(run)
+    assert result.exit_code == 2
+    assert "trust_remote_code is not for files" in result.stderr
