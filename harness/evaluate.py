@@ -4,7 +4,7 @@ Two steps, so that scoring the same answers in another way generates nothing ane
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ import pandas as pd
 
 from harness import lmeval
 from harness.api import Artifact, HarnessError, Json, Model
+from harness.artifacts import MANIFEST, read_json
 from harness.engines import EngineConfig, open_engine
 from harness.journal import Generation, Journal
 from harness.sources import Source, TaskInfo, find_source
@@ -45,6 +46,16 @@ class Scoring:
     """Judge of the citations of published data: a model, or ``exact-words``."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of a suite's examples, asked before the others."""
+
+    inputs: Mapping[str, Json]
+    """What says which, in the step's key."""
+    examples: frozenset[str]
+    """Their ids."""
+
+
 def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
     """HarnessError if what is asked for cannot be scored, before anything is generated."""
     judged = [task.name for task in source.tasks(tasks) if task.judged]
@@ -55,16 +66,16 @@ def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
         )
 
 
-def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring) -> Artifact:
-    """The step that holds ``model``'s samples on ``suite``."""
+def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring, part: Part | None = None) -> Artifact:
+    """The step that holds ``model``'s samples on ``suite``, or on a part of it."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
     source = find_source(str(facts["data"]))
     mode = scoring.mode or source.mode
-    generated = _generate(run, model, suite, engine)
+    generated = _generate(run, model, suite, engine, part)
 
     def build(work: Path) -> dict[str, Json]:
-        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge)))
+        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge, part)))
         frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=engine.backend)
         samples.write(frame, work / _FILE)
         once = frame.drop_duplicates("example_id")
@@ -78,11 +89,11 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     return run.step("eval", inputs, build, version=SCORING_VERSION)
 
 
-def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -> Artifact:
+def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, part: Part | None = None) -> Artifact:
     """The step that holds ``model``'s answers, every one on disk before the next batch starts."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
-    total = facts["examples"]
+    total = facts["examples"] if part is None else len(part.examples)
     assert isinstance(total, int)
     inputs: dict[str, Json] = {
         "model": model.digest,
@@ -92,18 +103,48 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -
 
     def build(work: Path) -> dict[str, Json]:
         source = find_source(str(facts["data"]))
+        journal = Journal(work / _JOURNAL)
+        known = _carry_over(run, inputs, journal, None if part is None else part.examples)
+        if known is not None and len(journal.finished) == total:
+            return {**known, "examples": total}
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
-            lm.journal, lm.batch_tokens, lm.advance = Journal(work / _JOURNAL), config.batch_tokens, advance
-            for (task, length), examples in _groups(suite):
+            lm.journal, lm.batch_tokens, lm.advance = journal, config.batch_tokens, advance
+            for (task, length), examples in _groups(suite, part):
                 _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
         return {"examples": total, "chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
 
-    return run.step("generate", inputs, build, version=GENERATION_VERSION)
+    chosen = {} if part is None else {"part": dict(part.inputs)}
+    return run.step("generate", {**inputs, **chosen}, build, version=GENERATION_VERSION)
 
 
-def _groups(suite: Artifact) -> Iterator[tuple[tuple[str, int], list[Example]]]:
+def _carry_over(run: "Run", inputs: Mapping[str, Json], journal: Journal, wanted: frozenset[str] | None) -> dict[str, Json] | None:
+    """Copy into ``journal`` what finished steps hold of the same model's answers to the same suite, whole or a part of it.
+
+    Returns the facts of such a step, which all agree on how the model was asked; None if there is none.
+    """
+    known: dict[str, Json] | None = None
+    for path in sorted(run.root.glob(f"steps/generate-*/{MANIFEST}")):
+        manifest = read_json(path)
+        found, facts = manifest.get("inputs"), manifest.get("facts")
+        if not isinstance(found, dict) or not isinstance(facts, dict) or manifest.get("version") != GENERATION_VERSION:
+            continue
+        if {name: value for name, value in found.items() if name != "part"} == dict(inputs):
+            known = facts
+            answers = Journal(path.parent / _JOURNAL).finished
+            journal.append(
+                {
+                    example: generation
+                    for example, generation in answers.items()
+                    if example not in journal.finished and (wanted is None or example in wanted)
+                }
+            )
+    return known
+
+
+def _groups(suite: Artifact, part: Part | None = None) -> Iterator[tuple[tuple[str, int], list[Example]]]:
     """The examples of one task at one length after another: no more than those are in memory."""
-    for key, examples in groupby(load(suite), key=lambda example: (example.task, example.length)):
+    chosen = (example for example in load(suite) if part is None or example.id in part.examples)
+    for key, examples in groupby(chosen, key=lambda example: (example.task, example.length)):
         yield key, list(examples)
 
 
@@ -142,7 +183,29 @@ def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
     return samples.read(artifact.path / _FILE).assign(run=name)
 
 
-def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judge_name: str | None) -> Iterator[dict[str, object]]:
+def write_samples(table: pd.DataFrame, work: Path) -> None:
+    """Write the samples of an evaluation's step."""
+    samples.write(table, work / _FILE)
+
+
+def suite_rows(suite: Artifact) -> pd.DataFrame:
+    """What a suite's samples table will have rows for, with the columns that need no answer."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    source = find_source(str(facts["data"]))
+    metrics = {task.name: task.metrics for task in source.tasks(())}
+    columns = ("category", "task", "metric", "length", "example_id", "cluster")
+    rows = [
+        (example.category, example.task, metric, example.length, example.id, example.cluster)
+        for example in load(suite)
+        for metric in metrics[example.task]
+    ]
+    return pd.DataFrame.from_records(rows, columns=list(columns))
+
+
+def _rows(
+    generated: Artifact, suite: Artifact, source: Source, mode: Mode, judge_name: str | None, part: Part | None
+) -> Iterator[dict[str, object]]:
     from harness.score import find_judge
     from tasks.records import FieldError
     from tasks.scoring import score_all
@@ -152,7 +215,7 @@ def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judg
     answers = Journal(generated.path / _JOURNAL).finished
     judge = find_judge(judge_name, None)
     template = f"{facts['chat_template']}+think{facts['think_tokens']}" if facts["think_tokens"] else str(facts["chat_template"])
-    for (name, length), examples in _groups(suite):
+    for (name, length), examples in _groups(suite, part):
         task = _info(source, name)
         templated = task.chat and facts["chat_template"] is not None
         scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")

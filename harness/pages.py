@@ -39,8 +39,10 @@ def write_page(
     """
     from reports import depth, examples, page
     from reports.compare import verdict
+    from reports.stopping import shared
 
     prompts: dict[Key, Prompt] = examples.read_prompts(suite / _SUITE_FILE) if suite and (suite / _SUITE_FILE).is_file() else {}
+    tables = shared(tables)
     packed = examples.pack(tables, prompts, budget=examples.BUDGET if budget is None else budget)
     known: dict[str, Any] = dict(description)
     data = page.ReportData(
@@ -85,6 +87,7 @@ def rebuild(root: Path, output: Path | None, budget: int | None) -> Path:
             resamples=_number(settings.get("resamples"), 10_000),
             seed=_number(settings.get("seed"), 0),
             confidence=float(_number(settings.get("confidence"), 0.95)),
+            common=settings.get("stop_early") is True,
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None

@@ -70,8 +70,13 @@ def show_scores(samples: Artifact) -> None:
 
     from reports import scores
     from reports.samples import read
+    from reports.stopping import stopping_of
 
-    Console().print(scores.terminal(read(samples.path / "samples.parquet")))
+    table = read(samples.path / "samples.parquet")
+    Console().print(scores.terminal(table))
+    mark = stopping_of(table)
+    if mark is not None:
+        print(f"Note: {mark.sentence('this evaluation')}")
 
 
 def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
@@ -88,10 +93,12 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
             resamples=run.config.resamples,
             seed=run.config.seed,
             confidence=run.config.confidence,
+            common=run.config.stop_early,
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
-    verdicts = "\n".join(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)
+    notes = [f"Note: {note}" for note in found.notes]
+    verdicts = "\n".join([*notes, *(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)])
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}))
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}))
     (work / "comparison.md").write_text(f"{verdicts}\n\n{tables.markdown(found.methods)}")

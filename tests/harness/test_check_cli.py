@@ -13,6 +13,7 @@ from harness.baseline_cli import baseline
 from harness.check_cli import check
 from harness.cli import HarnessGroup
 from reports.samples import write
+from reports.stopping import Stopping, plan_order
 
 MakeSamples = Callable[..., pd.DataFrame]
 
@@ -159,6 +160,18 @@ def test_a_saved_baseline_is_small_and_serves(tmp_path: Path, large: pd.DataFram
     again = harness("baseline", "save", tmp_path / "run.parquet", "--output", tmp_path / "small.parquet")
     assert again.exit_code == 2
     assert "--force" in again.output
+
+
+def test_an_evaluation_that_stopped_early_is_code_2(tmp_path: Path, large: pd.DataFrame) -> None:
+    """Neither scored 0 where it was not asked nor compared as if it had been planned that small."""
+    order = plan_order(large, 0)
+    part = large[order.round_of(large) < 20].reset_index(drop=True)
+    stopped = Stopping(order, 20, part["example_id"].nunique(), False, (20,), decision="worse").attach(part)
+    for tables in ((large, stopped), (stopped, large)):
+        result = checked(tmp_path, *tables)
+        assert result.exit_code == 2
+        assert "stopped early after" in result.output
+        assert not (tmp_path / "check.xml").exists()
 
 
 def test_a_text_file_is_no_baseline(tmp_path: Path, large: pd.DataFrame) -> None:
