@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import write_json
-from harness.pages import DESCRIPTION, PAGE, replace_folder, training_curve, write_page
+from harness.pages import DESCRIPTION, FOLDER, PAGE, replace_folder, training_curve, write_page
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
     from reports.tables import ByName
 
-VERSION: Final = 2
+VERSION: Final = 3
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 _TABLE_WIDTH: Final = 150
@@ -54,9 +54,18 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
         temporary = run.root / f".{name}"
         shutil.copyfile(artifact.path / name, temporary)
         temporary.replace(run.root / name)
-    texts = artifact.path / "report_files"
-    replace_folder(run.root / texts.name, {path.name: path.read_text(encoding="utf-8") for path in sorted(texts.glob("*.js"))})
+    beside = artifact.path / FOLDER
+    replace_folder(run.root / FOLDER, lambda folder: _link(beside, folder))
     return run.root / "report.html"
+
+
+def _link(source: Path, folder: Path) -> None:
+    """The files of ``source`` in ``folder``, without a second copy on disk where the file system can."""
+    for path in sorted(source.glob("*.js")):
+        try:
+            (folder / path.name).hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
 
 
 def show(root: Path) -> None:

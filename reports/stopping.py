@@ -30,7 +30,7 @@ ATTRIBUTE: Final = "stopping"
 LOOKS_SHARE: Final = 0.2
 _GROWTH: Final = 1.5
 _FIRST: Final = 16
-_NOTHING: Final = 0.25
+_NOTHING: Final = 0.5
 _DECISIONS: Final = ("better", "worse", "equivalent", None)
 
 
@@ -68,7 +68,7 @@ class Order:
     def looks(self, confidence: float) -> tuple[int, ...]:
         """Rounds after which to look, each half as many again as before; the last is :attr:`rounds`.
 
-        None comes before a sequence of equal models would be known to within a quarter of the scale: there is nothing to see there.
+        None comes before a sequence of equal models would be known to within half of the scale: there is nothing to see there.
         """
         narrowest = sequential.narrowest(looking(confidence), _bound(self), self.rounds, len(self.strata))
         found = [min(self.rounds, max(math.ceil(self.rounds / _FIRST), math.ceil(narrowest / _NOTHING)))]
@@ -141,7 +141,7 @@ class Stopping:
     def sentence(self, name: str) -> str:
         """For a person, in front of the numbers."""
         size = f"{self.examples:,} of {self.order.examples:,} examples"
-        looked = f"looks after rounds {', '.join(map(str, self.looks))}"
+        looked = f"looked at after round{'s' if len(self.looks) > 1 else ''} {', '.join(map(str, self.looks))}"
         if not self.looks:
             return f"{name}: asked {size}, as many as its candidates took."
         if self.complete:

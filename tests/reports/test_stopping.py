@@ -97,7 +97,7 @@ def test_the_mark_survives_a_file_and_validation(tmp_path: Path, make_samples: M
     found = stopping_of(samples.read(tmp_path / "part.parquet"))
     assert found == Stopping(order, 4, found.examples if found else 0, False, (2, 4), 0.95, 0.01, "worse")
     assert found is not None
-    assert "stopped early (worse) after 48 of 120 examples, 4 of 10 rounds (looks after rounds 2, 4)" in found.sentence("a")
+    assert "stopped early (worse) after 48 of 120 examples, 4 of 10 rounds (looked at after rounds 2, 4)" in found.sentence("a")
     assert "always-valid" in found.sentence("a")
     assert stopping_of(base) is None
 
