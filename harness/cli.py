@@ -190,6 +190,19 @@ def _evaluation_options(command: Any) -> Any:
     )
 
 
+def _stopping_options(command: Any) -> Any:
+    """The options of commands whose evaluation may stop before its last example."""
+    return _with(
+        command,
+        click.option("--stop-early", is_flag=True, default=None, help="Ask in rounds; stop when the difference to the baseline is known."),
+        click.option(
+            "--stop-margin",
+            type=click.FloatRange(0, 100),
+            help="Points: also stop when the difference is known to be smaller.  [default: 1.0]",
+        ),
+    )
+
+
 def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
     for option in reversed(options):
         command = option(command)
@@ -216,6 +229,7 @@ def run_root(output: Path | None, model_name: str) -> Path:
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--dry-run", is_flag=True, help="Show the plan instead, as `harness plan` does.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@_stopping_options
 @click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
 def run_command(
     model_name: str,
@@ -234,6 +248,7 @@ def run_command(
       harness run --model builtin --method retmask --method randmask
       harness run --model builtin --method retmask --method randmask --seeds 1,2,3
       harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
+      harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
 
     The same command again reuses whatever is finished, and goes on where it was killed.
     """
@@ -255,6 +270,7 @@ def run_command(
 @click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@_stopping_options
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Time the model for some seconds, for an estimate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan_command(
@@ -288,7 +304,9 @@ def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config
 
 @main.command("eval")
 @_evaluation_options
-def eval_command(model_name: str, output: Path | None, preset: str | None, **settings: Any) -> None:
+@_stopping_options
+@click.option("--against", help="With --stop-early: the baseline, a run directory, RUN:METHOD or a samples file.")
+def eval_command(model_name: str, output: Path | None, preset: str | None, against: str | None, **settings: Any) -> None:
     """Evaluate one model.
 
     \b
@@ -296,12 +314,15 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, **set
       harness eval --model builtin --lengths 1k,4k --tasks recall,rag
       harness eval --model MODEL --backend vllm --tensor-parallel 8
       harness eval --model MODEL --backend served --url http://localhost:8000/v1
+      harness eval --model NEW --stop-early --against runs/base
     """
+    from harness.evaluations import find_one
     from harness.pipeline import run_evaluation
     from harness.results import show_scores
 
     root = run_root(output, model_name)
-    samples = run_evaluation(root, model_name, run_config(model_name, preset, settings, {}))
+    config = run_config(model_name, preset, settings, {})
+    samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))
     show_scores(samples)
     echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 

@@ -31,6 +31,8 @@ FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--allow-mismatch", "allow", multiple=True, type=click.Choice(MISMATCHES),
               help="Compare although these differ; the result says so. Repeat for several.")  # fmt: skip
+@click.option("--common", is_flag=True,
+              help="Compare evaluations that stopped early, on the examples that both have, with always-valid intervals.")  # fmt: skip
 @click.option("--aa", is_flag=True, help="Two evaluations of the same model: show the engine's noise floor.")
 def compare(
     evaluations: tuple[str, ...],
@@ -43,6 +45,7 @@ def compare(
     resamples: int,
     seed: int,
     allow: tuple[str, ...],
+    common: bool,
     aa: bool,
 ) -> None:
     """Compare evaluations of the same examples; the first is the baseline, the second method is set against each later one.
@@ -52,6 +55,7 @@ def compare(
       harness compare runs/demo
       harness compare runs/demo:baseline runs/demo:retmask --interval bca --output table.tex --output table.csv
       harness compare runs/base ours=runs/seed1:retmask ours=runs/seed2:retmask control=runs/seed1:randmask
+      harness compare runs/stopped --common
       harness compare --aa runs/monday runs/tuesday
 
     An EVALUATION is a run directory, RUN:METHOD, or a .parquet file of samples. The same NAME again is another training seed.
@@ -68,7 +72,7 @@ def compare(
     try:
         result = compare_methods(
             found[0].read(), methods, resamples=resamples, seed=seed, confidence=confidence,
-            interval="bca" if interval == "bca" else "percentile", allow=allow,
+            interval="bca" if interval == "bca" else "percentile", allow=allow, common=common,
         )  # fmt: skip
     except CompareError as error:
         raise HarnessError(str(error)) from None

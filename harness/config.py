@@ -43,6 +43,10 @@ class RunConfig(EngineConfig):
     """Take weights from pickled files too (``pytorch_model.bin``); otherwise from safetensors alone."""
     trust_remote_code: bool = False
     """Run the Python files that come with the model; for evaluations alone."""
+    stop_early: bool = False
+    """Ask in rounds, and stop when the difference to the baseline is known."""
+    stop_margin: float = 1.0
+    """Points: with ``stop_early``, a difference known to be smaller is known."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
@@ -61,6 +65,10 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"lengths are {list(self.lengths)}; give at least one, none below 64 tokens")
         if len(set(self.seeds)) < len(self.seeds) or any(type(seed) is not int or seed < 0 for seed in self.seeds):
             raise HarnessError(f"seeds are {list(self.seeds)}; give different whole numbers, such as [1, 2, 3]")
+        if self.stop_early and self.seeds:
+            raise HarnessError("--stop-early looks at one training of a method; leave out --seeds, or evaluate in full")
+        if not 0 <= self.stop_margin <= 100:
+            raise HarnessError(f"stop_margin is {self.stop_margin}; give points from 0 to 100, such as 1.0")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
 

@@ -4,7 +4,7 @@ Two steps, so that scoring the same answers in another way generates nothing ane
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ import pandas as pd
 
 from harness import lmeval
 from harness.api import Artifact, HarnessError, Json, Model
+from harness.artifacts import begun
 from harness.engines import EngineConfig, open_engine
 from harness.journal import Generation, Journal
 from harness.sources import Source, TaskInfo, find_source
@@ -46,6 +47,16 @@ class Scoring:
     """Judge of the citations of published data: a model, or ``exact-words``."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of a suite's examples, asked before the others."""
+
+    inputs: Mapping[str, Json]
+    """What says which, in the step's key."""
+    examples: frozenset[str]
+    """Their ids."""
+
+
 def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
     """HarnessError if what is asked for cannot be scored, before anything is generated."""
     judged = [task.name for task in source.tasks(tasks) if task.judged]
@@ -56,16 +67,16 @@ def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
         )
 
 
-def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring) -> Artifact:
-    """The step that holds ``model``'s samples on ``suite``."""
+def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring, part: Part | None = None) -> Artifact:
+    """The step that holds ``model``'s samples on ``suite``, or on a part of it."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
     source = find_source(str(facts["data"]))
     mode = scoring.mode or source.mode
-    generated = _generate(run, model, suite, engine)
+    generated = _generate(run, model, suite, engine, part)
 
     def build(work: Path) -> dict[str, Json]:
-        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge)))
+        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge, part)))
         frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=engine.backend)
         samples.write(frame, work / _FILE)
         once = frame.drop_duplicates("example_id")
@@ -86,32 +97,38 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     return run.step("eval", inputs, build, version=SCORING_VERSION)
 
 
-def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig) -> Artifact:
+def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, part: Part | None = None) -> Artifact:
     """The step that holds ``model``'s answers, every one on disk before the next batch starts."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
-    total = facts["examples"]
+    total = facts["examples"] if part is None else len(part.examples)
     assert isinstance(total, int)
     inputs: dict[str, Json] = {
         "model": model.digest,
         "suite": facts["digest"],
         **config.inputs(),
     }
+    asked: dict[str, Json] = {**inputs, **({} if part is None else {"part": dict(part.inputs)})}
 
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch
 
         source = find_source(str(facts["data"]))
+        journal = _journal(run, work)
+        others = run.relatives("generate", asked, apart_from="part", version=GENERATION_VERSION)
+        known = _carry_over(others, journal, None if part is None else part.examples)
+        if known is not None and len(journal.finished) == total:
+            return {**known, "examples": total, "taken_over": total}
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
-            lm.journal, lm.batch, lm.advance = _journal(run, work), Batch(config.batch_tokens, run.say), advance
+            lm.journal, lm.batch, lm.advance = journal, Batch(config.batch_tokens, run.say), advance
             lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
-            for (task, length), examples in _groups(suite):
+            for (task, length), examples in _groups(suite, part):
                 _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
             lm.check_complete()
-        known: dict[str, Json] = {"examples": total, "chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
-        return {**known, "taken_over": lm.taken_over, **lm.batch.facts()}
+        how: dict[str, Json] = {"chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
+        return {"examples": total, **how, "taken_over": lm.taken_over, **lm.batch.facts()}
 
-    return run.step("generate", inputs, build, version=GENERATION_VERSION)
+    return run.step("generate", asked, build, version=GENERATION_VERSION)
 
 
 def _journal(run: "Run", work: Path) -> Journal:
@@ -127,9 +144,25 @@ def _answered(folders: Iterable[Path]) -> dict[tuple[str, str], Generation]:
     return {(example, found.request): found for finished in journals for example, found in finished.items() if found.request}
 
 
-def _groups(suite: Artifact) -> Iterator[tuple[tuple[str, int], list[Example]]]:
+def _carry_over(folders: Iterable[Path], journal: Journal, wanted: frozenset[str] | None) -> dict[str, Json] | None:
+    """Copy into ``journal`` what these steps hold of the same model's answers to the same suite, whole or a part of it.
+
+    Returns the facts of a finished one, which all agree on how the model was asked; None if there is none.
+    """
+    known: dict[str, Json] | None = None
+    for folder in folders:
+        facts = begun(folder).get("facts")
+        known = facts if isinstance(facts, dict) else known
+        answers = Journal(folder / _JOURNAL, read_only=True).finished
+        fresh = {name: found for name, found in answers.items() if name not in journal.finished and (wanted is None or name in wanted)}
+        journal.append(fresh)
+    return known
+
+
+def _groups(suite: Artifact, part: Part | None = None) -> Iterator[tuple[tuple[str, int], list[Example]]]:
     """The examples of one task at one length after another: no more than those are in memory."""
-    for key, examples in groupby(load(suite), key=lambda example: (example.task, example.length)):
+    chosen = (example for example in load(suite) if part is None or example.id in part.examples)
+    for key, examples in groupby(chosen, key=lambda example: (example.task, example.length)):
         yield key, list(examples)
 
 
@@ -168,7 +201,29 @@ def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
     return samples.read(artifact.path / _FILE).assign(run=name)
 
 
-def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judge_name: str | None) -> Iterator[dict[str, object]]:
+def write_samples(table: pd.DataFrame, work: Path) -> None:
+    """Write the samples of an evaluation's step."""
+    samples.write(table, work / _FILE)
+
+
+def suite_rows(suite: Artifact) -> pd.DataFrame:
+    """What a suite's samples table will have rows for, with the columns that need no answer."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    source = find_source(str(facts["data"]))
+    metrics = {task.name: task.metrics for task in source.tasks(())}
+    columns = ("category", "task", "metric", "length", "example_id", "cluster")
+    rows = [
+        (example.category, example.task, metric, example.length, example.id, example.cluster)
+        for example in load(suite)
+        for metric in metrics[example.task]
+    ]
+    return pd.DataFrame.from_records(rows, columns=list(columns))
+
+
+def _rows(
+    generated: Artifact, suite: Artifact, source: Source, mode: Mode, judge_name: str | None, part: Part | None
+) -> Iterator[dict[str, object]]:
     from harness.score import find_judge
     from tasks.records import FieldError
     from tasks.scoring import score_all
@@ -178,7 +233,7 @@ def _rows(generated: Artifact, suite: Artifact, source: Source, mode: Mode, judg
     answers = Journal(generated.path / _JOURNAL, read_only=True).finished
     judge = find_judge(judge_name, None)
     template = f"{facts['chat_template']}+think{facts['think_tokens']}" if facts["think_tokens"] else str(facts["chat_template"])
-    for (name, length), examples in _groups(suite):
+    for (name, length), examples in _groups(suite, part):
         task = _info(source, name)
         templated = task.chat and facts["chat_template"] is not None
         scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: What a run says about itself beside its numbers, for its page.
 DESCRIPTION: Final = "report.json"
 PAGE: Final = "report.html"
+#: What the page loads on demand; :data:`reports.examples.FOLDER`.
+FOLDER: Final = "report_files"
 _SUITE_FILE: Final = "examples.jsonl"
 
 
@@ -31,17 +33,29 @@ def write_page(
     *,
     name: str = PAGE,
     budget: int | None = None,
+    prompt_budget: int | None = None,
 ) -> None:
     """Write the page and the files it loads on demand into ``folder``.
 
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
-    suite's step; ``budget`` the bytes of examples' texts inside the page.
+    suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
     """
     from reports import depth, examples, page
     from reports.compare import verdict
+    from reports.stopping import shared
 
-    prompts: dict[Key, Prompt] = examples.read_prompts(suite / _SUITE_FILE) if suite and (suite / _SUITE_FILE).is_file() else {}
-    packed = examples.pack(tables, prompts, budget=examples.BUDGET if budget is None else budget)
+    source = suite / _SUITE_FILE if suite and (suite / _SUITE_FILE).is_file() else None
+    prompts: dict[Key, Prompt] = examples.read_prompts(source) if source else {}
+    tables = shared(tables)
+    compared = {key: prompts[key] for key in examples.keys(tables) if key in prompts}
+    places = examples.place_prompts(compared, examples.changed(tables), examples.PROMPT_BUDGET if prompt_budget is None else prompt_budget)
+    packed = examples.pack(
+        tables,
+        prompts,
+        budget=examples.BUDGET if budget is None else budget,
+        places=places,
+        suite=f"steps/{source.parent.name}/{source.name}" if source else "",
+    )
     known: dict[str, Any] = dict(description)
     data = page.ReportData(
         title=str(known.get("title", folder.name)),
@@ -61,11 +75,18 @@ def write_page(
         notes=found.notes,
     )
     text = page.render(data)
-    replace_folder(folder / examples.FOLDER, packed.files)
+
+    def fill(beside: Path) -> None:
+        for file, content in packed.files.items():
+            (beside / file).write_text(content, encoding="utf-8")
+        if source and places:
+            examples.write_prompts(source, places, beside)
+
+    replace_folder(folder / examples.FOLDER, fill)
     write_whole(folder / name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def rebuild(root: Path, output: Path | None, budget: int | None) -> Path:
+def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: int | None = None) -> Path:
     """Write the page of a finished run again; its path."""
     from reports.compare import CompareError, compare_methods
 
@@ -85,13 +106,16 @@ def rebuild(root: Path, output: Path | None, budget: int | None) -> Path:
             resamples=_number(settings.get("resamples"), 10_000),
             seed=_number(settings.get("seed"), 0),
             confidence=float(_number(settings.get("confidence"), 0.95)),
+            common=settings.get("stop_early") is True,
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
     page = output or root / PAGE
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_page(page.parent, description, found, tables, _suite(root, manifest), name=page.name, budget=budget)
+        write_page(
+            page.parent, description, found, tables, _suite(root, manifest), name=page.name, budget=budget, prompt_budget=prompt_budget
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HarnessError(
             f"cannot write the report of {root} ({type(error).__name__}: {error}); is {root / DESCRIPTION} damaged?"
@@ -111,17 +135,17 @@ def training_curve(checkpoint: Path) -> list[Json]:
     return points
 
 
-def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
-    """Make ``folder`` hold exactly these texts; without any there is no folder."""
+def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make ``folder`` hold exactly what ``fill`` writes into it; if that is nothing there is no folder."""
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    if files:
-        temporary.mkdir(parents=True)
-        for name, text in files.items():
-            (temporary / name).write_text(text, encoding="utf-8")
+    temporary.mkdir(parents=True)
+    fill(temporary)
     shutil.rmtree(folder, ignore_errors=True)
-    if files:
+    if any(temporary.iterdir()):
         temporary.replace(folder)
+    else:
+        temporary.rmdir()
 
 
 def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:

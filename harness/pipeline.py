@@ -8,19 +8,24 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
 from harness import progress
-from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
 from harness.artifacts import MANIFEST, Store, write_sealed
 from harness.config import RunConfig
 from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
+from harness.evaluations import Evaluation
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
+from harness.stopping import Rounds
 from harness.suite import SuiteConfig, load, prepare
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
@@ -122,14 +127,19 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve_model(model_name, config), config)
     _write_command(run, methods)
-    suite, baseline = _evaluate(run, run.model)
+    suite = _suite(run, run.model)
+    evaluations = _InRounds(run, suite) if config.stop_early else _InFull(run, suite)
     candidates = []
     for name, plugin in plugins.items():
         repeats = []
         for seed in config.seeds or (config.seed,):
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
-            repeats.append(_candidate(run, name, plugin.run(run.repeated(seed)), suite))
+            outcome = plugin.run(run.repeated(seed))
+            run.distrust(outcome.checkpoint)
+            trained = resolve(str(outcome.checkpoint))
+            repeats.append(Candidate(name, outcome, evaluations.candidate(Model(name, trained.path, trained.digest))))
         candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:])))
+    baseline = evaluations.baseline()
     evaluated = [(candidate.name, samples) for candidate in candidates for samples in candidate.evaluations]
     with run.alone():
         page = publish(run, suite, baseline, candidates)
@@ -150,12 +160,17 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
     return artifact
 
 
-def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
-    """Evaluate one model; its samples artifact."""
+def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Evaluation | None = None) -> Artifact:
+    """Evaluate one model; its samples artifact. With ``config.stop_early``, until its difference to ``against`` is known."""
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = Run(root, resolve_model(model_name, config), config)
     _write_command(run, ())
-    suite, samples = _evaluate(run, run.model)
+    suite = _suite(run, run.model)
+    if against is None:
+        samples = evaluate(run, run.model, suite, run.config, scoring(config))
+    else:
+        baseline = _checked(against, suite, config)
+        samples = Rounds(run, suite, scoring(config)).candidate(run.model, lambda blocks: baseline)[0]
     with run.alone():
         _write_manifest(run, (), [], suite, [samples])
     return samples
@@ -176,12 +191,6 @@ def find_method(name: str) -> Method:
                 raise HarnessError(f"method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
             return method
     raise HarnessError(f"unknown method {name!r}; installed: {', '.join(method_names())}")
-
-
-def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Artifact, Artifact]:
-    if suite is None:
-        suite = _suite(run, model)
-    return suite, evaluate(run, model, suite, run.config, scoring(run.config))
 
 
 def resolve_model(name: str, config: RunConfig) -> Model:
@@ -211,11 +220,55 @@ def _suite(run: Run, model: Model) -> Artifact:
     return prepare(run, suite_config(run.config), model)
 
 
-def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:
-    resolved = resolve(str(outcome.checkpoint))
-    run.distrust(outcome.checkpoint)
-    trained = Model(name, resolved.path, resolved.digest)
-    return Candidate(name, outcome, _evaluate(run, trained, suite)[1])
+def _checked(against: Evaluation, suite: Artifact, config: RunConfig) -> "pd.DataFrame":
+    """The samples of ``against``; HarnessError, before anything is generated, if they cannot be compared with this evaluation."""
+    from reports.stopping import stopping_of
+
+    table = against.read()
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    if (table["suite_digest"] != facts["digest"]).any():
+        raise HarnessError(
+            f"--against {against.path}: evaluated on another suite; give the same --tasks, --lengths, --examples, --data and --seed, and a "
+            "model with the same tokenizer"
+        )
+    if (table["backend"] != config.backend).any():
+        raise HarnessError(f"--against {against.path}: evaluated by another backend; give --backend {table['backend'].iloc[0]}")
+    mark = stopping_of(table)
+    if mark is not None and not mark.complete:
+        raise HarnessError(f"--against {against.path}: stopped early itself; name an evaluation of every example")
+    return table
+
+
+class _InFull:
+    """Every model is asked everything, the baseline first."""
+
+    def __init__(self, run: Run, suite: Artifact) -> None:
+        self._run, self._suite = run, suite
+        self._baseline = evaluate(run, run.model, suite, run.config, scoring(run.config))
+
+    def candidate(self, model: Model) -> Artifact:
+        return evaluate(self._run, model, self._suite, self._run.config, scoring(self._run.config))
+
+    def baseline(self) -> Artifact:
+        return self._baseline
+
+
+class _InRounds:
+    """Every candidate is asked until its difference to the baseline is known, the baseline as much as its candidates need."""
+
+    def __init__(self, run: Run, suite: Artifact) -> None:
+        self._model = run.model
+        self._rounds = Rounds(run, suite, scoring(run.config))
+        self._blocks = 0
+
+    def candidate(self, model: Model) -> Artifact:
+        found, blocks = self._rounds.candidate(model, lambda blocks: self._rounds.asked(self._model, blocks))
+        self._blocks = max(self._blocks, blocks)
+        return found
+
+    def baseline(self) -> Artifact:
+        return self._rounds.baseline(self._model, self._blocks)
 
 
 def _write_command(run: Run, methods: Sequence[str]) -> None:

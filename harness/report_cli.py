@@ -14,7 +14,9 @@ _MEGABYTE = 1 << 20
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="HTML file to write.  [default: RUN/report.html]")
 @click.option("--text-budget", type=click.IntRange(0, 16), default=12, show_default=True,
               help="Megabytes of examples' texts inside the page; the rest goes into report_files/ beside it.")  # fmt: skip
-def report(run: Path, output: Path | None, text_budget: int) -> None:
+@click.option("--prompt-budget", type=click.IntRange(0), default=256, show_default=True,
+              help="Megabytes of whole prompts beside the page, those of changed scores first; 0 for none.")  # fmt: skip
+def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int) -> None:
     """Write the HTML report of a finished run: verdict, intervals, curves, heads, and every single example.
 
     \b
@@ -24,4 +26,4 @@ def report(run: Path, output: Path | None, text_budget: int) -> None:
     """
     from harness.pages import rebuild
 
-    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE)}")
+    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE, prompt_budget * _MEGABYTE)}")

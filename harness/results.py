@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from harness import terminal
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import write_json
-from harness.pages import DESCRIPTION, PAGE, replace_folder, training_curve, write_page
+from harness.pages import DESCRIPTION, FOLDER, PAGE, replace_folder, training_curve, write_page
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
     from reports.tables import ByName
 
-VERSION: Final = 2
+VERSION: Final = 3
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 _TABLE_WIDTH: Final = 150
@@ -55,9 +55,18 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
         temporary = run.root / f".{name}"
         shutil.copyfile(artifact.path / name, temporary)
         temporary.replace(run.root / name)
-    texts = artifact.path / "report_files"
-    replace_folder(run.root / texts.name, {path.name: path.read_text(encoding="utf-8") for path in sorted(texts.glob("*.js"))})
+    beside = artifact.path / FOLDER
+    replace_folder(run.root / FOLDER, lambda folder: _link(beside, folder))
     return run.root / "report.html"
+
+
+def _link(source: Path, folder: Path) -> None:
+    """The files of ``source`` in ``folder``, without a second copy on disk where the file system can."""
+    for path in sorted(source.glob("*.js")):
+        try:
+            (folder / path.name).hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
 
 
 def show(root: Path) -> None:
@@ -69,8 +78,13 @@ def show_scores(samples: Artifact) -> None:
     """Print mean scores per category and length."""
     from reports import scores
     from reports.samples import read
+    from reports.stopping import stopping_of
 
-    terminal.show(scores.terminal(read(samples.path / "samples.parquet")))
+    table = read(samples.path / "samples.parquet")
+    terminal.show(scores.terminal(table))
+    mark = stopping_of(table)
+    if mark is not None:
+        terminal.echo(f"Note: {mark.sentence('this evaluation')}")
 
 
 def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
@@ -88,10 +102,12 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
             resamples=run.config.resamples,
             seed=run.config.seed,
             confidence=run.config.confidence,
+            common=run.config.stop_early,
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
-    verdicts = "\n".join(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)
+    notes = [f"Note: {note}" for note in found.notes]
+    verdicts = "\n".join([*notes, *(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)])
     said = "\n".join(map(markdown, verdicts.splitlines()))
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")

@@ -18,6 +18,7 @@ from reports.bootstrap import POWER
 from reports.compare import CompareError, Comparison, compare_methods, points
 from reports.permutation import holm
 from reports.policy import Policy
+from reports.stopping import StoppingError, stopping_of
 
 Status: TypeAlias = Literal["pass", "fail", "undecided"]
 
@@ -82,6 +83,8 @@ def check(
 
     Examples that the candidate lacks score 0, so that leaving out hard ones gains nothing; their share is limited by the policy.
     """
+    for name, table in zip(names, (baseline, candidate), strict=True):
+        _refuse_stopped(name, table)
     full, missing = _completed(baseline, candidate, names)
     found = compare_methods(baseline, {names[1]: full}, resamples=resamples, seed=seed, confidence=2 * policy.confidence - 1, allow=allow)
     comparisons = {each.category or "overall": each for each in found.methods[names[1]] if each.scope != "task" and each.length is None}
@@ -100,6 +103,19 @@ def check(
     findings.append(_limit("truncated prompts", float((asked["truncated_tokens"] > 0).mean()), policy.truncated))
     findings.append(_limit("answers cut off", float((asked["finish_reason"] == "length").mean()), policy.cut_off))
     return Report(names[0], names[1], tuple(findings), found.notes)
+
+
+def _refuse_stopped(name: str, table: pd.DataFrame) -> None:
+    """What stopped early was stopped by what it showed: neither its gaps nor an ordinary interval mean what they do elsewhere."""
+    try:
+        mark = stopping_of(samples.validate(table))
+    except (samples.SamplesError, StoppingError) as error:
+        raise CompareError(f"{name}: {error}") from None
+    if mark is not None and not mark.complete:
+        raise CompareError(
+            f"{name}: stopped early after {mark.examples:,} of {mark.order.examples:,} examples, and a check needs them all; evaluate it "
+            "without --stop-early (what it was asked is reused)"
+        )
 
 
 def _completed(baseline: pd.DataFrame, candidate: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFrame, float]:

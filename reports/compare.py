@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from reports import bootstrap, hierarchy, samples
+from reports import bootstrap, hierarchy, samples, stopping
 from reports.bootstrap import POWER, Interval
 from reports.hierarchy import Scope
 from reports.permutation import holm
@@ -23,9 +23,13 @@ MISMATCHES: Final = {
 
 #: One evaluation, or one for each training seed.
 Tables: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
+_Name: TypeAlias = tuple[str | None, str | None, str | None, str | None, int | None]
 
 _IDENTITY = list(samples.KEY)
+#: These may differ between tasks: some are not framed as a chat, some are scored by a judge.
+_OF_TASKS: Final = ("template", "scorer")
 _SHARED = ["category", "cluster"]
+_BASELINE = "baseline"
 _NAMED = 3
 
 
@@ -63,6 +67,8 @@ class Comparison:
     scores or its dataset-metrics."""
     n_seeds: int = 1
     """Training seeds of the candidate, averaged; the interval then covers the choice of seeds too."""
+    always_valid: bool = False
+    """An evaluation stopped early: interval and ``p`` hold whenever the looking stopped (:mod:`reports.stopping`)."""
 
     @property
     def sign(self) -> int:
@@ -111,41 +117,47 @@ def compare_methods(
     confidence: float = 0.95,
     interval: Interval = "percentile",
     allow: Sequence[str] = (),
+    common: bool = False,
 ) -> MethodComparisons:
     """Each method minus the baseline, and the first method minus each of the others (its controls).
 
     A method with several tables is one trained with several seeds: their scores are averaged, and seeds are resampled as an outer
-    level. ``allow`` names mismatches of :data:`MISMATCHES` to note instead of refusing. Raises what :func:`compare` raises, with the
-    method's name in front.
+    level. ``allow`` names mismatches of :data:`MISMATCHES` to note instead of refusing. ``common`` compares evaluations that stopped
+    early on the examples that both sides have, with always-valid intervals, instead of refusing them. Raises what :func:`compare`
+    raises, with the method's name in front.
     """
     if not methods or not all(len(_as_list(tables)) for tables in methods.values()):
         raise CompareError("no method to compare with the baseline")
     if resamples < 2 or not 0 < confidence < 1:
         raise CompareError(f"cannot use {resamples} resamples at confidence {confidence}: at least 2, and between 0 and 1")
-    reference = _ordered(baseline, "baseline")
-    notes: list[str] = []
-    scores = {"": reference[["score"]].to_numpy(dtype=np.float64)}
-    for name, tables in methods.items():
-        ordered = [_ordered(each, name) for each in _as_list(tables)]
-        for table in ordered:
-            notes += [note for note in check_comparable(reference, table, name, allow) if note not in notes]
-        scores[name] = np.column_stack([table["score"].to_numpy(dtype=np.float64) for table in ordered])
+    ordered = {name: [_ordered(each, name) for each in _as_list(tables)] for name, tables in methods.items()}
+    reference = _ordered(baseline, _BASELINE)
+    stops = _stops({_BASELINE: [reference], **ordered})
     first = next(iter(methods))
     pairs = [(name, "") for name in methods] + [(first, name) for name in methods if name != first]
+    found: dict[tuple[str, str], list[Comparison]] = {}
+    notes = _notes(stops, common)
+    for a, b in pairs:
+        partial = [stops[name] for name in (_BASELINE, a, b) if name in stops and not stops[name].complete]
+        if partial:
+            shortest = min(partial, key=lambda each: each.rounds)
+            found[a, b] = _sequential(shortest, ordered[b][0] if b else reference, ordered[a][0], a, confidence, allow, notes)
+    whole = [pair for pair in pairs if pair not in found]
+    names = list(dict.fromkeys(name for pair in whole for name in pair if name))
+    scores = {"": reference[["score"]].to_numpy(dtype=np.float64)}
+    for name in names:
+        for table in ordered[name]:
+            notes += [note for note in check_comparable(reference, table, name, allow) if note not in notes]
+        scores[name] = np.column_stack([table["score"].to_numpy(dtype=np.float64) for table in ordered[name]])
     plan = hierarchy.design(reference)
-    means = {name: plan.means(columns).mean(axis=1) for name, columns in scores.items()}
-    differences = np.column_stack([scores[a].mean(axis=1) - scores[b].mean(axis=1) for a, b in pairs])
-    seeds = {column: _deviations(scores[a], scores[b]) for column, (a, b) in enumerate(pairs)}
-    rng = np.random.default_rng(seed)
-    spread = bootstrap.estimate(plan, differences, resamples=resamples, confidence=confidence, rng=rng, interval=interval, seeds=seeds)
-    adjusted = _holm(plan, spread.p)
-    results = {
-        (a, b): _comparisons(plan, means[b], means[a], spread, adjusted, column, confidence, scores[a].shape[1])
-        for column, (a, b) in enumerate(pairs)
-    }
+    for looked in (False, True):
+        mine = [pair for pair in whole if looked == any(name in stops for name in pair)]
+        if mine:
+            found |= _bootstrapped(plan, scores, mine, resamples, seed, confidence, interval, looked=looked)
+    corrected = _holm(found)
     return MethodComparisons(
-        methods={name: results[name, ""] for name in methods},
-        contrasts={f"{a} minus {b}": found for (a, b), found in results.items() if b},
+        methods={name: corrected[name, ""] for name in methods},
+        contrasts={f"{a} minus {b}": corrected[a, b] for a, b in pairs if b},
         notes=tuple(notes),
     )
 
@@ -174,7 +186,12 @@ def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: 
     """A note about an allowed mismatch, None where there is none."""
     column, plural = MISMATCHES[what]
     kinds = [sorted(table[column].unique()) for table in (baseline, candidate)]
-    if kinds[0] == kinds[1] and len(kinds[0]) == 1:
+    if what in _OF_TASKS:
+        left, right = (table.groupby("task")[column].unique().map(sorted) for table in (baseline, candidate))
+        alike = all(len(left[task]) == 1 and left[task] == right[task] for task in left.index.intersection(right.index))
+    else:
+        alike = kinds[0] == kinds[1] and len(kinds[0]) == 1
+    if alike:
         return None
     found = " and ".join("+".join(each or "unknown" for each in kind) for kind in kinds)
     if what not in allow:
@@ -193,26 +210,120 @@ def _deviations(candidate: hierarchy.Floats, baseline: hierarchy.Floats) -> list
     return [sign * (scores - scores.mean(axis=1, keepdims=True)) for sign, scores in sides if scores.shape[1] > 1]
 
 
-def _holm(plan: hierarchy.Design, p: hierarchy.Floats) -> hierarchy.Floats:
-    """Corrected p-values, targets x columns: dataset-metrics are one family, categories and overall scores another.
+def _stops(tables: Mapping[str, Sequence[pd.DataFrame]]) -> dict[str, stopping.Stopping]:
+    """How far each evaluation went that was asked in rounds; they have to share one order of questions."""
+    found: dict[str, stopping.Stopping] = {}
+    for name, each in tables.items():
+        try:
+            marks = [mark for table in each if (mark := stopping.stopping_of(table)) is not None]
+        except stopping.StoppingError as error:
+            raise CompareError(f"{name}: {error}") from None
+        if marks and len(each) > 1:
+            raise CompareError(f"{name}: training seeds are compared on whole evaluations; evaluate each without --stop-early")
+        if marks:
+            found[name] = marks[0]
+    if len({mark.order for mark in found.values()}) > 1:
+        raise CompareError(f"{' and '.join(found)} were asked in different orders and stopped early; evaluate one of them in full")
+    return found
 
-    Targets at the only length repeat those over lengths and do not count twice.
+
+def _notes(stops: Mapping[str, stopping.Stopping], common: bool) -> list[str]:
+    """What a reader has to know; refuses evaluations that stopped early unless ``common`` ones are asked for."""
+    partial = {name: mark for name, mark in stops.items() if not mark.complete}
+    if partial and not common:
+        name, mark = next(reversed(partial.items()))
+        raise CompareError(
+            f"{name}: stopped early after {mark.examples:,} of {mark.order.examples:,} examples; compare the examples that both have, "
+            "with always-valid intervals, by --common, or evaluate it without --stop-early"
+        )
+    return [mark.sentence(name) for name, mark in stops.items() if mark.looks or not mark.complete]
+
+
+def _sequential(
+    mark: stopping.Stopping,
+    baseline: pd.DataFrame,
+    candidate: pd.DataFrame,
+    name: str,
+    confidence: float,
+    allow: Sequence[str],
+    notes: list[str],
+) -> list[Comparison]:
+    """The comparison on the first rounds, as many as ``mark`` says; what is to be noted goes into ``notes``."""
+    for what in MISMATCHES:
+        _mismatch(baseline, candidate, name, what, allow)
+    try:
+        left, right = (table[mark.order.round_of(table) < mark.rounds].reset_index(drop=True) for table in (baseline, candidate))
+        notes += [note for note in check_comparable(left, right, name, allow) if note not in notes]
+        scores = [table["score"].to_numpy(dtype=np.float64) for table in (left, right)]
+        known = stopping.known(mark.order, left, scores[0], scores[1], mark.rounds, confidence)
+    except stopping.StoppingError as error:
+        raise CompareError(f"{name}: {error}") from None
+    return [
+        Comparison(
+            target.scope, target.task, target.category, target.length, target.metric,
+            baseline=float(known.baseline[at]),
+            candidate=float(known.candidate[at]),
+            delta=float(known.candidate[at] - known.baseline[at]),
+            low=float(known.low[at]),
+            high=float(known.high[at]),
+            p=float(known.p[at]),
+            mde=math.nan,
+            n_examples=target.n_examples,
+            n_clusters=target.n_clusters,
+            confidence=confidence,
+            always_valid=True,
+        )
+        for at, target in enumerate(known.targets)
+    ]  # fmt: skip
+
+
+def _bootstrapped(
+    plan: hierarchy.Design,
+    scores: Mapping[str, hierarchy.Floats],
+    pairs: Sequence[tuple[str, str]],
+    resamples: int,
+    seed: int,
+    confidence: float,
+    interval: Interval,
+    *,
+    looked: bool,
+) -> dict[tuple[str, str], list[Comparison]]:
+    """The comparisons of pairs of whole evaluations; ``looked`` at before they were whole, which takes its share of the error rate."""
+    means = {name: plan.means(columns).mean(axis=1) for name, columns in scores.items()}
+    differences = np.column_stack([scores[a].mean(axis=1) - scores[b].mean(axis=1) for a, b in pairs])
+    seeds = {column: _deviations(scores[a], scores[b]) for column, (a, b) in enumerate(pairs)}
+    level = stopping.last_look(confidence) if looked else confidence
+    rng = np.random.default_rng(seed)
+    spread = bootstrap.estimate(plan, differences, resamples=resamples, confidence=level, rng=rng, interval=interval, seeds=seeds)
+    if looked:
+        spread = replace(spread, p=np.minimum(1.0, spread.p / (1 - stopping.LOOKS_SHARE)))
+    return {
+        (a, b): _comparisons(plan, means[b], means[a], spread, column, confidence, scores[a].shape[1])
+        for column, (a, b) in enumerate(pairs)
+    }
+
+
+def _holm(found: Mapping[tuple[str, str], Sequence[Comparison]]) -> dict[tuple[str, str], list[Comparison]]:
+    """With corrected p-values: dataset-metrics are one family, categories and overall scores another.
+
+    Comparisons at the only length repeat those over lengths and do not count twice.
     """
-    adjusted = np.empty_like(p)
-    single = len({target.length for target in plan.targets} - {None}) == 1
+    single = len({each.length for column in found.values() for each in column} - {None}) == 1
+    adjusted: dict[tuple[tuple[str, str], _Name], float] = {}
     for tasks in (True, False):
-        family = [at for at, each in enumerate(plan.targets) if (each.scope == "task") == tasks]
-        counted = [at for at in family if not (single and plan.targets[at].length is not None)]
-        adjusted[counted] = np.reshape(holm(p[counted].ravel().tolist()), (len(counted), p.shape[1]))
-        if single:
-            same = {_name(plan.targets[at]): at for at in counted}
-            for at in family:
-                adjusted[at] = adjusted[same[_name(plan.targets[at])]]
-    return adjusted
+        family = [
+            (pair, each)
+            for pair, column in found.items()
+            for each in column
+            if (each.scope == "task") == tasks and not (single and each.length is not None)
+        ]
+        keys = [(pair, _name(each, single)) for pair, each in family]
+        adjusted |= dict(zip(keys, holm([each.p for _, each in family]), strict=True))
+    return {pair: [replace(each, p_holm=adjusted[pair, _name(each, single)]) for each in column] for pair, column in found.items()}
 
 
-def _name(target: hierarchy.Target) -> tuple[str | None, ...]:
-    return target.scope, target.category, target.task, target.metric
+def _name(each: Comparison, single: bool) -> _Name:
+    return each.scope, each.category, each.task, each.metric, None if single else each.length
 
 
 def verdict(comparisons: Sequence[Comparison], *, candidate: str = "The candidate", baseline: str = "the baseline") -> str:
@@ -261,7 +372,6 @@ def _comparisons(
     baseline: hierarchy.Floats,
     candidate: hierarchy.Floats,
     spread: bootstrap.Estimate,
-    adjusted: hierarchy.Floats,
     column: int,
     confidence: float,
     n_seeds: int,
@@ -283,7 +393,6 @@ def _comparisons(
             n_examples=target.n_examples,
             n_clusters=target.n_clusters,
             confidence=confidence,
-            p_holm=float(adjusted[at, column]),
             n_seeds=n_seeds,
         )
         for at, target in enumerate(plan.targets)
@@ -310,7 +419,8 @@ def _outcome(overall: Comparison, candidate: str, baseline: str) -> str:
 
 def _figures(overall: Comparison) -> str:
     seeds = f", {overall.n_seeds} training seeds" if overall.n_seeds > 1 else ""
-    interval = f"{overall.confidence:.0%} interval {points(overall.low, signed=True)} to {points(overall.high, signed=True)}, "
+    kind = "always-valid interval" if overall.always_valid else "interval"
+    interval = f"{overall.confidence:.0%} {kind} {points(overall.low, signed=True)} to {points(overall.high, signed=True)}, "
     return (
         f"Overall score {points(overall.baseline)} → {points(overall.candidate)}: {points(overall.delta, signed=True)} points "
         f"({'' if math.isnan(overall.low) else interval}p = {p_value(overall.p)}; "

@@ -2,14 +2,15 @@
 
 The page holds an index of every example (task, length, depth, scores). Texts, which are long, fill the page up to a budget; those
 beyond it go into files that the page loads when a reader opens one of their examples. A script file can be loaded from disk where
-fetching one is forbidden, hence ``harnessTexts(3, [...])``.
+fetching one is forbidden, hence ``harnessTexts(3, [...])``. Whole prompts, which are longest, lie beside the page alone, up to a budget of
+their own; of the others the page says where in the run directory they are.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TextIO, TypeAlias
 
 import pandas as pd
 
@@ -17,8 +18,10 @@ import pandas as pd
 Key: TypeAlias = tuple[str, int, str]
 
 BUDGET: Final = 12 << 20
+PROMPT_BUDGET: Final = 256 << 20
 FOLDER: Final = "report_files"
 _CHUNK: Final = 2 << 20
+_PROMPTS: Final = 1 << 20
 _START, _END, _OUTPUT, _TARGET = 400, 800, 4000, 1000
 
 
@@ -30,6 +33,10 @@ class Prompt:
     end: str
     hidden: int
     """Characters between them."""
+    line: int = 0
+    """Of the suite's file, from 1."""
+    size: int = 0
+    """Bytes of that line."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +49,97 @@ class Packed:
     """Name inside :data:`FOLDER` -> content."""
 
 
-def ends(text: str) -> Prompt:
+def ends(text: str, line: int = 0, size: int = 0) -> Prompt:
     """The ends of a prompt."""
     if len(text) <= _START + _END:
-        return Prompt(text, "", 0)
-    return Prompt(text[:_START], text[-_END:], len(text) - _START - _END)
+        return Prompt(text, "", 0, line, size)
+    return Prompt(text[:_START], text[-_END:], len(text) - _START - _END, line, size)
 
 
 def read_prompts(path: Path) -> dict[Key, Prompt]:
     """The ends of every prompt of a suite: one JSON object a line with task, length, id and prompt."""
     found = {}
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             record = json.loads(line)
-            found[str(record["task"]), int(record["length"]), str(record["id"])] = ends(str(record["prompt"]))
+            found[_key(record)] = ends(str(record["prompt"]), number, len(line))
     return found
 
 
-def pack(tables: Mapping[str, pd.DataFrame], prompts: Mapping[Key, Prompt], *, budget: int = BUDGET) -> Packed:
+def place_prompts(prompts: Mapping[Key, Prompt], first: Set[Key], budget: int) -> dict[Key, tuple[int, int]]:
+    """File and place in it of the whole prompts that ``budget`` bytes hold, those of ``first`` before the others.
+
+    Prompts that the page shows whole need no place.
+    """
+    long = [key for key, prompt in prompts.items() if prompt.hidden]
+    chosen: set[Key] = set()
+    for key in sorted(long, key=lambda key: key not in first):
+        if prompts[key].size <= budget:
+            budget -= prompts[key].size
+            chosen.add(key)
+    places: dict[Key, tuple[int, int]] = {}
+    file = place = size = 0
+    for key in sorted(chosen, key=lambda key: prompts[key].line):
+        if place and size + prompts[key].size > _PROMPTS:
+            file, place, size = file + 1, 0, 0
+        places[key] = (file, place)
+        place, size = place + 1, size + prompts[key].size
+    return places
+
+
+def write_prompts(suite: Path, places: Mapping[Key, tuple[int, int]], folder: Path) -> None:
+    """Write the whole prompts of the suite's file into scripts in ``folder``; one is in memory at a time."""
+    at: int | None = None
+    out: TextIO | None = None
+    try:
+        with suite.open(encoding="utf-8") as file:
+            for line in file:
+                record = json.loads(line)
+                place = places.get(_key(record))
+                if place is None:
+                    continue
+                if place[0] != at:
+                    if out is not None:
+                        out.write("]);\n")
+                        out.close()
+                    at = place[0]
+                    out = (folder / f"prompts-{at:04}.js").open("w", encoding="utf-8")
+                    out.write(f"harnessPrompts({at}, [")
+                assert out is not None
+                out.write(("," if place[1] else "") + _json(str(record["prompt"])))
+        if out is not None:
+            out.write("]);\n")
+    finally:
+        if out is not None:
+            out.close()
+
+
+def changed(tables: Mapping[str, pd.DataFrame]) -> set[Key]:
+    """Examples that some evaluation scores otherwise than the first."""
+    order = ["task", "length", "example_id", "metric"]
+    first, *others = (table.sort_values(order, ignore_index=True) for table in tables.values())
+    apart = pd.Series(False, index=first.index)
+    for other in others:
+        apart |= (first["score"] - other["score"]).abs() > 1e-9
+    return keys({"": first[apart]})
+
+
+def _key(record: Mapping[str, Any]) -> Key:
+    return str(record["task"]), int(record["length"]), str(record["id"])
+
+
+def pack(
+    tables: Mapping[str, pd.DataFrame],
+    prompts: Mapping[Key, Prompt],
+    *,
+    budget: int = BUDGET,
+    places: Mapping[Key, tuple[int, int]] | None = None,
+    suite: str = "",
+) -> Packed:
     """Pack the samples tables of a baseline (first) and its methods, which hold the same examples.
 
-    ``budget`` is the size of the texts in the page, in bytes; ``prompts`` may lack any.
+    ``budget`` is the size of the texts in the page, in bytes; ``prompts`` may lack any; ``places`` says which whole prompts lie beside the
+    page, ``suite`` where in the run directory all of them are.
     """
     names = list(tables)
     tasks: dict[str, dict[str, Any]] = {}
@@ -72,7 +149,7 @@ def pack(tables: Mapping[str, pd.DataFrame], prompts: Mapping[Key, Prompt], *, b
     for key, rows in _examples(tables):
         first = rows[names[0]]
         task = tasks.setdefault(key[0], {"at": len(tasks), "category": str(first["category"].iloc[0]), "metrics": list(first["metric"])})
-        text = _text(rows, prompts.get(key))
+        text = _text(rows, prompts.get(key), (places or {}).get(key))
         cost = len(_json(text))
         if (len(chunks) == 1 and size + cost > budget) or (len(chunks) > 1 and size + cost > _CHUNK):
             chunks.append([])
@@ -85,9 +162,15 @@ def pack(tables: Mapping[str, pd.DataFrame], prompts: Mapping[Key, Prompt], *, b
         index.append([task["at"], key[1], None if depth != depth else round(depth, 4), key[2], question, scores, *place])
         chunks[-1].append(text)
     described = [{"name": name, "category": each["category"], "metrics": each["metrics"]} for name, each in tasks.items()]
-    page = {"runs": names, "tasks": described, "folder": FOLDER, "examples": index, "texts": chunks[0]}
+    page = {"runs": names, "tasks": described, "folder": FOLDER, "suite": suite, "examples": index, "texts": chunks[0]}
     files = {f"texts-{number:04}.js": f"harnessTexts({number}, {_json(chunk)});\n" for number, chunk in enumerate(chunks) if number}
     return Packed(_json(page), files)
+
+
+def keys(tables: Mapping[str, pd.DataFrame]) -> set[Key]:
+    """The examples that the tables hold."""
+    rows = next(iter(tables.values()))[["task", "length", "example_id"]].drop_duplicates()
+    return {(str(task), int(length), str(example)) for task, length, example in rows.itertuples(index=False, name=None)}
 
 
 def _examples(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[Key, dict[str, pd.DataFrame]]]:
@@ -102,10 +185,10 @@ def _examples(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[Key, dict[st
         yield (str(task), int(length), str(example)), dict(zip(tables, (rows for _, rows in parts), strict=True))
 
 
-def _text(rows: Mapping[str, pd.DataFrame], prompt: Prompt | None) -> dict[str, Any]:
+def _text(rows: Mapping[str, pd.DataFrame], prompt: Prompt | None, place: tuple[int, int] | None) -> dict[str, Any]:
     firsts = [each.iloc[0] for each in rows.values()]
     return {
-        "prompt": [prompt.start, prompt.end, prompt.hidden] if prompt else None,
+        "prompt": [prompt.start, prompt.end, prompt.hidden, prompt.line, place] if prompt else None,
         "gold": _clipped(_golds(str(firsts[0]["targets"])), _TARGET),
         "outputs": [_clip(str(each["output"]), _OUTPUT) for each in firsts],
         "finish": [str(each["finish_reason"]) for each in firsts],

@@ -107,8 +107,8 @@ def design(rows: pd.DataFrame) -> Design:
             strata.append(Stratum(positions, cluster, cell.astype(np.intp), filled, int(cluster.max()) + 1))
             cluster_of_row[positions] = cluster + seen
             seen += strata[-1].n_clusters
-    targets, weights = _targets(cells, cell_of_row, _numbered(rows, ["task", "length", "example_id"]), cluster_of_row)
-    return Design(tuple(strata), targets, weights)
+    found, weights = targets(cells, cell_of_row, _numbered(rows, ["task", "length", "example_id"]), cluster_of_row)
+    return Design(tuple(strata), found, weights)
 
 
 def _linked_lengths(task: pd.DataFrame) -> list[list[int]]:
@@ -131,12 +131,12 @@ def _numbered(rows: pd.DataFrame, columns: list[str]) -> Ints:
     return np.asarray(rows.groupby(columns, sort=True, observed=True).ngroup(), dtype=np.intp)
 
 
-def _targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> tuple[tuple[Target, ...], Floats]:
+def targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> tuple[tuple[Target, ...], Floats]:
     """Every dataset-metric, category and overall at each length and over lengths, with their weights on the cells.
 
     ``cells`` has the columns of :data:`CELL`; ``cell``, ``example`` and ``cluster`` number each row's.
     """
-    targets: list[Target] = []
+    found: list[Target] = []
     weights: list[Floats] = []
 
     def add(scope: Scope, members: pd.DataFrame, category: str | None, task: str | None, metric: str | None) -> None:
@@ -147,7 +147,7 @@ def _targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> t
         for length_or_all, row in rows.items():
             used = (row > 0)[cell]
             n_examples, n_clusters = (int(np.count_nonzero(np.bincount(codes[used]))) for codes in (example, cluster))
-            targets.append(Target(scope, category, task, metric, length_or_all, n_examples, n_clusters))
+            found.append(Target(scope, category, task, metric, length_or_all, n_examples, n_clusters))
             weights.append(row)
 
     add("overall", cells, None, None, None)
@@ -155,7 +155,7 @@ def _targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> t
         add("category", cells[cells["category"] == category], str(category), None, None)
     for (category, task, metric), members in cells.groupby(["category", "task", "metric"], sort=True, observed=True):
         add("task", members, str(category), str(task), str(metric))
-    return tuple(targets), np.array(weights)
+    return tuple(found), np.array(weights)
 
 
 def _level_weights(members: pd.DataFrame, n_cells: int) -> Floats:

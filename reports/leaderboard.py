@@ -18,6 +18,7 @@ from reports.bootstrap import resampled
 from reports.compare import MISMATCHES, CompareError
 from reports.hierarchy import Design, Floats, design
 from reports.reference import Published
+from reports.stopping import StoppingError, stopping_of
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,24 @@ def board(
     """Rank the largest group of comparable entries at every length. Raises :class:`CompareError` for no entries and invalid tables."""
     if not entries:
         raise CompareError("nothing to rank: name at least one run")
-    tables = {}
+    tables: dict[str, pd.DataFrame] = {}
+    stopped: list[tuple[str, str]] = []
     for entry in entries:
         try:
             table = samples.validate(entry.table).sort_values(list(samples.KEY), ignore_index=True)
-        except samples.SamplesError as error:
+            mark = stopping_of(table)
+        except (samples.SamplesError, StoppingError) as error:
             raise CompareError(f"{entry.name}: {error}") from error
-        if entry.name in tables:
+        if entry.name in tables or entry.name in dict(stopped):
             raise CompareError(f"two evaluations are called {entry.name}; give them names, NAME=EVALUATION")
-        tables[entry.name] = table
+        if mark is None or mark.complete:
+            tables[entry.name] = table
+        else:
+            stopped.append((entry.name, f"stopped early after {mark.examples:,} of {mark.order.examples:,} examples"))
+    if not tables:
+        raise CompareError(f"nothing to rank: {'; '.join(f'{name} {reason}' for name, reason in stopped)}")
     ranked, others = _comparable(tables)
+    others += stopped
     first = tables[ranked[0]]
     plan = _headlines(design(first))
     scores = np.column_stack([tables[name]["score"].to_numpy(dtype=np.float64) for name in ranked])

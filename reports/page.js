@@ -10,7 +10,7 @@
   const more = document.getElementById("examples-more");
   const filters = {};
   for (const name of ["task", "length", "depth", "method", "change", "text"]) filters[name] = document.getElementById("filter-" + name);
-  const texts = new Map([[0, data.texts]]);
+  const loaded = { texts: new Map([[0, data.texts]]), prompts: new Map() };
   const waiting = new Map();
   let shown = 0, matching = [];
 
@@ -84,7 +84,7 @@
       if (details.open && details.childElementCount === 1) {
         const body = make("div", "loading …", "example");
         details.append(body);
-        load(example.chunk).then((chunk) => fill(body, example, chunk[example.place]), (problem) => { body.textContent = problem; });
+        load("texts", example.chunk).then((chunk) => fill(body, example, chunk[example.place]), (problem) => { body.textContent = problem; });
       }
     });
     item.append(details);
@@ -96,10 +96,13 @@
     const head = (title) => body.append(make("h4", title));
     body.append(make("p", "example " + example.id + ", question " + example.question, "caption"));
     if (text.prompt) {
-      const [start, end, hidden] = text.prompt;
+      const [start, end, hidden, line, place] = text.prompt;
       head("Prompt");
-      body.append(make("pre", start));
-      if (hidden) body.append(make("p", "… " + hidden.toLocaleString("en") + " characters …", "caption"), make("pre", end));
+      const shown = make("div");
+      shown.append(make("pre", start));
+      if (hidden) shown.append(make("p", "… " + hidden.toLocaleString("en") + " characters …", "caption"), make("pre", end));
+      body.append(shown);
+      if (hidden) body.append(whole(shown, line, place));
     }
     head("Gold");
     body.append(make("pre", text.gold.join("\n")));
@@ -114,23 +117,45 @@
     });
   }
 
-  function load(chunk) {
-    if (texts.has(chunk)) return Promise.resolve(texts.get(chunk));
-    if (!waiting.has(chunk)) {
-      waiting.set(chunk, new Promise((resolve, reject) => {
+  // What follows the ends of a prompt: a button that shows it whole, or where in the run directory it is.
+  function whole(shown, line, place) {
+    const where = data.suite && line ? " It is line " + line.toLocaleString("en") + " of " + data.suite + " in the run directory." : "";
+    if (!place) return make("p", "The whole prompt is not beside this page." + where, "caption");
+    const button = make("button", "Show the whole prompt");
+    button.type = "button";
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      load("prompts", place[0]).then((chunk) => {
+        const text = make("pre", chunk[place[1]], "whole");
+        text.tabIndex = 0;
+        shown.replaceChildren(text);
+        text.focus();
+        button.remove();
+      }, (problem) => button.replaceWith(make("p", problem + where, "caption")));
+    });
+    return button;
+  }
+
+  function load(kind, chunk) {
+    if (loaded[kind].has(chunk)) return Promise.resolve(loaded[kind].get(chunk));
+    const name = kind + "-" + String(chunk).padStart(4, "0") + ".js";
+    if (!waiting.has(name)) {
+      waiting.set(name, new Promise((resolve, reject) => {
         const script = document.createElement("script");
-        script.src = data.folder + "/texts-" + String(chunk).padStart(4, "0") + ".js";
-        script.onload = () => resolve(texts.get(chunk));
+        script.src = data.folder + "/" + name;
+        script.onload = () => resolve(loaded[kind].get(chunk));
         script.onerror = () => {
-          waiting.delete(chunk);
-          reject("These texts are in " + script.getAttribute("src") + " of the run directory, and that file is not beside this page.");
+          waiting.delete(name);
+          script.remove();
+          reject("This is in " + script.getAttribute("src") + " of the run directory, and that file is not beside this page.");
         };
         document.head.append(script);
       }));
     }
-    return waiting.get(chunk);
+    return waiting.get(name);
   }
-  window.harnessTexts = (number, chunk) => texts.set(number, chunk);
+  window.harnessTexts = (number, chunk) => loaded.texts.set(number, chunk);
+  window.harnessPrompts = (number, chunk) => loaded.prompts.set(number, chunk);
 
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

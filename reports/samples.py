@@ -75,6 +75,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame({name: _column(table, name, dtype) for name, dtype in (COLUMNS | OPTIONAL).items()}).reset_index(drop=True)
     _check_values(table)
     _check_identity(table)
+    table.attrs = dict(frame.attrs)  # how far an evaluation went that stopped early: reports.stopping
     return table
 
 

@@ -1,9 +1,8 @@
-"""Confidence sequences: an interval that may be looked at after every question and still is honest when the looking stops.
+"""Confidence sequences: an interval that may be looked at after every round and still is honest when the looking stops.
 
-    plan = schedule(suite_rows, rng)                 # a random order, drawn before the first look
-    sequence = ConfidenceSequence(bound=plan.bound, planned=len(plan.rounds))
-    for each in plan.rounds:                         # score each.rows with both models, then:
-        interval = sequence.add(each.parts(differences))
+    sequence = ConfidenceSequence(bound=0.02, planned=100)
+    for parts in rounds:                             # one difference from each stratum, drawn in random order
+        interval = sequence.add(parts)
         if sequence.decision(margin=0.01) is not None:
             break
 
@@ -14,6 +13,7 @@ within the bound. The price is width, and most of it at the start; ``benchmarks/
 
 A suite's overall score is a weighted sum over tasks. Its parts enter the martingale one after another, each within its own small
 bound, and the interval is read when a round of them is complete: far narrower than treating the round as one step of bound 1.
+:mod:`reports.stopping` says which questions make a round.
 """
 
 import math
@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-import pandas as pd
 from scipy import special
 
-from reports.hierarchy import Floats, Ints, design
+from reports.hierarchy import Floats
 
 Decision: TypeAlias = Literal["better", "worse", "equivalent"]
 
@@ -45,7 +44,7 @@ class Interval:
 class ConfidenceSequence:
     """Takes one round of differences after another and keeps an interval that is valid at every moment.
 
-    A round is the sum of its parts, the same number of parts in every round, each from a question drawn at random from its own
+    A round is the sum of its parts, the same number of parts in every round, each from questions drawn at random from its own
     stratum. ``bound`` is the largest possible absolute value of a part; ``planned`` the number of rounds at which the interval should
     be narrowest (a choice that costs width when wrong, never validity).
     """
@@ -59,6 +58,7 @@ class ConfidenceSequence:
         self._n = 0
         self._sums: Floats = np.zeros(0)
         self._variance = 0.0
+        self._low, self._high = -math.inf, math.inf
         self._interval = Interval(0, 0.0, -math.inf, math.inf)
 
     @property
@@ -82,10 +82,8 @@ class ConfidenceSequence:
         rho = _rho(self.planned * len(values), self.confidence, self.bound)
         radius = float(_radius(np.array([self._variance]), rho, self.confidence, self.bound)[0]) / self._n
         mean = float(self._sums.sum()) / self._n
-        low, high = max(self._interval.low, mean - radius), min(self._interval.high, mean + radius)
-        if low > high:  # the sequence has missed the truth somewhere, which 1 - confidence allows: claim no more than the mean
-            low = high = mean
-        self._interval = Interval(self._n, mean, low, high)
+        self._low, self._high = max(self._low, mean - radius), min(self._high, mean + radius)
+        self._interval = Interval(self._n, mean, *_around(mean, self._low, self._high))
         return self._interval
 
     def decision(self, margin: float = 0.0) -> Decision | None:
@@ -106,63 +104,39 @@ def limits(parts: Floats, *, confidence: float = 0.95, bound: float = 1.0, plann
     (sequences, rounds).
     """
     n = np.arange(1, parts.shape[1] + 1)
-    sums = parts.cumsum(axis=1)
-    predictions = np.zeros_like(parts)
-    predictions[:, 1:] = sums[:, :-1] / n[:-1, None]
-    variance = ((parts - predictions) ** 2).sum(axis=2).cumsum(axis=1)
-    radius = _radius(variance, _rho(planned * parts.shape[2], confidence, bound), confidence, bound) / n
-    mean = sums.sum(axis=2) / n
+    radius = _radius(_variances(parts), _rho(planned * parts.shape[2], confidence, bound), confidence, bound) / n
+    mean = parts.sum(axis=2).cumsum(axis=1) / n
     return mean - radius, mean + radius
 
 
-@dataclass(frozen=True)
-class Round:
-    """One question of every stratum: together an unbiased estimate of the overall score."""
-
-    rows: Ints
-    """Positions in the table that have to be scored."""
-    weights: Floats
-    """Of these rows."""
-    stratum: Ints
-    """Of these rows."""
-
-    def parts(self, differences: Floats) -> Floats:
-        """What each stratum adds to the overall difference, (strata,), from the differences of all rows of the table."""
-        return np.asarray(np.bincount(self.stratum, weights=differences[self.rows] * self.weights), dtype=np.float64)
+def _variances(parts: Floats) -> Floats:
+    """Intrinsic time after every round, (sequences, rounds): squared distances from what each stratum's earlier rounds predict."""
+    predictions = np.zeros_like(parts)
+    predictions[:, 1:] = parts.cumsum(axis=1)[:, :-1] / np.arange(1, parts.shape[1])[:, None]
+    return np.asarray(((parts - predictions) ** 2).sum(axis=2).cumsum(axis=1), dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A random order of the questions, fixed before the first look."""
-
-    rounds: Sequence[Round]
-    bound: float
-    """Largest absolute value of a part when differences lie in [-1, 1]; goes to :class:`ConfidenceSequence`."""
+def _around(mean: float, low: float, high: float) -> tuple[float, float]:
+    """An interval that holds its own mean. Where the running intersection does not, the sequence may have missed: claim no more."""
+    return min(float(low), mean), max(float(high), mean)
 
 
-def schedule(rows: pd.DataFrame, rng: np.random.Generator) -> Schedule:
-    """Rounds over the suite's rows (columns category, task, metric, length, example_id and cluster); scores are not looked at.
+def read(parts: Floats, *, confidence: float = 0.95, bound: float = 1.0, planned: int = 100) -> tuple[Interval, float]:
+    """The interval after all of ``parts``, (rounds, parts), and a two-sided p-value of a mean of 0 that is as valid at any moment.
 
-    A round takes the next question of each stratum, in a random order, weighted so that its mean over questions is the overall score
-    as HELMET averages it. There are as many rounds as the smallest stratum has questions: after the last, evaluate the rest and use
-    the bootstrap.
+    The p-value is the smallest level at which some interval of the sequence has excluded 0: 2 / the largest value so far of the
+    mixture martingale (Howard et al. 2021, section 6; Johari et al. 2022, "Always valid inference", Oper. Res. 70).
     """
-    plan = design(rows)
-    overall = next(at for at, target in enumerate(plan.targets) if target.scope == "overall" and target.length is None)
-    shares = [plan.weights[overall, each.cells] * each.n_clusters / each.counts().sum(axis=0) for each in plan.strata]
-    orders = [rng.permutation(each.n_clusters) for each in plan.strata]
-    members = [np.split(np.argsort(each.cluster, kind="stable"), np.bincount(each.cluster).cumsum()[:-1]) for each in plan.strata]
-    rounds = []
-    for number in range(min(each.n_clusters for each in plan.strata)):
-        chosen = [member[order[number]] for member, order in zip(members, orders, strict=True)]
-        rounds.append(
-            Round(
-                rows=np.concatenate([each.rows[mine] for each, mine in zip(plan.strata, chosen, strict=True)]),
-                weights=np.concatenate([share[each.cell[mine]] for each, share, mine in zip(plan.strata, shares, chosen, strict=True)]),
-                stratum=np.repeat(np.arange(len(chosen)), [len(mine) for mine in chosen]),
-            )
-        )
-    return Schedule(rounds, max(float((each.counts() @ share).max()) for each, share in zip(plan.strata, shares, strict=True)))
+    low, high = limits(parts[None], confidence=confidence, bound=bound, planned=planned)
+    mean = float(parts.sum()) / len(parts)
+    rho = _rho(planned * parts.shape[1], confidence, bound)
+    evidence = _log_mixture(np.abs(parts.sum(axis=1).cumsum()), _variances(parts[None])[0], rho, 2 * bound).max()
+    return Interval(len(parts), mean, *_around(mean, low.max(), high.min())), min(1.0, 2 * math.exp(-max(0.0, float(evidence))))
+
+
+def narrowest(confidence: float, bound: float, planned: int, parts: int) -> float:
+    """Half the width after one round, of ``parts`` parts, if nothing ever differed; after n rounds it is an n-th of this."""
+    return float(_radius(np.zeros(1), _rho(planned * parts, confidence, bound), confidence, bound)[0])
 
 
 def _rho(planned: int, confidence: float, bound: float) -> float:

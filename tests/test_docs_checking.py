@@ -16,6 +16,7 @@ from harness.compare_cli import compare
 from harness.leaderboard_cli import leaderboard
 from harness.report_cli import report
 from reports.policy import Policy, parse
+from reports.stopping import Stopping, plan_order
 
 TEXT = (Path(__file__).parent.parent / "docs" / "checking.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -46,6 +47,12 @@ def test_every_command_runs(
         )
     for name in ("base", "monday", "tuesday", "main", "new", "other"):
         make_run(tmp_path / "runs" / name, base, model=name)
+    order = plan_order(base, 0)
+    rounds = {name: table[order.round_of(table) < 3].reset_index(drop=True) for name, table in (("base", base), ("other", other))}
+    marked = {
+        name: Stopping(order, 3, 36, False, (3,) if name == "other" else (), decision=None).attach(each) for name, each in rounds.items()
+    }
+    make_run(tmp_path / "runs" / "stopped", marked["base"], retmask=marked["other"].assign(model_digest="s"))
     (tmp_path / "policy.toml").write_text("[margin]\noverall = 5.0\n")
     if "check" in command.split():
         assert CliRunner().invoke(GROUP, shlex.split("baseline save runs/main --output baseline.parquet")).exit_code == 0

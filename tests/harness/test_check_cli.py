@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from junitparser import JUnitXml
 
 from harness.baseline_cli import baseline
 from harness.check_cli import check
 from harness.cli import HarnessGroup
-from reports.samples import write
+from reports.samples import read, write
+from reports.stopping import Stopping, plan_order
 
 MakeSamples = Callable[..., pd.DataFrame]
 
@@ -65,6 +67,40 @@ def test_too_little_data_says_how_much_would_do(tmp_path: Path, make_samples: Ma
     suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
     assert suite is not None
     assert suite.get("errors") != "0"
+
+
+@pytest.mark.parametrize("situation", ["better", "same", "worse", "too little data"])
+def test_a_standard_parser_reads_every_situation(tmp_path: Path, make_samples: MakeSamples, situation: str) -> None:
+    """Exit code, headline and the JUnit file tell the same, read by a parser that is not ours."""
+    few = situation == "too little data"
+    base = make_samples(questions=4 if few else 40)
+    shift = {"better": 0.1, "worse": -0.1}.get(situation, 0.0)
+    result = checked(tmp_path, base, make_samples(questions=4, seed=1) if few else jittered(base, shift))
+    report = JUnitXml.fromfile(str(tmp_path / "check.xml"))
+    (suite,) = list(report)
+    cases = {case.name: [type(each).__name__ for each in case.result] for case in suite}
+    assert (report.tests, report.failures, report.errors) == (
+        len(cases),
+        sum(kinds == ["Failure"] for kinds in cases.values()),
+        sum(kinds == ["Error"] for kinds in cases.values()),
+    )
+    code, overall = {"better": (0, []), "same": (0, []), "worse": (1, ["Failure"]), "too little data": (2, ["Error"])}[situation]
+    assert result.exit_code == code, result.output
+    assert cases["overall"] == overall
+    assert all(case.classname.startswith("harness.check.") for case in suite)
+    assert all(each.message for case in suite for each in case.result)
+
+
+def test_the_projects_own_baseline_and_policy_can_be_used(tmp_path: Path) -> None:
+    """What `make check` holds the shipped model against: texts left out, and a loss of every answer is found."""
+    folder = Path(__file__).parent.parent.parent / ".ci"
+    own = read(folder / "baseline.parquet")
+    assert (folder / "baseline.parquet").stat().st_size < 40_000
+    assert (own[["output", "thinking"]] == "").all(axis=None)
+    arguments = ("check", "--baseline", folder / "baseline.parquet", "--policy", folder / "policy.toml", "--resamples", "500")
+    assert harness(*arguments, "--candidate", folder / "baseline.parquet").exit_code == 0
+    write(own.assign(score=own["score"] * 0.7, model_digest="worse"), tmp_path / "worse.parquet")
+    assert harness(*arguments, "--candidate", tmp_path / "worse.parquet").exit_code == 1
 
 
 def test_the_junit_file_has_what_its_readers_ask_for(tmp_path: Path, large: pd.DataFrame) -> None:
@@ -159,6 +195,18 @@ def test_a_saved_baseline_is_small_and_serves(tmp_path: Path, large: pd.DataFram
     again = harness("baseline", "save", tmp_path / "run.parquet", "--output", tmp_path / "small.parquet")
     assert again.exit_code == 2
     assert "--force" in again.output
+
+
+def test_an_evaluation_that_stopped_early_is_code_2(tmp_path: Path, large: pd.DataFrame) -> None:
+    """Neither scored 0 where it was not asked nor compared as if it had been planned that small."""
+    order = plan_order(large, 0)
+    part = large[order.round_of(large) < 20].reset_index(drop=True)
+    stopped = Stopping(order, 20, part["example_id"].nunique(), False, (20,), decision="worse").attach(part)
+    for tables in ((large, stopped), (stopped, large)):
+        result = checked(tmp_path, *tables)
+        assert result.exit_code == 2
+        assert "stopped early after" in result.output
+        assert not (tmp_path / "check.xml").exists()
 
 
 def test_a_text_file_is_no_baseline(tmp_path: Path, large: pd.DataFrame) -> None:

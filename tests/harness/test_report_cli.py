@@ -52,7 +52,7 @@ def run(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> Path:
 
 
 def test_the_page_is_rebuilt_from_the_run_alone(run: Path) -> None:
-    result = harness(run)
+    result = harness(run, "--prompt-budget", "0")
     assert result.exit_code == 0, result.output
     text = (run / "report.html").read_text()
     for heading in ("Scores", "Differences", "Success by depth", "Examples", "Heads", "Training", "Cost", "Settings"):
@@ -61,7 +61,7 @@ def test_the_page_is_rebuilt_from_the_run_alone(run: Path) -> None:
     assert "hacked = 1</script>" not in text
     assert not (run / "report_files").exists(), "everything fitted into the page"
     first = text
-    assert harness(run).exit_code == 0
+    assert harness(run, "--prompt-budget", "0").exit_code == 0
     assert (run / "report.html").read_text() == first
 
 
@@ -69,7 +69,8 @@ def test_texts_beyond_the_budget_lie_beside_the_page(run: Path, tmp_path: Path) 
     assert harness(run, "--output", tmp_path / "small" / "page.html", "--text-budget", "0").exit_code == 0
     page, files = tmp_path / "small" / "page.html", sorted((tmp_path / "small" / "report_files").iterdir())
     assert files
-    assert all(file.read_text().startswith("harnessTexts(") for file in files)
+    starts = {file.name.partition("-")[0]: file.read_text().partition("(")[0] for file in files}
+    assert starts == {"texts": "harnessTexts", "prompts": "harnessPrompts"}
     assert harness(run).exit_code == 0
     assert page.stat().st_size < (run / "report.html").stat().st_size
 
@@ -150,6 +151,44 @@ def test_texts_beside_the_page_load_when_they_are_opened(run: Path, tmp_path: Pa
     opened = page.locator("#examples-list .example pre").first
     opened.wait_for()
     assert opened.inner_text().startswith("START <script>")
+
+
+def test_a_whole_prompt_is_shown_on_demand_and_stays_text(run: Path, page: Any) -> None:
+    assert harness(run).exit_code == 0
+    page.goto((run / "report.html").as_uri())
+    assert page.locator("script[src]").count() == 0, "nothing is loaded before it is asked for"
+    page.locator("#examples-list summary").nth(3).click()
+    page.get_by_role("button", name="Show the whole prompt").click()
+    shown = page.locator("#examples-list pre.whole")
+    shown.wait_for()
+    text = shown.inner_text()
+    name = page.locator("#examples-list .example .caption").first.inner_text().split()[1].rstrip(",")
+    assert text.startswith("START <script>window.hacked = 1</script>")
+    assert text.count("word") == 2000
+    assert text.endswith(f"END {name}?")
+    assert shown.locator("*").count() == 0
+    assert page.get_by_role("button", name="Show the whole prompt").count() == 0
+
+
+def test_a_page_without_its_files_says_where_the_prompt_is(run: Path, tmp_path: Path, browser: Any) -> None:
+    """Moved away from its folder, or beyond the budget: the page names the file and the line of the run directory."""
+    assert harness(run).exit_code == 0
+    alone = tmp_path / "alone.html"
+    alone.write_text((run / "report.html").read_text())
+    small = tmp_path / "none.html"
+    assert harness(run, "--output", small, "--prompt-budget", "0").exit_code == 0
+    assert not (tmp_path / "report_files").exists()
+    page = browser.new_page()  # its own: here a file is missing on purpose, which the console says
+    for file in (alone, small):
+        page.goto(file.as_uri())
+        page.locator("#examples-list summary").first.click()
+        opened = page.locator("#examples-list .example")
+        opened.locator("pre").first.wait_for()
+        if file == alone:
+            page.get_by_role("button", name="Show the whole prompt").click()
+        opened.get_by_text("not beside this page").wait_for()
+        assert "of steps/suite-1/examples.jsonl in the run directory" in opened.inner_text()
+    page.close()
 
 
 def test_nothing_in_the_page_overlaps(run: Path, page: Any) -> None:

@@ -245,3 +245,17 @@ def test_holm_covers_every_line_of_a_table_once(make_samples: Make) -> None:
 def test_the_verdict_corrects_the_categories_it_names(make_samples: Make) -> None:
     found = [dataclasses.replace(each, low=0.01, high=0.05, p=0.03) for each in compare(make_samples(), make_samples(seed=1), resamples=20)]
     assert "no detectable difference: cite" in verdict(found), "0.03 times three categories is no finding"
+
+
+def test_tasks_may_be_scored_differently_if_both_evaluations_do_it_alike(make_samples: Make) -> None:
+    """Citations need a judge, other tasks do not; some tasks are not framed as a chat."""
+    base = make_samples()
+    judged = base["task"] == "asqa"
+    mixed = base.assign(scorer=judged.map({True: "parity judge", False: "parity"}), template=judged.map({True: "none", False: "t"}))
+    assert compare(mixed, mixed, resamples=20)
+    swapped = mixed.assign(scorer=judged.map({True: "parity", False: "parity judge"}))
+    with pytest.raises(CompareError, match="different scorers"):
+        compare(mixed, swapped, resamples=20)
+    suites = mixed.assign(suite_digest=judged.map({True: "one", False: "two"}))
+    with pytest.raises(CompareError, match="different suites"):
+        compare(suites, suites, resamples=20)

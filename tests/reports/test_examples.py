@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reports.depth import grid, heat_maps
-from reports.examples import ends, pack, read_prompts
+from reports.examples import changed, ends, pack, place_prompts, read_prompts, write_prompts
 
 Make = Callable[..., pd.DataFrame]
 
@@ -63,6 +63,49 @@ def test_no_text_can_end_its_script(make_samples: Make) -> None:
 def test_prompts_are_read_from_a_suite(tmp_path: Path) -> None:
     (tmp_path / "examples.jsonl").write_text(json.dumps({"task": "t", "length": 512, "id": "e", "prompt": "p"}) + "\n")
     assert read_prompts(tmp_path / "examples.jsonl")["t", 512, "e"].start == "p"
+
+
+def suite_file(folder: Path, sizes: list[int]) -> Path:
+    path = folder / "examples.jsonl"
+    lines = [
+        json.dumps({"task": "t", "length": 512, "id": f"e{n}", "prompt": f"</script>{n} " + "x" * size}) for n, size in enumerate(sizes)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def whole_prompts(folder: Path) -> dict[tuple[int, int], str]:
+    found = {}
+    for path in folder.glob("prompts-*.js"):
+        text = path.read_text()
+        assert "<" not in text
+        assert text.startswith(f"harnessPrompts({int(path.name[8:12])}, [")
+        for place, prompt in enumerate(json.loads(text.partition(", ")[2].removesuffix(");\n"))):
+            found[int(path.name[8:12]), place] = prompt
+    return found
+
+
+def test_whole_prompts_lie_in_files_of_a_bounded_size(tmp_path: Path) -> None:
+    path = suite_file(tmp_path, [5, 700_000, 2000, 900_000, 2000])
+    prompts = read_prompts(path)
+    places = place_prompts(prompts, set(), 1 << 30)
+    (tmp_path / "out").mkdir()
+    write_prompts(path, places, tmp_path / "out")
+    found = whole_prompts(tmp_path / "out")
+    assert ("t", 512, "e0") not in places, "the page shows a short prompt whole"
+    assert {key[2]: found[place][:10] for key, place in places.items()} == {f"e{n}": f"</script>{n}" for n in (1, 2, 3, 4)}
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert prompts["t", 512, "e3"].line == 4
+
+
+def test_a_budget_keeps_the_prompts_of_changed_scores(tmp_path: Path, make_samples: Make) -> None:
+    prompts = read_prompts(suite_file(tmp_path, [5000] * 6))
+    places = place_prompts(prompts, {("t", 512, "e4")}, 11_000)
+    assert {key[2] for key in places} == {"e0", "e4"}
+    assert place_prompts(prompts, set(), 0) == {}
+    base = make_samples()
+    moved = base.assign(score=base["score"].where(base["example_id"] != "q1d0", 0.123)).sample(frac=1, random_state=0)
+    assert {key[2] for key in changed({"baseline": base, "a": base, "b": moved})} == {"q1d0"}
 
 
 def test_a_heat_map_averages_by_depth_and_length(make_samples: Make) -> None:

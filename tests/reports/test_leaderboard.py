@@ -10,6 +10,7 @@ from reports.boardfiles import csv_text, html, markdown
 from reports.compare import CompareError
 from reports.leaderboard import Entry, board, ranks
 from reports.reference import published
+from reports.stopping import Stopping, plan_order
 
 Make = Callable[..., pd.DataFrame]
 
@@ -114,3 +115,15 @@ def test_nothing_and_two_of_a_name_are_refused(make_samples: Make) -> None:
         board([])
     with pytest.raises(CompareError, match="two evaluations"):
         board([Entry("a", make_samples()), Entry("a", make_samples(seed=1))])
+
+
+def test_what_stopped_early_has_no_rank(entries: list[Entry]) -> None:
+    table = entries[0].table
+    order = plan_order(table, 0)
+    part = table[order.round_of(table) < 15].reset_index(drop=True)
+    stopped = Entry("short", Stopping(order, 15, 180, False, (15,), decision="worse").attach(part))
+    found = board([*entries, stopped], resamples=100)
+    assert found.others == (("short", "stopped early after 180 of 300 examples"),)
+    assert "short" not in {row.name for row in found.columns[0].rows}
+    with pytest.raises(CompareError, match="nothing to rank: short stopped early"):
+        board([stopped], resamples=100)

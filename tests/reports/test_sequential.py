@@ -1,15 +1,10 @@
 import math
-from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import integrate
 
-from reports.hierarchy import design
-from reports.sequential import ConfidenceSequence, _log_mixture, limits, schedule
-
-Make = Callable[..., pd.DataFrame]
+from reports.sequential import ConfidenceSequence, _log_mixture, limits, narrowest, read
 
 
 def fed(values: np.ndarray, **settings: float) -> ConfidenceSequence:  # type: ignore[type-arg]
@@ -97,19 +92,22 @@ def test_senseless_settings_are_refused(settings: dict[str, float]) -> None:
         fed(np.zeros(0), **settings)
 
 
-def test_a_schedule_asks_every_question_once_and_averages_to_the_overall_score(make_samples: Make) -> None:
-    rows = make_samples(questions=8, depths=3)
-    differences = np.random.default_rng(0).normal(0, 0.2, len(rows))
-    plan = schedule(rows, np.random.default_rng(1))
-    assert sorted(np.concatenate([each.rows for each in plan.rounds])) == list(range(len(rows)))
-    rounds = [each.parts(differences) for each in plan.rounds]
-    assert np.mean([parts.sum() for parts in rounds]) == pytest.approx(design(rows).means(differences[:, None])[0, 0], abs=1e-12)
-    assert max(np.abs(each.parts(np.ones(len(rows)))).max() for each in plan.rounds) <= plan.bound + 1e-12
-    assert {len(parts) for parts in rounds} == {len(design(rows).strata)}
+def test_the_p_value_and_the_interval_agree_at_every_moment() -> None:
+    """p falls below 5% in the round in which the 95% interval first excludes 0, and not before."""
+    rng = np.random.default_rng(4)
+    for shift in (0.0, 0.1, 0.3):
+        values = rng.choice([-1.0, 0.0, 1.0], p=[0.3 - shift / 2, 0.4, 0.3 + shift / 2], size=(120, 2)) / 2
+        for n in (1, 10, 40, 120):
+            interval, p = read(values[:n], bound=0.5, planned=100)
+            sequence = ConfidenceSequence(bound=0.5, planned=100)
+            for parts in values[:n]:
+                sequence.add(parts)
+            assert (interval.low, interval.high) == pytest.approx((sequence.interval.low, sequence.interval.high), abs=1e-9)
+            assert interval.low <= interval.mean <= interval.high
+            assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
 
 
-def test_the_order_is_random_and_seeded(make_samples: Make) -> None:
-    rows = make_samples(questions=8)
-    one, again, other = (schedule(rows, np.random.default_rng(seed)).rounds[0].rows.tolist() for seed in (1, 1, 2))
-    assert one == again
-    assert one != other
+def test_equal_models_are_known_best_when_nothing_ever_differs() -> None:
+    interval, p = read(np.zeros((7, 3)), bound=0.2, planned=50)
+    assert p == 1
+    assert interval.high == pytest.approx(narrowest(0.95, 0.2, 50, 3) / 7)
