@@ -39,6 +39,16 @@ class RunConfig(EngineConfig):
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
+    extra_tasks: tuple[str, ...] = ()
+    """Tasks and groups of lm-eval, by name or .yaml file, asked beside the suite and kept out of its means."""
+    include_path: str = ""
+    """A folder with YAML files of further lm-eval tasks."""
+    extra_limit: int | None = None
+    """Documents of each extra task, from its first; ``None`` for all."""
+    extra_fewshot: int | None = None
+    """Examples before each question of the extra tasks; ``None`` for each task's own number."""
+    extra_chat_template: bool = False
+    """Whether the extra tasks are put into the model's chat template. lm-eval by itself does not."""
     options: Mapping[str, Json] = field(default_factory=dict)
     """What the method gets; each method checks its own."""
 
@@ -50,6 +60,10 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"lengths are {list(self.lengths)}; give at least one, none below 64 tokens")
         if len(set(self.seeds)) < len(self.seeds) or any(type(seed) is not int or seed < 0 for seed in self.seeds):
             raise HarnessError(f"seeds are {list(self.seeds)}; give different whole numbers, such as [1, 2, 3]")
+        if self.extra_limit is not None and self.extra_limit < 1:
+            raise HarnessError(f"extra_limit is {self.extra_limit}; ask for at least 1 document")
+        if self.extra_fewshot is not None and self.extra_fewshot < 0:
+            raise HarnessError(f"extra_fewshot is {self.extra_fewshot}; give 0 or more")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
 

@@ -25,12 +25,12 @@ class Generation:
     thinking_tokens: int = 0
 
 
-class Journal:
-    """Append-only record of generations by example id."""
+class Records:
+    """Append-only JSON objects by id."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.finished: dict[str, Generation] = {}
+        self.finished: dict[str, dict[str, object]] = {}
         if path.exists():
             self._read()
 
@@ -41,19 +41,32 @@ class Journal:
                 record = _parse(line)
                 if record is None:
                     break
-                example = str(record.pop("id"))
-                self.finished[example] = Generation(**record)  # type: ignore[arg-type]  # checksummed: we wrote it
+                self.finished[str(record.pop("id"))] = record
                 whole += len(line)
         with self._path.open("r+b") as file:
             file.truncate(whole)
 
-    def append(self, generations: Mapping[str, Generation]) -> None:
+    def append(self, records: Mapping[str, Mapping[str, object]]) -> None:
         """Make these durable."""
-        lines: Sequence[bytes] = [_format({"id": name, **asdict(generation)}) for name, generation in generations.items()]
+        lines: Sequence[bytes] = [_format({"id": name, **record}) for name, record in records.items()]
         with self._path.open("ab") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
+        self.finished.update({name: dict(record) for name, record in records.items()})
+
+
+class Journal:
+    """Append-only record of generations by example id."""
+
+    def __init__(self, path: Path) -> None:
+        self._records = Records(path)
+        kept = self._records.finished.items()
+        self.finished = {name: Generation(**record) for name, record in kept}  # type: ignore[arg-type]  # checksummed: we wrote it
+
+    def append(self, generations: Mapping[str, Generation]) -> None:
+        """Make these durable."""
+        self._records.append({name: asdict(generation) for name, generation in generations.items()})
         self.finished.update(generations)
 
 

@@ -37,7 +37,7 @@ def write_page(
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
     suite's step; ``budget`` the bytes of examples' texts inside the page.
     """
-    from reports import depth, examples, page
+    from reports import depth, elsewhere, examples, page
     from reports.compare import verdict
 
     prompts: dict[Key, Prompt] = examples.read_prompts(suite / _SUITE_FILE) if suite and (suite / _SUITE_FILE).is_file() else {}
@@ -58,6 +58,7 @@ def write_page(
         curves=known.get("curves", {}),
         depths=depth.heat_maps(tables),
         examples=packed,
+        elsewhere=elsewhere.from_records(known.get("elsewhere", [])),
         notes=found.notes,
     )
     text = page.render(data)

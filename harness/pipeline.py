@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
+from harness import extra as extras
 from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model, Outcome
 from harness.artifacts import Store, write_json
 from harness.config import RunConfig
 from harness.evaluate import Scoring, evaluate
+from harness.extra import ExtraTasks
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
@@ -76,6 +78,10 @@ class Run:
             self.say(f"{name} {artifact.key[:12]}: {'reused' if artifact.reused else f'done in {seconds:.1f} s'}")
         return artifact
 
+    def is_finished(self, name: str, inputs: Mapping[str, Json], *, version: int) -> bool:
+        """Whether an earlier command finished this step."""
+        return self._store.find(name, inputs, version=version) is not None
+
     def suite(self) -> EvaluationSuite:
         built = _suite(self, self.model)
         facts = built.manifest["facts"]
@@ -104,17 +110,22 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve(model_name), config)
     begun = time.time()
+    extra = find_extra(run)
     suite, baseline = _evaluate(run, run.model)
+    elsewhere = _elsewhere(run, run.model, extra)
     candidates = []
     for name, plugin in plugins.items():
         repeats = []
         for seed in config.seeds or (config.seed,):
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
-            repeats.append(_candidate(run, name, plugin.run(run.repeated(seed)), suite))
-        candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:])))
-    page = publish(run, suite, baseline, candidates)
+            repeats.append(_candidate(run, name, plugin.run(run.repeated(seed)), suite, extra))
+        extra_runs = tuple(each for repeat in repeats for each in repeat.extra)
+        candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:]), extra=extra_runs))
+    page = publish(run, suite, baseline, candidates, elsewhere)
     evaluated = [(candidate.name, samples) for candidate in candidates for samples in candidate.evaluations]
-    _write_manifest(run, begun, [name for name, _ in evaluated], suite, [baseline, *(samples for _, samples in evaluated)])
+    samples = [baseline, *(samples for _, samples in evaluated)]
+    beside = [] if elsewhere is None else [elsewhere, *(each for candidate in candidates for each in candidate.extra)]
+    _write_manifest(run, begun, [name for name, _ in evaluated], suite, samples, beside)
     return page
 
 
@@ -131,12 +142,14 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig) -> Artifact:
-    """Evaluate one model; its samples artifact."""
+    """Evaluate one model, on the extra tasks too; its samples artifact."""
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = Run(root, resolve(model_name), config)
     begun = time.time()
+    extra = find_extra(run)
     suite, samples = _evaluate(run, run.model)
-    _write_manifest(run, begun, [], suite, [samples])
+    elsewhere = _elsewhere(run, run.model, extra)
+    _write_manifest(run, begun, [], suite, [samples], [] if elsewhere is None else [elsewhere])
     return samples
 
 
@@ -163,6 +176,19 @@ def _evaluate(run: Run, model: Model, suite: Artifact | None = None) -> tuple[Ar
     return suite, evaluate(run, model, suite, run.config, scoring(run.config))
 
 
+def find_extra(run: Run) -> ExtraTasks | None:
+    """The run's extra tasks. Their data sets are loaded now unless the baseline is done with them: what is missing is said at the start."""
+    extra = extras.find(run.config)
+    if extra is not None and not run.is_finished(extras.STEP, extras.inputs(run.model, extra, run.config), version=extras.VERSION):
+        run.say(f"extra tasks: {', '.join(extra.names)}")
+        _ = extra.loaded
+    return extra
+
+
+def _elsewhere(run: Run, model: Model, extra: ExtraTasks | None) -> Artifact | None:
+    return None if extra is None else extras.evaluate(run, model, extra, run.config)
+
+
 def scoring(config: RunConfig) -> Scoring:
     """How the run's answers are scored."""
     return Scoring(config.scoring, config.judge)
@@ -185,13 +211,17 @@ def _suite(run: Run, model: Model) -> Artifact:
     return prepare(run, suite_config(run.config), model)
 
 
-def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact) -> Candidate:
+def _candidate(run: Run, name: str, outcome: Outcome, suite: Artifact, extra: ExtraTasks | None) -> Candidate:
     resolved = resolve(str(outcome.checkpoint))
     trained = Model(name, resolved.path, resolved.digest)
-    return Candidate(name, outcome, _evaluate(run, trained, suite)[1])
+    _, samples = _evaluate(run, trained, suite)
+    elsewhere = _elsewhere(run, trained, extra)
+    return Candidate(name, outcome, samples, extra=() if elsewhere is None else (elsewhere,))
 
 
-def _write_manifest(run: Run, begun: float, methods: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact]) -> None:
+def _write_manifest(
+    run: Run, begun: float, methods: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact], extra: Sequence[Artifact]
+) -> None:
     write_json(
         run.root / "manifest.json",
         {
@@ -201,6 +231,7 @@ def _write_manifest(run: Run, begun: float, methods: Sequence[str], suite: Artif
             "config": _plain(asdict(run.config)),
             "suite": _plain(suite.manifest["facts"]),
             "evaluations": [artifact.key for artifact in evaluations],
+            "extra": [artifact.key for artifact in extra],
             "steps": [_plain(asdict(record)) for record in run.steps],
             "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _RECORDED}},
             "started": begun,
