@@ -38,6 +38,9 @@ VERSION: Final = 1
 _CLOSE: Final = 3
 #: What a task has to be asked with log-likelihoods for; ``generate_until`` is lm-eval's default.
 _LIKELIHOODS: Final = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
+#: Files beside the current folder that a task may name without a slash.
+_DATA: Final = (".json", ".jsonl", ".csv", ".parquet", ".txt")
+_LONGEST_PATH: Final = 1000
 #: Keys of a group's YAML that are its own; the others go to its tasks.
 _OF_GROUP: Final = ("group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag")
 
@@ -286,15 +289,16 @@ def _portable(value: Any) -> Json:
 
 def _content(text: str) -> Json:
     """A string, or what the function's file or the data files hold that it names."""
+    if len(text) > _LONGEST_PATH or "\n" in text or "{{" in text:
+        return text
+    if "/" in text or Path(text).suffix in _DATA:
+        files = sorted(path for place in glob.glob(text) for path in _files(Path(place)))
+        if files:
+            return [file_digest(path) for path in files]
     module, _, function = text.rpartition(".")
     if Path(module).is_absolute():  # a function, as load_yaml leaves it: the YAML's folder, then what the YAML says
         file = Path(f"{module}.py")
         return [function, file_digest(file)] if file.is_file() else Path(text).name
-    if len(text) > 1000 or "\n" in text or "{{" in text:
-        return text
-    if text.endswith("/") or "/" in text or Path(text).suffix in (".json", ".jsonl", ".csv", ".parquet", ".txt"):
-        files = sorted(path for place in glob.glob(text) for path in _files(Path(place)))
-        return [file_digest(path) for path in files] or text
     return text
 
 

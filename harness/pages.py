@@ -58,7 +58,7 @@ def write_page(
         curves=known.get("curves", {}),
         depths=depth.heat_maps(tables),
         examples=packed,
-        elsewhere=elsewhere.from_records(known.get("elsewhere", [])),
+        extra=elsewhere.from_records(known.get("elsewhere", [])),
         notes=found.notes,
     )
     text = page.render(data)

@@ -418,7 +418,8 @@ def _value(value: float, stderr: float | None) -> str:
 
 
 def _signed(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:+.4f}".replace("-", "−")
+    text = "n/a" if math.isnan(value) else f"{value:+.4f}"
+    return "0.0000" if text in ("+0.0000", "-0.0000") else text.replace("-", "−")
 
 
 def _cell(change: Change) -> str:

@@ -70,7 +70,7 @@ class ReportData:
     """Success by depth, see :func:`reports.depth.heat_maps`."""
     examples: Packed | None = None
     """For the example browser."""
-    elsewhere: elsewhere.ByName = field(default_factory=dict)
+    extra: elsewhere.ByName = field(default_factory=dict)
     """Each method's extra tasks against the baseline's."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
@@ -90,7 +90,7 @@ def render(data: ReportData) -> str:
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", _differences(chosen, data.contrasts)),
         _section("Score by length", _curves(chosen)),
-        _section("Elsewhere", _elsewhere(data.elsewhere)),
+        _section("Elsewhere", _elsewhere(data.extra)),
         _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
         _section("Examples", _browser(data.examples) if data.examples else ""),
         _section("Heads", _heads(data)),
