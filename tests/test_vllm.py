@@ -155,15 +155,17 @@ def test_an_evaluation_on_vllm_is_that_on_transformers(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(by_vllm.loc[same, columns], expected.loc[same, columns])
 
 
-def test_a_methods_pairs_come_from_one_engine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_methods_pairs_come_from_one_engine(tmp_path: Path, workers: int) -> None:
     from dataclasses import replace
 
     from harness.config import load_preset
     from harness.pipeline import run_stage
 
     preset = load_preset("builtin")
-    small = {"prompts": 24, "detection_trials": 2, "detection_lengths": [256], "max_new_tokens": 16, "top_k": 4, "sampler": "vllm"}
-    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options={**preset.options, **small})
+    small = {"prompts": 24, "detection_trials": 2, "detection_lengths": [256], "max_new_tokens": 16, "top_k": 4}
+    engine = {"sampler": "vllm", "tensor_parallel": workers}
+    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options={**preset.options, **small, **engine})
     artifact = run_stage(tmp_path, "builtin", "retmask", config, "pairs")
     rows = [json.loads(line) for line in (artifact.path / "pairs.jsonl").read_text().splitlines()]
     assert 0 < len(rows) <= 24
@@ -171,3 +173,49 @@ def test_a_methods_pairs_come_from_one_engine(tmp_path: Path) -> None:
     for name in ("chosen", "rejected-retmask"):
         (responses,) = tmp_path.glob(f"steps/{name}-*/responses.jsonl")
         assert len(responses.read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4], ids=["full", "lora"])
+def test_a_trained_checkpoint_answers_alike_in_vllm_and_transformers(tmp_path: Path, lora_rank: int) -> None:
+    from dataclasses import replace
+
+    from harness.config import load_preset
+    from harness.pipeline import run_stage
+
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": prompt, "chosen": "the boat is blue .", "rejected": "no ."} for prompt in PROMPTS[:16]]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    preset = load_preset("builtin")
+    options = {**preset.options, "pairs_from": str(pairs), "lora_rank": lora_rank, "learning_rate": 3e-3, "epochs": 2, "batch_size": 8}
+    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options=options)
+    model = run_stage(tmp_path / "run", "builtin", "sft", config, "train").path / "model"
+    expected = by_transformers(model)
+    assert agreement(expected, by_transformers(MODEL_DIR)) < 0.9, "the training must change something for this to mean anything"
+    with VLLMSampler(model, "float32", "cpu") as sampler:
+        answers = sampler.sample(PROMPTS, GREEDY, None, tmp_path / "answers")
+    assert agreement(answers, expected) >= 0.95
+
+
+def test_extra_tasks_on_vllm_are_those_on_transformers(tmp_path: Path) -> None:
+    from tests.harness.extratasks import write_tasks
+
+    folder = write_tasks(tmp_path / "tasks")
+    suite = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk", "--lengths", "128", "--examples", "2")
+    found = []
+    for backend in ("vllm", "hf"):
+        extra = ("--extra-tasks", "tiny,tiny_answer,tiny_text", "--include-path", str(folder))
+        result = CliRunner().invoke(main, ["eval", *suite, "--output", str(tmp_path / backend), "--backend", backend, *extra])
+        assert result.exit_code == 0, result.output
+        (step,) = (tmp_path / backend).glob("steps/extra-*")
+        found.append((json.loads((step / "figures.json").read_text())["figures"], _likelihoods(step / "likelihoods.journal")))
+    (by_vllm, ours), (expected, theirs) = found
+    assert ours.keys() == theirs.keys()
+    assert [ours[name] for name in ours] == [pytest.approx(theirs[name], abs=1e-2, rel=1e-3) for name in ours]
+    for one, other in zip(by_vllm, expected, strict=True):
+        assert (one["name"], one["metric"]) == (other["name"], other["metric"])
+        assert one["value"] == pytest.approx(other["value"], rel=1e-2, abs=0.1)
+
+
+def _likelihoods(journal: Path) -> dict[str, float]:
+    rows = [json.loads(line.partition("\t")[2]) for line in journal.read_text().splitlines()]
+    return {row["id"]: row["log_likelihood"] for row in rows}
