@@ -36,7 +36,7 @@ def agreement(one: list[Response], other: list[Response]) -> float:
     return sum(a.ids == b.ids for a, b in zip(one, other, strict=True)) / len(one)
 
 
-def by_transformers(path: Path) -> list[Response]:
+def by_transformers(path: Path, prompts: list[str] = PROMPTS) -> list[Response]:
     """Greedy answers of a checkpoint, one prompt at a time, so that nothing is padded."""
     import torch
 
@@ -44,7 +44,7 @@ def by_transformers(path: Path) -> list[Response]:
 
     model, tokenizer = load_model(path, "float32", "cpu"), load_tokenizer(path)
     found = []
-    for index, prompt in enumerate(PROMPTS):
+    for index, prompt in enumerate(prompts):
         ids = torch.tensor([encode(tokenizer, render(tokenizer, prompt))])
         with torch.inference_mode():
             settings = plain_generation(model, tokenizer, GREEDY.max_new_tokens)
@@ -186,13 +186,15 @@ def test_a_trained_checkpoint_answers_alike_in_vllm_and_transformers(tmp_path: P
     rows = [{"prompt": prompt, "chosen": "the boat is blue .", "rejected": "no ."} for prompt in PROMPTS[:16]]
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     preset = load_preset("builtin")
-    options = {**preset.options, "pairs_from": str(pairs), "lora_rank": lora_rank, "learning_rate": 3e-3, "epochs": 2, "batch_size": 8}
+    options = {**preset.options, "pairs_from": str(pairs), "lora_rank": lora_rank, "epochs": 2, "batch_size": 8}
+    options["learning_rate"] = 3e-2 if lora_rank else 3e-3
     config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options=options)
     model = run_stage(tmp_path / "run", "builtin", "sft", config, "train").path / "model"
-    expected = by_transformers(model)
-    assert agreement(expected, by_transformers(MODEL_DIR)) < 0.9, "the training must change something for this to mean anything"
+    prompts = PROMPTS[:20]
+    expected = by_transformers(model, prompts)
+    assert agreement(expected, by_transformers(MODEL_DIR, prompts)) < 0.9, "the training must change something for this to mean anything"
     with VLLMSampler(model, "float32", "cpu") as sampler:
-        answers = sampler.sample(PROMPTS, GREEDY, None, tmp_path / "answers")
+        answers = sampler.sample(prompts, GREEDY, None, tmp_path / "answers")
     assert agreement(answers, expected) >= 0.95
 
 
