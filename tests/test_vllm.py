@@ -221,3 +221,11 @@ def test_extra_tasks_on_vllm_are_those_on_transformers(tmp_path: Path) -> None:
 def _likelihoods(journal: Path) -> dict[str, float]:
     rows = [json.loads(line.partition("\t")[2]) for line in journal.read_text().splitlines()]
     return {row["id"]: row["log_likelihood"] for row in rows}
+
+
+def test_vllm_offline_refuses_data_parallel() -> None:
+    """What docs/engines.md says; where this fails, there can be a --data-parallel."""
+    from vllm import LLM
+
+    with pytest.raises(ValueError, match="not supported for single-process usage"):
+        LLM(model=str(MODEL_DIR), data_parallel_size=2)
