@@ -187,6 +187,11 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
         click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
+        click.option("--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means, such as mmlu,gsm8k or my.yaml."),
+        click.option("--include-path", type=click.Path(), help="Folder with the YAML files of further lm-eval tasks."),
+        click.option("--extra-limit", type=click.IntRange(min=1), help="First so many documents of each extra task.  [default: all]"),
+        click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
+        click.option("--extra-chat-template", is_flag=True, default=None, help="Put extra tasks into the model's chat template."),
     )
 
 
@@ -247,6 +252,7 @@ def run_command(
     Examples:
       harness run --model builtin --method retmask --method randmask
       harness run --model builtin --method retmask --method randmask --seeds 1,2,3
+      harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
       harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
       harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
 
@@ -318,12 +324,13 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
     """
     from harness.evaluations import find_one
     from harness.pipeline import run_evaluation
-    from harness.results import show_scores
+    from harness.results import show_extra, show_scores
 
     root = run_root(output, model_name)
     config = run_config(model_name, preset, settings, {})
     samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))
     show_scores(samples)
+    show_extra(root)
     echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 
 

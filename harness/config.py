@@ -50,6 +50,16 @@ class RunConfig(EngineConfig):
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
+    extra_tasks: tuple[str, ...] = ()
+    """Tasks and groups of lm-eval, by name or .yaml file, asked beside the suite and kept out of its means."""
+    include_path: str = ""
+    """A folder with YAML files of further lm-eval tasks."""
+    extra_limit: int | None = None
+    """Documents of each extra task, from its first; ``None`` for all."""
+    extra_fewshot: int | None = None
+    """Examples before each question of the extra tasks; ``None`` for each task's own number."""
+    extra_chat_template: bool = False
+    """Whether the extra tasks are put into the model's chat template. lm-eval by itself does not."""
     options: Mapping[str, Json] = field(default_factory=dict)
     """What the method gets; each method checks its own."""
 
@@ -69,6 +79,10 @@ class RunConfig(EngineConfig):
             raise HarnessError("--stop-early looks at one training of a method; leave out --seeds, or evaluate in full")
         if not 0 <= self.stop_margin <= 100:
             raise HarnessError(f"stop_margin is {self.stop_margin}; give points from 0 to 100, such as 1.0")
+        if self.extra_limit is not None and self.extra_limit < 1:
+            raise HarnessError(f"extra_limit is {self.extra_limit}; ask for at least 1 document")
+        if self.extra_fewshot is not None and self.extra_fewshot < 0:
+            raise HarnessError(f"extra_fewshot is {self.extra_fewshot}; give 0 or more")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
 

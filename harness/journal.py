@@ -42,20 +42,34 @@ class Lines:
     """Bytes up to the end of the last whole line; what follows was torn off by a crash."""
 
 
-class Journal:
-    """Append-only record of generations by example id. With ``read_only`` the file is left as it is."""
+class Records:
+    """Append-only JSON objects by id. With ``read_only`` the file is left as it is."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         found = read_lines(path)
         self.damaged = found.damaged
-        self.finished = dict(map(_generation, found.records))
+        self.finished = {str(record["id"]): {name: value for name, value in record.items() if name != "id"} for record in found.records}
         if not read_only:
             cut_torn(path, found)
 
+    def append(self, records: Mapping[str, Mapping[str, object]]) -> None:
+        """Make these durable."""
+        append_lines(self._path, ({"id": name, **record} for name, record in records.items()))
+        self.finished.update({name: dict(record) for name, record in records.items()})
+
+
+class Journal:
+    """Append-only record of generations by example id. With ``read_only`` the file is left as it is."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._records = Records(path, read_only=read_only)
+        self.damaged = self._records.damaged
+        self.finished = {name: _generation(record) for name, record in self._records.finished.items()}
+
     def append(self, generations: Mapping[str, Generation]) -> None:
         """Make these durable."""
-        append_lines(self._path, ({"id": name, **asdict(generation)} for name, generation in generations.items()))
+        self._records.append({name: asdict(generation) for name, generation in generations.items()})
         self.finished.update(generations)
 
 
@@ -105,6 +119,6 @@ def _parse(line: bytes) -> dict[str, object] | None:
     return record
 
 
-def _generation(record: Mapping[str, object]) -> tuple[str, Generation]:
+def _generation(record: Mapping[str, object]) -> Generation:
     values = {item.name: record[item.name] for item in fields(Generation) if item.name in record}
-    return str(record["id"]), Generation(**values)  # type: ignore[arg-type]  # checksummed: we wrote it
+    return Generation(**values)  # type: ignore[arg-type]  # checksummed: we wrote it

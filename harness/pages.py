@@ -40,7 +40,7 @@ def write_page(
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
     """
-    from reports import depth, examples, page
+    from reports import depth, elsewhere, examples, page
     from reports.compare import verdict
     from reports.stopping import shared
 
@@ -72,6 +72,7 @@ def write_page(
         curves=known.get("curves", {}),
         depths=depth.heat_maps(tables),
         examples=packed,
+        extra=elsewhere.from_records(known.get("elsewhere", [])),
         notes=found.notes,
     )
     text = page.render(data)

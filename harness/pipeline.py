@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
+from harness import extra as extras
 from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
 from harness.artifacts import MANIFEST, Store, write_sealed
@@ -18,6 +19,7 @@ from harness.config import RunConfig
 from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
 from harness.evaluations import Evaluation
+from harness.extra import ExtraTasks
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
@@ -97,6 +99,10 @@ class Run:
         """As :meth:`harness.artifacts.Store.alone`."""
         return self._store.alone()
 
+    def is_finished(self, name: str, inputs: Mapping[str, Json], *, version: int) -> bool:
+        """Whether an earlier command finished this step."""
+        return self._store.find(name, inputs, version=version) is not None
+
     def suite(self) -> EvaluationSuite:
         built = _suite(self, self.model)
         facts = built.manifest["facts"]
@@ -127,8 +133,10 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = Run(root, resolve_model(model_name, config), config)
     _write_command(run, methods)
+    extra = find_extra(run)
     suite = _suite(run, run.model)
     evaluations = _InRounds(run, suite) if config.stop_early else _InFull(run, suite)
+    elsewhere = _elsewhere(run, run.model, extra)
     candidates = []
     for name, plugin in plugins.items():
         repeats = []
@@ -136,14 +144,19 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
             outcome = plugin.run(run.repeated(seed))
             run.distrust(outcome.checkpoint)
-            trained = resolve(str(outcome.checkpoint))
-            repeats.append(Candidate(name, outcome, evaluations.candidate(Model(name, trained.path, trained.digest))))
-        candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:])))
+            resolved = resolve(str(outcome.checkpoint))
+            trained = Model(name, resolved.path, resolved.digest)
+            samples, beside = evaluations.candidate(trained), _elsewhere(run, trained, extra)
+            repeats.append(Candidate(name, outcome, samples, extra=() if beside is None else (beside,)))
+        extra_runs = tuple(each for repeat in repeats for each in repeat.extra)
+        candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:]), extra=extra_runs))
     baseline = evaluations.baseline()
-    evaluated = [(candidate.name, samples) for candidate in candidates for samples in candidate.evaluations]
+    labels = [candidate.name for candidate in candidates for _ in candidate.evaluations]
+    evaluated = [baseline, *(samples for candidate in candidates for samples in candidate.evaluations)]
+    asked = [] if elsewhere is None else [elsewhere, *(each for candidate in candidates for each in candidate.extra)]
     with run.alone():
-        page = publish(run, suite, baseline, candidates)
-        _write_manifest(run, methods, [name for name, _ in evaluated], suite, [baseline, *(samples for _, samples in evaluated)])
+        page = publish(run, suite, baseline, candidates, elsewhere)
+        _write_manifest(run, methods, labels, suite, evaluated, asked)
     return page
 
 
@@ -161,18 +174,25 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Evaluation | None = None) -> Artifact:
-    """Evaluate one model; its samples artifact. With ``config.stop_early``, until its difference to ``against`` is known."""
+    """Evaluate one model, on the extra tasks too; its samples artifact.
+
+    With ``config.stop_early`` the suite is asked until the difference to ``against`` is known.
+    """
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
+    if config.stop_early != (against is not None):
+        raise HarnessError("--stop-early and --against go together, such as --stop-early --against runs/base")
     run = Run(root, resolve_model(model_name, config), config)
     _write_command(run, ())
+    extra = find_extra(run)
     suite = _suite(run, run.model)
     if against is None:
         samples = evaluate(run, run.model, suite, run.config, scoring(config))
     else:
         baseline = _checked(against, suite, config)
         samples = Rounds(run, suite, scoring(config)).candidate(run.model, lambda blocks: baseline)[0]
+    elsewhere = _elsewhere(run, run.model, extra)
     with run.alone():
-        _write_manifest(run, (), [], suite, [samples])
+        _write_manifest(run, (), [], suite, [samples], [] if elsewhere is None else [elsewhere])
     return samples
 
 
@@ -196,6 +216,19 @@ def find_method(name: str) -> Method:
 def resolve_model(name: str, config: RunConfig) -> Model:
     """The model called ``name``, with the risks that the user takes."""
     return resolve(name, allow_unsafe_weights=config.allow_unsafe_weights, trust_remote_code=config.trust_remote_code)
+
+
+def find_extra(run: Run) -> ExtraTasks | None:
+    """The run's extra tasks. Their data sets are loaded now unless the baseline is done with them: what is missing is said at the start."""
+    extra = extras.find(run.config)
+    if extra is not None and not run.is_finished(extras.STEP, extras.inputs(run.model, extra, run.config), version=extras.VERSION):
+        run.say(f"extra tasks: {', '.join(extra.names)}")
+        _ = extra.loaded
+    return extra
+
+
+def _elsewhere(run: Run, model: Model, extra: ExtraTasks | None) -> Artifact | None:
+    return None if extra is None else extras.evaluate(run, model, extra, run.config)
 
 
 def scoring(config: RunConfig) -> Scoring:
@@ -276,7 +309,9 @@ def _write_command(run: Run, methods: Sequence[str]) -> None:
     write_sealed(run.root / COMMAND, _about(run, methods))
 
 
-def _write_manifest(run: Run, methods: Sequence[str], labels: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact]) -> None:
+def _write_manifest(
+    run: Run, methods: Sequence[str], labels: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact], extra: Sequence[Artifact]
+) -> None:
     """``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
     facts = [artifact.manifest["facts"] for artifact in evaluations]
     write_sealed(
@@ -287,6 +322,7 @@ def _write_manifest(run: Run, methods: Sequence[str], labels: Sequence[str], sui
             "suite": _plain(suite.manifest["facts"]),
             "evaluations": [artifact.key for artifact in evaluations],
             "samples": [fact.get("samples") if isinstance(fact, dict) else None for fact in facts],
+            "extra": [artifact.key for artifact in extra],
             "steps": [_plain(asdict(record)) for record in run.steps],
             "seconds": round(time.monotonic() - run.begun[1], 3),
         },

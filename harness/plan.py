@@ -7,11 +7,13 @@ Token counts are upper bounds; the time is that of a short probe, and right to a
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from harness import evaluate as evaluation
+from harness import extra as extras
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
 from harness.footprint import DeviceMemory, ModelShape, devices, gib, width
@@ -122,10 +124,13 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     if methods and config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; plan an evaluation of each instead")
     shape = ModelShape.read(run.model)
-    steps = list(_steps(run, plugins))
+    extra = extras.find(config)
+    steps = list(_steps(run, plugins, extra))
     found = () if config.backend == "served" else devices(run.device)
     needs = tuple(_needs(steps, shape, config))
     warnings = _warnings(needs, steps, shape, found, config, root)
+    if any(step.work.step == extras.STEP and step.state != "finished" for step in steps):
+        warnings.append("the extra tasks' tokens, memory and time are not counted: their documents are read when they are asked")
     speed = None
     if probe and found and any(step.state != "finished" for step in steps) and shape.weight_bytes(config.dtype) < found[0].free:
         speed = measure(run.model, shape, config.dtype, run.device)
@@ -134,7 +139,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     return Plan(model_name, shape.parameters, tuple(steps), needs, found, tuple(warnings), seconds)
 
 
-def _steps(run: _Look, plugins: Mapping[str, object]) -> Iterator[PlannedStep]:
+def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
     generation = _generation(run)
     suite: Artifact | None = None
     try:
@@ -145,23 +150,33 @@ def _steps(run: _Look, plugins: Mapping[str, object]) -> Iterator[PlannedStep]:
     yield PlannedStep("suite", run.states.get("suite", "to do"), Work("suite"))
     yield PlannedStep("generate: baseline", run.states.get("generate", "to do"), generation)
     yield PlannedStep("eval: baseline", run.states.get("eval", "to do"), Work("eval"))
+    yield from _extra(run, run.model, "baseline", extra)
     told: set[str] = set()
     for name, plugin in plugins.items():
         for seed in run.config.seeds or (run.config.seed,):
             label = f"{name}, seed {seed}" if run.config.seeds else name
-            yield from _method(run, seed, label, plugin, suite, generation, told)
+            yield from _method(run, seed, label, plugin, suite, generation, extra, told)
     if plugins:
         yield PlannedStep("report", "to do", Work("report"))
 
 
 def _method(
-    run: _Look, seed: int, name: str, plugin: object, suite: Artifact | None, generation: Work, told: set[str]
+    run: _Look,
+    seed: int,
+    name: str,
+    plugin: object,
+    suite: Artifact | None,
+    generation: Work,
+    extra: extras.ExtraTasks | None,
+    told: set[str],
 ) -> Iterator[PlannedStep]:
     run.states.clear()
+    trained: Model | None = None
     try:
         outcome = plugin.run(run.repeated(seed))  # type: ignore[attr-defined]  # find_method checked it
+        trained = resolve(str(outcome.checkpoint))
         if suite is not None:
-            evaluation.evaluate(run, resolve(str(outcome.checkpoint)), suite, run.config, scoring(run.config))
+            evaluation.evaluate(run, trained, suite, run.config, scoring(run.config))
     except _MissingError:
         pass
     own = {step: state for step, state in run.states.items() if step not in ("suite", "generate", "eval")}
@@ -176,6 +191,18 @@ def _method(
         yield PlannedStep(step if work.shared else f"{step} ({name})", own.get(step, "to do"), work)
     yield PlannedStep(f"generate: {name}", run.states.get("generate", "to do"), generation)
     yield PlannedStep(f"eval: {name}", run.states.get("eval", "to do"), Work("eval"))
+    yield from _extra(run, trained, name, extra)
+
+
+def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
+    """The extra tasks of a model, which may not be there yet. How much there is to read, only their documents say."""
+    if extra is None:
+        return
+    run.states.pop(extras.STEP, None)
+    if model is not None:
+        with suppress(_MissingError):
+            extras.evaluate(run, model, extra, run.config)
+    yield PlannedStep(f"{extras.STEP}: {name}", run.states.get(extras.STEP, "to do"), Work(extras.STEP))
 
 
 def _generation(run: _Look) -> Work:

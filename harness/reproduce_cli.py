@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from harness.terminal import echo
+
 if TYPE_CHECKING:
     from harness.reproduce import Reproduction
 
@@ -39,7 +41,7 @@ def reproduce(context: click.Context, /, run: Path, output: Path | None, as_json
             found = again(run, Path(folder) / "run", granted)
     else:
         found = again(run, output, granted)
-    click.echo(json.dumps(found.as_json(), indent=1) if as_json else as_text(found))
+    echo(json.dumps(found.as_json(), indent=1) if as_json else as_text(found))
     if not found.equal:
         context.exit(_DIFFERENT)
 

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness import terminal
 from harness.api import Artifact, HarnessError, Json, Outcome
-from harness.artifacts import write_json
+from harness.artifacts import MANIFEST, read_sealed, write_json
+from harness.extra import STEP
 from harness.pages import DESCRIPTION, FOLDER, PAGE, replace_folder, training_curve, write_page
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
+    from reports.elsewhere import Change
     from reports.tables import ByName
 
 VERSION: Final = 3
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
+#: The same of the extra tasks, where there are any.
+_ELSEWHERE: Final = "elsewhere.json"
 _TABLE_WIDTH: Final = 150
 
 
@@ -32,6 +36,8 @@ class Candidate:
     samples: Artifact
     repeats: tuple[Artifact, ...] = ()
     """Samples of the other training seeds."""
+    extra: tuple[Artifact, ...] = ()
+    """The extra tasks of every training seed; empty if there are none."""
 
     @property
     def evaluations(self) -> tuple[Artifact, ...]:
@@ -39,8 +45,11 @@ class Candidate:
         return (self.samples, *self.repeats)
 
 
-def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate]) -> Path:
-    """Compare every candidate with the baseline and write tables and page into the run directory; the page's path."""
+def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], extra: Artifact | None = None) -> Path:
+    """Compare every candidate with the baseline and write tables and page into the run directory; the page's path.
+
+    ``extra`` is the baseline's extra tasks.
+    """
     settings = run.config
     inputs: dict[str, Json] = {
         "baseline": baseline.key,
@@ -50,8 +59,13 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
         "confidence": settings.confidence,
         "seed": settings.seed,
     }
-    artifact = run.step("report", inputs, lambda work: _write(run, suite, baseline, candidates, work), version=VERSION)
-    for name in _FILES:
+    if extra is not None:
+        inputs["extra"] = [extra.key, *(each.key for candidate in candidates for each in candidate.extra)]
+    artifact = run.step("report", inputs, lambda work: _write(run, suite, baseline, candidates, extra, work), version=VERSION)
+    for name in (*_FILES, _ELSEWHERE):
+        if not (artifact.path / name).is_file():
+            (run.root / name).unlink(missing_ok=True)  # of an earlier run with extra tasks
+            continue
         temporary = run.root / f".{name}"
         shutil.copyfile(artifact.path / name, temporary)
         temporary.replace(run.root / name)
@@ -87,9 +101,18 @@ def show_scores(samples: Artifact) -> None:
         terminal.echo(f"Note: {mark.sentence('this evaluation')}")
 
 
-def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], work: Path) -> None:
+def show_extra(root: Path) -> None:
+    """Print the evaluated model's figures on the extra tasks, if it was asked any."""
+    from reports import elsewhere
+
+    keys = read_sealed(root / MANIFEST).get("extra")
+    for key in keys if isinstance(keys, list) else []:
+        terminal.show(elsewhere.scores(elsewhere.read(root / "steps" / f"{STEP}-{str(key)[:12]}")))
+
+
+def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], extra: Artifact | None, work: Path) -> None:
     from harness.evaluate import read_samples
-    from reports import tables
+    from reports import elsewhere, tables
     from reports.compare import CompareError, compare_methods, verdict
     from reports.safe import markdown
 
@@ -108,12 +131,21 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
         raise HarnessError(str(error)) from None
     notes = [f"Note: {note}" for note in found.notes]
     verdicts = "\n".join([*notes, *(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)])
-    said = "\n".join(map(markdown, verdicts.splitlines()))
+    changes = {} if extra is None else _compare_extra(run, extra, candidates)
+    beside = "\n".join(text for name, column in changes.items() if (text := elsewhere.sentence(column, name)))
+    said = ["\n".join(map(markdown, text.splitlines())) for text in (verdicts, beside)]
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
-    (work / "comparison.md").write_text(f"{said}\n\n{tables.markdown(found.methods)}", encoding="utf-8")
-    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts), encoding="utf-8")
+    parts = [said[0], tables.markdown(found.methods), *([said[1], elsewhere.markdown(changes)] if changes else [])]
+    (work / "comparison.md").write_text("\n\n".join(parts), encoding="utf-8")
+    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts, changes, beside), encoding="utf-8")
     described = _describe(run, suite, candidates)
+    if changes:
+        records: Any = elsewhere.records(changes)
+        described["elsewhere"] = records
+        (work / _ELSEWHERE).write_text(
+            encodable(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False)) + "\n", encoding="utf-8"
+        )
     write_json(work / DESCRIPTION, described)
     write_page(work, described, found, tables_of, suite.path)
 
@@ -134,6 +166,21 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
     }
 
 
+def _compare_extra(run: "Run", baseline: Artifact, candidates: Sequence[Candidate]) -> "dict[str, list[Change]]":
+    """The candidates' extra tasks against the baseline's."""
+    from reports import elsewhere
+    from reports.compare import CompareError
+
+    methods = {candidate.name: [elsewhere.read(each.path) for each in candidate.extra] for candidate in candidates}
+    settings = run.config
+    try:
+        return elsewhere.compare(
+            elsewhere.read(baseline.path), methods, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
+        )
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+
+
 def _tables(candidate: Candidate) -> Any:
     """The candidate's samples; a list of them where training was repeated, which the comparison takes as an outer level."""
     from harness.evaluate import read_samples
@@ -142,13 +189,13 @@ def _tables(candidate: Candidate) -> Any:
     return tables if candidate.repeats else tables[0]
 
 
-def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str) -> str:
+def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str, changes: "dict[str, list[Change]]", beside: str) -> str:
     import io
 
     from rich.console import Console
     from rich.text import Text
 
-    from reports import tables
+    from reports import elsewhere, tables
     from reports.safe import visible
 
     out = io.StringIO()
@@ -157,6 +204,10 @@ def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str) -> str:
     if contrasts:
         console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))
     console.print(Text(verdicts))
+    if changes:
+        console.print()
+        console.print(elsewhere.terminal(changes))
+        console.print(Text(beside))
     return visible(out.getvalue())
 
 
@@ -179,5 +230,6 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
         "seed": run.config.seed,
         "training seeds": ", ".join(map(str, run.config.seeds)) or str(run.config.seed),
         "bootstrap resamples": run.config.resamples,
+        "extra tasks": ", ".join(run.config.extra_tasks) or "none",
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }

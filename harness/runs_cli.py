@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from harness.terminal import echo
+
 if TYPE_CHECKING:
     from harness.runs import RunOnDisk, StepOnDisk
 
@@ -45,13 +47,13 @@ def list_command(folder: Path, as_json: bool) -> None:
 
     found = [inspect(path) for path in find_runs(folder)]
     if as_json:
-        click.echo(json.dumps([run.as_json() for run in found], indent=1))
+        echo(json.dumps([run.as_json() for run in found], indent=1))
         return
     if not found:
-        click.echo(f"no runs below {folder}")
+        echo(f"no runs below {folder}")
     for run in found:
         what = ", ".join(run.methods) or "evaluation"
-        click.echo(f"{run.state:10}  {_size(run.bytes):>10}  {_date(run.started):16}  {run.path}  {run.model or '?'}: {what}")
+        echo(f"{run.state:10}  {_size(run.bytes):>10}  {_date(run.started):16}  {run.path}  {run.model or '?'}: {what}")
 
 
 @runs.command("show")
@@ -69,13 +71,13 @@ def show(run: Path, as_json: bool) -> None:
 
     found = inspect(run)
     if as_json:
-        click.echo(json.dumps(found.as_json(), indent=1))
+        echo(json.dumps(found.as_json(), indent=1))
         return
-    click.echo(f"{found.path}: {found.state}, {_size(found.bytes)}, {_date(found.started)}\n{found.command}\n")
+    echo(f"{found.path}: {found.state}, {_size(found.bytes)}, {_date(found.started)}\n{found.command}\n")
     for step in found.steps:
         mark = " " if step.used else "-"
         seconds = "" if step.seconds is None else f"{step.seconds:.1f} s"
-        click.echo(f"{mark} {step.name:20} {step.key[:12]:12}  {step.state:10} {seconds:>10} {_size(step.bytes):>10}")
+        echo(f"{mark} {step.name:20} {step.key[:12]:12}  {step.state:10} {seconds:>10} {_size(step.bytes):>10}")
     _tell(found)
 
 
@@ -97,13 +99,13 @@ def verify(context: click.Context, folder: Path, as_json: bool) -> None:
 
     found = [inspect(path, thorough=True) for path in find_runs(folder)]
     if as_json:
-        click.echo(json.dumps([run.as_json() for run in found], indent=1))
+        echo(json.dumps([run.as_json() for run in found], indent=1))
     elif not found:
-        click.echo(f"no runs below {folder}")
+        echo(f"no runs below {folder}")
     else:
         for run in found:
             whole = sum(step.state == "finished" for step in run.steps)
-            click.echo(f"{run.path}: {whole} finished steps are whole" + (f", {run.state}" if run.state == "damaged" else ""))
+            echo(f"{run.path}: {whole} finished steps are whole" + (f", {run.state}" if run.state == "damaged" else ""))
             _tell(run)
     if any(run.state == "damaged" for run in found):
         context.exit(_DAMAGED)
@@ -132,24 +134,24 @@ def gc(folder: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
     freed: list[StepOnDisk] = []
     if not as_json:
         for step in spare:
-            click.echo(f"{_size(step.bytes):>10}  {step.state:10}  {step.path}")
+            echo(f"{_size(step.bytes):>10}  {step.state:10}  {step.path}")
     asked = as_json or not spare or dry_run or yes
     if not dry_run and (yes or (not asked and click.confirm(f"delete these ({_sum(spare)})?"))):
         freed = [step for step in spare if remove(step)]
     if as_json:
         listed = [{"path": str(step.path), "state": step.state, "bytes": step.bytes, "removed": step in freed} for step in spare]
-        click.echo(json.dumps(listed, indent=1))
+        echo(json.dumps(listed, indent=1))
     elif dry_run or not spare:
-        click.echo(f"{_sum(spare)} could be freed")
+        echo(f"{_sum(spare)} could be freed")
     else:
-        click.echo(f"{_sum(freed)} freed")
+        echo(f"{_sum(freed)} freed")
 
 
 def _tell(run: "RunOnDisk") -> None:
     for problem in (*(step.problem for step in run.steps if step.problem), *run.problems):
-        click.echo(f"  {problem}")
+        echo(f"  {problem}")
     if run.state == "damaged":
-        click.echo("  nothing damaged is used; the run's own command builds it again" + (f": {run.command}" if run.command else ""))
+        echo("  nothing damaged is used; the run's own command builds it again" + (f": {run.command}" if run.command else ""))
 
 
 def _sum(steps: "Sequence[StepOnDisk]") -> str:

@@ -12,7 +12,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from reports import canvas, figures, headfigures, safe
+from reports import canvas, elsewhere, figures, headfigures, safe
 from reports.bootstrap import POWER
 from reports.compare import Comparison, p_value, points
 from reports.examples import Packed
@@ -70,6 +70,8 @@ class ReportData:
     """Success by depth, see :func:`reports.depth.heat_maps`."""
     examples: Packed | None = None
     """For the example browser."""
+    extra: elsewhere.ByName = field(default_factory=dict)
+    """Each method's extra tasks against the baseline's."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
 
@@ -88,6 +90,7 @@ def render(data: ReportData) -> str:
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", _differences(chosen, data.contrasts)),
         _section("Score by length", _curves(chosen)),
+        _section("Elsewhere", _elsewhere(data.extra)),
         _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
         _section("Examples", _browser(data.examples) if data.examples else ""),
         _section("Heads", _heads(data)),
@@ -129,6 +132,25 @@ def _differences(comparisons: ByName, contrasts: ByName) -> str:
 
 def _curves(comparisons: ByName) -> str:
     return _figure(figures.length_curves(comparisons), "curves", "Score of baseline and methods by length", _BANDS)
+
+
+def _elsewhere(changes: elsewhere.ByName) -> str:
+    if not changes:
+        return ""
+    sentences = [text for name, column in changes.items() if (text := elsewhere.sentence(column, name))]
+    top, whole = (elsewhere.cells(changes, top=only) for only in (True, False))
+    parts = [*map(_caption, (*sentences, elsewhere.LEGEND)), _changes(changes, top)]
+    if len(whole) > len(top):
+        parts.append(_details("Every task of the groups", _changes(changes, whole)))
+    return "\n".join(parts)
+
+
+def _changes(changes: elsewhere.ByName, found: Sequence[tuple[Sequence[str], Sequence[tuple[str, int]]]]) -> str:
+    head = ["task", "metric", "version", "shots", "documents", "baseline", *map(escape, changes)]
+    rows = [
+        [*map(escape, left), *(f'<span class="{_CLASSES[sign]}">{escape(text)}</span>' for text, sign in right)] for left, right in found
+    ]
+    return _rows(head, rows, numbers=(3, 4))
 
 
 def _heads(data: ReportData) -> str:

@@ -67,6 +67,10 @@ class Options:
     """Whose answers are rejected: ``mask`` for the masked model's; ``model NAME`` for another's, which ``smaller-model`` needs."""
     sampler: str = "hf"
     """Engine that writes the answers."""
+    tensor_parallel: int = 1
+    """Of ``sampler = "vllm"``: devices that share every layer. Does not change which answers are drawn."""
+    pipeline_parallel: int = 1
+    """Of ``sampler = "vllm"``: groups of devices that share the layers out."""
     temperature: float = 0.6
     top_p: float = 1.0
     max_new_tokens: int = 2048
@@ -105,6 +109,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.sampler not in BACKENDS:
             raise HarnessError(f"[method]: unknown sampler {self.sampler!r}; choose from {', '.join(BACKENDS)}")
+        if min(self.tensor_parallel, self.pipeline_parallel) < 1:
+            raise HarnessError("[method]: tensor_parallel and pipeline_parallel are numbers of devices; give at least 1")
+        if self.sampler != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
+            raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if self.n < 1 or self.prompts < 0:
             raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
         if self.rejected_from != "mask" and not self.rejected_model():
@@ -146,9 +154,9 @@ class _HeadMasking:
 
     def plan(self, options: Mapping[str, Json]) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
-        from retmask.plan import steps
+        from retmask.plan import masking
 
-        return steps(self.name, _parse(options))
+        return masking(self.name, _parse(options))
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""
@@ -255,6 +263,12 @@ class SmallerModel:
         if not parsed.pairs_from and not parsed.rejected_model():
             raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
 
+    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+        """What each step has to compute, for ``harness plan``."""
+        from retmask.plan import contrasting
+
+        return contrasting(self.name, _parse(options))
+
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to the other model's."""
         options = _parse(context.options)
@@ -289,6 +303,12 @@ class Sft:
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         _parse(options)
+
+    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+        """What each step has to compute, for ``harness plan``."""
+        from retmask.plan import chosen_alone
+
+        return chosen_alone(replace(_parse(options), loss=SFT))
 
     def run(self, context: RunContext) -> Outcome:
         """Train on the chosen answers."""

@@ -71,8 +71,11 @@ class Sampler(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_sampler(backend: str, model: Path, dtype: str, device: str) -> Sampler:
-    """The engine called ``backend`` with the model in ``model``. ``dtype`` is the name of a torch dtype."""
+def open_sampler(backend: str, model: Path, dtype: str, device: str, *, tensor_parallel: int = 1, pipeline_parallel: int = 1) -> Sampler:
+    """The engine called ``backend`` with the model in ``model``. ``dtype`` is the name of a torch dtype.
+
+    Several devices are vLLM's alone.
+    """
     if backend == "hf":
         from retmask.sampler import HFSampler
 
@@ -80,7 +83,7 @@ def open_sampler(backend: str, model: Path, dtype: str, device: str) -> Sampler:
     if backend == "vllm":
         from retmask.vllm_sampler import VLLMSampler
 
-        return VLLMSampler(model, dtype, device)
+        return VLLMSampler(model, dtype, device, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel)
     raise HarnessError(f"unknown sampler {backend!r}; choose from {', '.join(BACKENDS)}")
 
 

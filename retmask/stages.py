@@ -97,8 +97,9 @@ def _generated(count: int, seed: int) -> list[str]:
 
 def sampler(context: RunContext, options: "Options", model: Model | None = None) -> Lazily:
     """The engine that answers, opened when something has to be sampled. It holds the run's model unless ``model`` is another."""
-    path = (model or context.model).path
-    return Lazily(lambda: open_sampler(options.sampler, path, resolve_dtype(options.dtype, context.device), context.device))
+    path, dtype = (model or context.model).path, resolve_dtype(options.dtype, context.device)
+    devices = {"tensor_parallel": options.tensor_parallel, "pipeline_parallel": options.pipeline_parallel}
+    return Lazily(lambda: open_sampler(options.sampler, path, dtype, context.device, **devices))
 
 
 def responses(

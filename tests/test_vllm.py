@@ -37,7 +37,7 @@ def agreement(one: list[Response], other: list[Response]) -> float:
     return sum(a.ids == b.ids for a, b in zip(one, other, strict=True)) / len(one)
 
 
-def by_transformers(path: Path) -> list[Response]:
+def by_transformers(path: Path, prompts: list[str] = PROMPTS) -> list[Response]:
     """Greedy answers of a checkpoint, one prompt at a time, so that nothing is padded."""
     import torch
 
@@ -45,7 +45,7 @@ def by_transformers(path: Path) -> list[Response]:
 
     model, tokenizer = load_model(path, "float32", "cpu"), load_tokenizer(path)
     found = []
-    for index, prompt in enumerate(PROMPTS):
+    for index, prompt in enumerate(prompts):
         ids = torch.tensor([encode(tokenizer, render(tokenizer, prompt))])
         with torch.inference_mode():
             settings = plain_generation(model, tokenizer, GREEDY.max_new_tokens)
@@ -156,15 +156,17 @@ def test_an_evaluation_on_vllm_is_that_on_transformers(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(by_vllm.loc[same, columns], expected.loc[same, columns])
 
 
-def test_a_methods_pairs_come_from_one_engine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_methods_pairs_come_from_one_engine(tmp_path: Path, workers: int) -> None:
     from dataclasses import replace
 
     from harness.config import load_preset
     from harness.pipeline import run_stage
 
     preset = load_preset("builtin")
-    small = {"prompts": 24, "detection_trials": 2, "detection_lengths": [256], "max_new_tokens": 16, "top_k": 4, "sampler": "vllm"}
-    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options={**preset.options, **small})
+    small = {"prompts": 24, "detection_trials": 2, "detection_lengths": [256], "max_new_tokens": 16, "top_k": 4}
+    engine = {"sampler": "vllm", "tensor_parallel": workers}
+    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options={**preset.options, **small, **engine})
     artifact = run_stage(tmp_path, "builtin", "retmask", config, "pairs")
     rows = [json.loads(line) for line in (artifact.path / "pairs.jsonl").read_text().splitlines()]
     assert 0 < len(rows) <= 24
@@ -172,3 +174,59 @@ def test_a_methods_pairs_come_from_one_engine(tmp_path: Path) -> None:
     for name in ("chosen", "rejected-retmask"):
         (responses,) = tmp_path.glob(f"steps/{name}-*/responses.journal")
         assert len(responses.read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4], ids=["full", "lora"])
+def test_a_trained_checkpoint_answers_alike_in_vllm_and_transformers(tmp_path: Path, lora_rank: int) -> None:
+    from dataclasses import replace
+
+    from harness.config import load_preset
+    from harness.pipeline import run_stage
+
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": prompt, "chosen": "the boat is blue .", "rejected": "no ."} for prompt in PROMPTS[:16]]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    preset = load_preset("builtin")
+    options = {**preset.options, "pairs_from": str(pairs), "lora_rank": lora_rank, "epochs": 2, "batch_size": 8}
+    options["learning_rate"] = 3e-2 if lora_rank else 3e-3
+    config = replace(preset, tasks=("niah_mk",), lengths=(128,), examples=2, options=options)
+    model = run_stage(tmp_path / "run", "builtin", "sft", config, "train").path / "model"
+    prompts = PROMPTS[:20]
+    expected = by_transformers(model, prompts)
+    assert agreement(expected, by_transformers(MODEL_DIR, prompts)) < 0.9, "the training must change something for this to mean anything"
+    with VLLMSampler(model, "float32", "cpu") as sampler:
+        answers = sampler.sample(prompts, GREEDY, None, tmp_path / "answers")
+    assert agreement(answers, expected) >= 0.95
+
+
+def test_extra_tasks_on_vllm_are_those_on_transformers(tmp_path: Path) -> None:
+    from tests.harness.extratasks import write_tasks
+
+    folder = write_tasks(tmp_path / "tasks")
+    suite = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk", "--lengths", "128", "--examples", "2")
+    found = []
+    for backend in ("vllm", "hf"):
+        extra = ("--extra-tasks", "tiny,tiny_answer,tiny_text", "--include-path", str(folder))
+        result = CliRunner().invoke(main, ["eval", *suite, "--output", str(tmp_path / backend), "--backend", backend, *extra])
+        assert result.exit_code == 0, result.output
+        (step,) = (tmp_path / backend).glob("steps/extra-*")
+        found.append((json.loads((step / "figures.json").read_text())["figures"], _likelihoods(step / "likelihoods.journal")))
+    (by_vllm, ours), (expected, theirs) = found
+    assert ours.keys() == theirs.keys()
+    assert [ours[name] for name in ours] == [pytest.approx(theirs[name], abs=1e-2, rel=1e-3) for name in ours]
+    for one, other in zip(by_vllm, expected, strict=True):
+        assert (one["name"], one["metric"]) == (other["name"], other["metric"])
+        assert one["value"] == pytest.approx(other["value"], rel=1e-2, abs=0.1)
+
+
+def _likelihoods(journal: Path) -> dict[str, float]:
+    rows = [json.loads(line.partition("\t")[2]) for line in journal.read_text().splitlines()]
+    return {row["id"]: row["log_likelihood"] for row in rows}
+
+
+def test_vllm_offline_refuses_data_parallel() -> None:
+    """What docs/engines.md says; where this fails, there can be a --data-parallel."""
+    from vllm import LLM
+
+    with pytest.raises(ValueError, match="not supported for single-process usage"):
+        LLM(model=str(MODEL_DIR), data_parallel_size=2)

@@ -1,11 +1,13 @@
 """transformers, in this process, through lm-eval's own backend."""
 
 import gc
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from harness import thinking
@@ -14,6 +16,9 @@ from harness.engines import EngineConfig
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
 from harness.models import LOAD_ERRORS, cannot_load
+
+#: Bytes that the logits of one batch of log-likelihoods may take: lm-eval holds them for every token, three times in float32.
+_LOGITS_BYTES: Final = 4 << 30
 
 
 class HFBackend(HFLM):
@@ -69,13 +74,33 @@ class HFBackend(HFLM):
             if not is_out_of_memory(error):
                 raise
             return None
-        return {prompt.example: self._completion(row, texts[row]) for row, prompt in enumerate(rows)}
+        until = [stop for stop in rows[0].settings["until"] if stop]
+        return {prompt.example: self._completion(row, texts[row], until) for row, prompt in enumerate(rows)}
 
-    def _completion(self, row: int, text: str) -> Completion:
+    def _completion(self, row: int, text: str, until: Sequence[str]) -> Completion:
         ids = self.generated[row].tolist()
         ends = {self.eot_token_id, self.tokenizer.pad_token_id}
         length = next((index for index, token in enumerate(ids) if token in ends), None)
-        return Completion(text, ids[:length], length is not None)
+        ids, ended = ids[:length], length is not None
+        if self._stops(ids, until):  # lm-eval has cut the text there; the row went on until the last of its batch was done
+            return Completion(text, ids[: bisect_left(range(len(ids)), True, key=lambda size: self._stops(ids[:size], until))], True)
+        return Completion(text, ids, ended)
+
+    def _stops(self, ids: list[int], until: Sequence[str]) -> bool:
+        return bool(until) and any(stop in self.tokenizer.decode(ids, skip_special_tokens=True) for stop in until)
+
+    def log_likelihoods(self, requests: list[Instance], longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
+        """In batches whose logits fit the memory."""
+        room = min(batch_tokens, _LOGITS_BYTES // (3 * 4 * self.model.config.get_text_config().vocab_size))
+        self.batch_size_per_gpu = max(1, room // longest)
+        found: list[tuple[float, bool]] = self.loglikelihood(requests, disable_tqdm=True)
+        return found
+
+    def rolling_log_likelihoods(self, requests: list[Instance]) -> list[float]:
+        """A window at a time."""
+        self.batch_size_per_gpu = 1
+        found: list[float] = self.loglikelihood_rolling(requests, disable_tqdm=True)
+        return found
 
     def close(self) -> None:
         """Free the weights now: a training process may want the device next."""

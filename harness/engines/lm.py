@@ -1,22 +1,28 @@
 """What lm-eval drives, whichever engine generates: journal, check of lengths, thoughts, progress."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness import thinking
 from harness.api import HarnessError, IncompleteError, Json
 from harness.artifacts import digest
-from harness.journal import Generation, Journal
+from harness.journal import Generation, Journal, Records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: Examples that an error names, of those that failed.
 _NAMED: Final = 5
+#: Log-likelihoods between two writes to disk.
+_WAVE: Final = 512
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,11 @@ class Backend(Protocol):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str: ...
 
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]: ...
+    def log_likelihoods(self, requests: list[Instance], longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
+        """lm-eval's ``loglikelihood``. ``longest`` is the most tokens of a request's context and continuation, which fit the model."""
 
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]: ...
+    def rolling_log_likelihoods(self, requests: list[Instance]) -> list[float]:
+        """lm-eval's ``loglikelihood_rolling``."""
 
     def generate(self, prompts: Sequence[Prompt], batch: "Batch") -> Iterator[dict[str, Completion | Failed]]:
         """Completions by example id, some at a time, as they are finished. ``prompts`` come longest first and fit the model."""
@@ -128,6 +136,10 @@ class HarnessLM(LM):
         self.batch: Batch
         self.elsewhere: Mapping[tuple[str, str], Generation] = {}
         """Finished generations of the same model and settings, by example id and request: what is in here is taken, not generated."""
+        self.likelihoods: Records
+        """As the journal, for log-likelihoods; needed only where a task asks for some."""
+        self.begin: Callable[[str, int], None] = lambda kind, total: None
+        """Called with what is asked for, and how many of it."""
         self.advance: Callable[[int], None] = lambda done: None
         self.failed: dict[str, str] = {}
         """Examples that the engine could not do, and why."""
@@ -158,20 +170,53 @@ class HarnessLM(LM):
         return str(self._backend.apply_chat_template(chat_history, add_generation_prompt))
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        return self._backend.loglikelihood(requests)
+        names = _names(requests)
+        waiting = self._waiting("choices", names, requests, self.likelihoods.finished)
+        sizes = {name: self._whole(name, request) for name, request in waiting.items()}
+        # of like length, and the choices of one context together: the engine then reads the context once
+        order = sorted(waiting, key=lambda name: (-len(waiting[name].args[0]), waiting[name].args[0], name))
+        for wave in _waves(order, lambda name: str(waiting[name].args[0])):
+            asked = [waiting[name] for name in wave]
+            found = self._backend.log_likelihoods(asked, max(sizes[name] for name in wave), self.batch.tokens)
+            pairs = zip(wave, found, strict=True)
+            self.likelihoods.append({name: {"log_likelihood": float(value), "greedy": bool(greedy)} for name, (value, greedy) in pairs})
+            self.advance(len(wave))
+        kept = [self.likelihoods.finished[name] for name in names]
+        return [(float(str(each["log_likelihood"])), bool(each["greedy"])) for each in kept]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        return self._backend.loglikelihood_rolling(requests)
+        names = _names(requests)
+        waiting = self._waiting("texts", names, requests, self.likelihoods.finished)
+        for name, request in waiting.items():
+            (value,) = self._backend.rolling_log_likelihoods([request])
+            self.likelihoods.append({name: {"log_likelihood": float(value)}})
+            self.advance(1)
+        return [float(str(self.likelihoods.finished[name]["log_likelihood"])) for name in names]
+
+    def _waiting(self, kind: str, names: Sequence[str], requests: Sequence[Instance], finished: Container[str]) -> dict[str, Instance]:
+        """The requests that are not on disk yet, by name."""
+        waiting = {name: request for name, request in zip(names, requests, strict=True) if name not in finished}
+        self.begin(kind, len(requests))
+        self.advance(len(requests) - len(waiting))
+        return waiting
+
+    def _whole(self, name: str, request: Instance) -> int:
+        """Tokens of context and continuation. HarnessError if the model cannot take them: lm-eval's engines would cut the context."""
+        size = len(self._backend.tok_encode("".join(request.args)))
+        if size >= self._backend.max_length:
+            raise HarnessError(_too_long(name, request, size, self._backend.max_length - 1))
+        return size
 
     def close(self) -> None:
         """Give the engine's memory back."""
         self._backend.close()
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        self._take_over(requests)
-        waiting = {_example_id(request): request for request in requests if not self._is_finished(request)}
-        self.advance(len(requests) - len(waiting))
-        prompts = {example: self._prompt(example, request) for example, request in waiting.items()}
+        names = _names(requests)
+        self._take_over(names, requests)
+        done = {name for name, request in zip(names, requests, strict=True) if self._is_finished(name, request)}
+        waiting = self._waiting("answers", names, requests, done)
+        prompts = {name: self._prompt(name, request) for name, request in waiting.items()}
         longest_first = sorted(
             prompts.values(), key=lambda prompt: (sorted(map(str, prompt.settings.items())), -len(prompt.ids), prompt.text)
         )
@@ -183,8 +228,7 @@ class HarnessLM(LM):
         missing = [name for name in waiting if name not in self.journal.finished and name not in self.failed]
         if missing:
             raise HarnessError(f"the engine gave no answer to {len(missing)} prompts, such as {missing[0]}; run the command again")
-        done = self.journal.finished
-        return [done[name].output if (name := _example_id(request)) in done else "" for request in requests]
+        return [self.journal.finished[name].output if name in self.journal.finished else "" for name in names]
 
     def check_complete(self) -> None:
         """IncompleteError that names the examples which the engine could not do."""
@@ -197,38 +241,42 @@ class HarnessLM(LM):
             "kept; start again with more memory, another --dtype or --backend, or shorter --lengths"
         )
 
-    def _is_finished(self, request: Instance) -> bool:
-        found = self.journal.finished.get(_example_id(request))
+    def _is_finished(self, name: str, request: Instance) -> bool:
+        found = self.journal.finished.get(name)
         return found is not None and found.request == request_digest(request)
 
-    def _take_over(self, requests: Sequence[Instance]) -> None:
+    def _take_over(self, names: Sequence[str], requests: Sequence[Instance]) -> None:
         """Answers that another evaluation of the same model already has to the very same prompts."""
-        wanted = ((_example_id(request), request_digest(request)) for request in requests if not self._is_finished(request))
-        found = {example: self.elsewhere[example, asked] for example, asked in wanted if (example, asked) in self.elsewhere}
+        asked = (
+            (name, request_digest(request)) for name, request in zip(names, requests, strict=True) if not self._is_finished(name, request)
+        )
+        found = {name: self.elsewhere[name, what] for name, what in asked if (name, what) in self.elsewhere}
         if found:
             self.journal.append(found)
             self.taken_over += len(found)
 
-    def _prompt(self, example: str, request: Instance) -> Prompt:
-        text, settings = request.args
+    def _prompt(self, name: str, request: Instance) -> Prompt:
+        text, settings = str(request.args[0]), _settings(request)
         ids = tuple(self._backend.tok_encode(text))
-        room = self._backend.max_length - settings["max_gen_toks"] - self._think_tokens
+        budget = settings["max_gen_toks"] + self._think_tokens
+        room = self._backend.max_length - budget
         if len(ids) > room:
-            raise HarnessError(
-                f"{example} has {len(ids)} prompt tokens and the model takes {room} beside its answer; use shorter --lengths"
-            )
-        if self._think_tokens:  # room for thoughts before the answer
-            settings = {**settings, "max_gen_toks": settings["max_gen_toks"] + self._think_tokens}
-            request = replace(request, arguments=(text, settings))
-        return Prompt(example, ids, request)
+            raise HarnessError(_too_long(name, request, len(ids), room))
+        if self._think_tokens:  # room for thoughts before the answer, in which nothing that ends an answer counts
+            settings = {**settings, "max_gen_toks": budget, "until": []}
+        return Prompt(name, ids, replace(request, arguments=(text, settings)))
 
     def _generation(self, request: Instance, prompt: Prompt, completion: Completion) -> Generation:
         """``request`` has the answer's own budget, without the thoughts'."""
         size, ids, ended = len(prompt.ids), list(completion.ids), completion.ended
         asked = request_digest(request)
-        if not self._think_tokens or completion.thoughts:
-            thoughts = len(self._backend.tok_encode(completion.thoughts)) if completion.thoughts else 0
-            return Generation(completion.text, size, len(ids), "stop" if ended else "length", completion.thoughts, thoughts, asked)
+        if not self._think_tokens:
+            return Generation(completion.text, size, len(ids), "stop" if ended else "length", request=asked)
+        settings = _settings(request)
+        if completion.thoughts:
+            text, cut = _up_to(completion.text, settings["until"])
+            thoughts = len(self._backend.tok_encode(completion.thoughts))
+            return Generation(text, size, len(ids), "stop" if ended or cut else "length", completion.thoughts, thoughts, asked)
 
         def decode(tokens: Sequence[int], *, plain: bool = False) -> str:
             return str(self._backend.tokenizer.decode(list(tokens), skip_special_tokens=plain))
@@ -239,13 +287,14 @@ class HarnessLM(LM):
             decode,
             opened=prompt.text.rstrip().endswith(thinking.START),
             budget=self._think_tokens,
-            answer_budget=request.args[1]["max_gen_toks"],
+            answer_budget=settings["max_gen_toks"],
         )
+        text, cut = _up_to(decode(ids[parts.answer], plain=True), settings["until"])
         return Generation(
-            decode(ids[parts.answer], plain=True),
+            text,
             size,
             len(ids[parts.answer]),
-            "stop" if parts.complete else "length",
+            "stop" if parts.complete or cut else "length",
             thinking=decode(ids[: parts.thinking]),
             thinking_tokens=parts.thinking,
             request=asked,
@@ -257,5 +306,57 @@ def request_digest(request: Instance) -> str:
     return digest([str(request.args[0]), *sorted(map(str, request.args[1].items()))])[:16]
 
 
-def _example_id(request: Instance) -> str:
-    return str(request.doc["id"])
+def _settings(request: Instance) -> dict[str, Any]:
+    """The request's generation settings under lm-eval's own names, its defaults filled in."""
+    return dict(normalize_gen_kwargs(request.args[1]))
+
+
+def _up_to(text: str, until: Sequence[str]) -> tuple[str, bool]:
+    """``text`` before the first of these strings, and whether one was there."""
+    places = [text.find(stop) for stop in until if stop and stop in text]
+    return (text[: min(places)], True) if places else (text, False)
+
+
+def _names(requests: Sequence[Instance]) -> list[str]:
+    """A name for each request, the same in every process.
+
+    An example of our suites has an id. A document of another lm-eval task is named by task, number, choice and, since some tasks ask the
+    same several times, repetition; the digest of what is asked keeps apart what changed since.
+    """
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for request in requests:
+        if is_ours(request):
+            names.append(str(request.doc["id"]))
+            continue
+        asked = blake2b(repr(request.args).encode(), digest_size=6).hexdigest()
+        name = f"{request.task_name}/{request.doc_id}/{request.idx}/{asked}"
+        names.append(f"{name}/{seen[name]}")
+        seen[name] += 1
+    return names
+
+
+def is_ours(request: Instance) -> bool:
+    """Whether :func:`harness.lmeval.dataset` made the request's document."""
+    return isinstance(request.doc, dict) and request.doc.keys() == {"id", "text", "example"}
+
+
+def _waves(names: Sequence[str], context: Callable[[str], str]) -> Iterator[list[str]]:
+    """About so many names at a time; those of one context stay together."""
+    wave: list[str] = []
+    for _, group in groupby(names, key=context):
+        wave += group
+        if len(wave) >= _WAVE:
+            yield wave
+            wave = []
+    if wave:
+        yield wave
+
+
+def _too_long(name: str, request: Instance, size: int, room: int) -> str:
+    if is_ours(request):
+        return f"{name} has {size} prompt tokens and the model takes {room} beside its answer; use shorter --lengths"
+    return (
+        f"document {request.doc_id} of {request.task_name} has {size} tokens and the model takes {room} beside its answer; "
+        "leave the task out, or ask it with fewer examples (--extra-fewshot)"
+    )

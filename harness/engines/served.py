@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from harness.api import HarnessError, Json, Model
 from harness.engines import EngineConfig
-from harness.engines.lm import Batch, Completion, Failed, Prompt
+from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
 from harness.footprint import ModelShape
 from harness.suite import load_tokenizer
 
@@ -189,10 +189,10 @@ class Served:
             )
         )
 
-    def loglikelihood(self, requests: "list[Instance]") -> list[tuple[float, bool]]:
+    def log_likelihoods(self, requests: "list[Instance]", longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
         raise HarnessError("a served model gives no log-likelihoods; evaluate this task with --backend hf or vllm")
 
-    def loglikelihood_rolling(self, requests: "list[Instance]") -> list[float]:
+    def rolling_log_likelihoods(self, requests: "list[Instance]") -> list[float]:
         raise HarnessError("a served model gives no log-likelihoods; evaluate this task with --backend hf or vllm")
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
@@ -279,6 +279,8 @@ class Served:
 
 def _unframed(prompt: Prompt) -> str:
     """What the user says, without the chat template that the prompt may be rendered in: the server has its own."""
+    if not is_ours(prompt.request):
+        return prompt.text  # documents of other lm-eval tasks are never rendered for such a server
     example = json.loads(prompt.request.doc["example"])
     plain = str(example["prompt"] + example["answer_prefix"])
     return plain if prompt.text == plain else str(example["prompt"])

@@ -184,8 +184,11 @@ class VLLMBackend:
                 tokenizer=str(model.path),
                 enable_thinking=config.think_tokens > 0,
                 think_end_token=thinking.END if config.think_tokens else None,
+                batch_size="auto",
                 **engine_arguments(model, config),
             )
+        # lm-eval takes max_model_len = -1 for the length itself, and would cut log-likelihood requests by it
+        self._inner._max_length = self.max_length
         self.tokenizer = self._inner.tokenizer
 
     @property
@@ -205,11 +208,12 @@ class VLLMBackend:
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         return str(self._inner.apply_chat_template(chat_history, add_generation_prompt))
 
-    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        return list(self._inner.loglikelihood(requests))
+    def log_likelihoods(self, requests: list[Any], longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
+        """vLLM itself decides how many are under way."""
+        return list(self._inner.loglikelihood(requests, disable_tqdm=True))
 
-    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-        return list(self._inner.loglikelihood_rolling(requests))
+    def rolling_log_likelihoods(self, requests: list[Any]) -> list[float]:
+        return list(self._inner.loglikelihood_rolling(requests, disable_tqdm=True))
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
         """As each is finished; vLLM itself decides how many are under way."""

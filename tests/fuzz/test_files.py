@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.api import Artifact, HarnessError
-from harness.artifacts import read_json
+from harness.artifacts import DamagedError, read_json, read_sealed
 from harness.cli import HarnessGroup, Setting
 from harness.config import load_preset
 from harness.evaluations import Evaluation
@@ -444,7 +444,8 @@ def test_model_directories(folder: Path, config: bytes, generation: bytes) -> No
 @given(json_of({"key": "k", "files": {"a": 1}, "evaluations": ["0" * 64], "methods": []}))
 @example(b"[" * 100_000)
 def test_manifests(folder: Path, data: bytes) -> None:
-    survives(lambda: read_json(written(folder, "manifest.json", data)), HarnessError)
+    survives(lambda: read_json(written(folder, "manifest.json", data)), DamagedError)
+    survives(lambda: read_sealed(folder / "manifest.json"), DamagedError)
 
 
 SUITE_ROW = {

@@ -126,6 +126,34 @@ def test_what_would_stop_the_run_stops_the_plan(tmp_path: Path, arguments: list[
     assert message in result.output
 
 
+def test_methods_without_heads_have_numbers_of_their_own(tmp_path: Path) -> None:
+    def work(method: str, *more: str) -> dict[str, dict[str, int]]:
+        found = plan(tmp_path, "--method", method, "--set", "prompts=10", "--set", "max_new_tokens=20", *more)["steps"]
+        assert isinstance(found, list)
+        return {step["name"]: step["work"] for step in found if step["name"].split()[0] not in ("suite", "generate:", "eval:", "report")}
+
+    smaller, alone = work("smaller-model", "--set", "rejected_from=model builtin"), work("sft")
+    assert list(smaller) == ["chosen", "rejected-smaller-model (smaller-model)", "dpo (smaller-model)"]
+    assert list(alone) == ["chosen", "sft (sft)"], "no head is measured"
+    assert smaller["chosen"] == alone["chosen"]
+    assert alone["chosen"]["new_tokens"] == smaller["rejected-smaller-model (smaller-model)"]["new_tokens"] == 200
+    assert 0 < 2 * alone["sft (sft)"]["train_tokens"] == smaller["dpo (smaller-model)"]["train_tokens"], "a pair has two answers"
+
+
+def test_files_of_prompts_and_pairs_are_counted(tmp_path: Path) -> None:
+    def training(*more: str) -> int:
+        found = plan(tmp_path / "run", "--method", "sft", "--set", "max_new_tokens=20", "--set", "epochs=1", *more)["steps"]
+        assert isinstance(found, list)
+        return next(int(step["work"]["train_tokens"]) for step in found if step["work"]["step"] == "sft")
+
+    prompts, pairs = tmp_path / "prompts.jsonl", tmp_path / "pairs.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"say {number}"}) + "\n" for number in range(7)))
+    pairs.write_text("".join(json.dumps({"prompt": f"say {number}", "chosen": "yes"}) + "\n" for number in range(3)))
+    one = training("--set", f"prompts_from={prompts}", "--set", "prompts=1")
+    assert training("--set", f"prompts_from={prompts}", "--set", "prompts=0") == 7 * one
+    assert training("--set", f"pairs_from={pairs}") == 3 * one
+
+
 def test_a_container_may_allow_less_than_the_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{16 << 20}\n")

@@ -323,6 +323,8 @@ def test_pairs_that_are_all_identical_stop_with_what_was_sampled_kept(words: Pat
         (RetMask(), {"rejected_from": "modle x"}, "write 'mask', or 'model NAME'"),
         (RetMask(), {"loss": "sigmiod"}, "unknown loss 'sigmiod'"),
         (RetMask(), {"sampler": "vlm"}, "unknown sampler 'vlm'"),
+        (RetMask(), {"tensor_parallel": 2}, "need sampler = vllm"),
+        (RetMask(), {"sampler": "vllm", "tensor_parallel": 0}, "give at least 1"),
         (Sft(), {"n": 0}, "give at least 1 answer"),
         (RandMask(), {"parallel": "none", "processes": 4}, "processes = 4 needs parallel"),
     ],
