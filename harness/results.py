@@ -143,9 +143,7 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     if changes:
         records: Any = elsewhere.records(changes)
         described["elsewhere"] = records
-        (work / _ELSEWHERE).write_text(
-            encodable(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False)) + "\n", encoding="utf-8"
-        )
+        (work / _ELSEWHERE).write_text(elsewhere.json_text(changes), encoding="utf-8")
     write_json(work / DESCRIPTION, described)
     write_page(work, described, found, tables_of, suite.path)
 

@@ -344,6 +344,11 @@ def markdown(changes: ByName) -> str:
     return "\n".join([lines[0], "|" + "|".join(["-", "-", "-:", "-", *("-" for _ in changes)]) + "|", *lines[1:], "", LEGEND]) + "\n"
 
 
+def json_text(changes: ByName) -> str:
+    """:func:`records` as JSON."""
+    return safe.encodable(json.dumps(records(changes), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
 def cells(changes: ByName, *, top: bool) -> list[tuple[list[str], list[tuple[str, int]]]]:
     """For a page: (task, metric, version, shots, documents, baseline), then each method's text and its :attr:`Change.sign`."""
     found = []
