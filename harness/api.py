@@ -150,8 +150,9 @@ class RunContext(Protocol):
 class Method(Protocol):
     """A training method: the entry point's object is a class with no constructor arguments.
 
-    It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use, and
-    ``plan(options)``, which returns the :class:`Work` of each of its steps in order.
+    It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use;
+    ``prepare(context)``, called for every training seed before the first evaluation, for cheap steps that show whether it can run at
+    all; and ``plan(options)``, which returns the :class:`Work` of each of its steps in order.
     """
 
     name: str

@@ -134,15 +134,19 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     run = Run(root, resolve_model(model_name, config), config)
     _write_command(run, methods)
     extra = find_extra(run)
+    contexts = {seed: run.repeated(seed) for seed in config.seeds or (config.seed,)}
+    for plugin in plugins.values():
+        for context in contexts.values():
+            getattr(plugin, "prepare", lambda context: None)(context)
     suite = _suite(run, run.model)
     evaluations = _InRounds(run, suite) if config.stop_early else _InFull(run, suite)
     elsewhere = _elsewhere(run, run.model, extra)
     candidates = []
     for name, plugin in plugins.items():
         repeats = []
-        for seed in config.seeds or (config.seed,):
+        for seed, context in contexts.items():
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
-            outcome = plugin.run(run.repeated(seed))
+            outcome = plugin.run(context)
             run.distrust(outcome.checkpoint)
             resolved = resolve(str(outcome.checkpoint))
             trained = Model(name, resolved.path, resolved.digest)

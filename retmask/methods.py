@@ -158,6 +158,12 @@ class _HeadMasking:
 
         return masking(self.name, _parse(options))
 
+    def prepare(self, context: RunContext) -> None:
+        """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads."""
+        options = _parse(context.options)
+        if not options.pairs_from:
+            self._masked(context, options)
+
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to those it gives without the masked heads."""
         options = _parse(context.options)
@@ -189,13 +195,16 @@ class _HeadMasking:
         scores = HeadScores.load(measured.path / "heads.safetensors")
         top_k = _audited(context, options, measured) if options.heads == AUTO else options.top_k
         target = masks.retrieval(scores, top_k=top_k, threshold=options.threshold if top_k is None else None)
-        mask = self.choose(scores, target, derive(context.training_seed, self.name))
-        context.say(f"{self.name}: {len(mask.heads)} of {len(scores.heads())} heads masked")
+        try:
+            mask = self.choose(scores, target, derive(context.training_seed, self.name))
+        except HarnessError as error:
+            raise HarnessError(f"{self.name}: {error}") from None
         return _Masked(scores, mask)
 
     def _pairs(self, context: RunContext, options: Options, masked: _Masked | None) -> Artifact:
         if masked is None:
             return stages.given(context, options, chosen_only=options.loss == SFT)
+        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked")
         prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)

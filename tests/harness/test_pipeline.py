@@ -47,6 +47,13 @@ def test_the_run_leaves_table_page_json_and_manifest(finished: Path) -> None:
     assert "recall" in (finished / "table.txt").read_text()
 
 
+def test_a_method_that_cannot_run_stops_the_command_before_the_first_evaluation(tmp_path: Path) -> None:
+    done = harness("run", *SMALL, "--set", "top_k=30", "--method", "retmask", "--method", "layermatched", "--output", tmp_path)
+    assert done.returncode == 2
+    assert "layermatched: cannot draw" in done.stderr.splitlines()[-1]
+    assert [path.parent.name.split("-")[0] for path in tmp_path.glob("steps/*/manifest.json")] == ["heads"]
+
+
 def test_what_methods_share_is_done_once(finished: Path) -> None:
     steps = [path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir()]
     assert sorted(steps) == sorted(

@@ -151,6 +151,14 @@ def test_methods_share_heads_and_chosen_answers(words: Path, tmp_path: Path) -> 
     assert len({inputs for _, inputs in runs}) == 4  # their pairs differ, so their trainings do
 
 
+def test_a_control_that_cannot_be_drawn_says_so_when_it_prepares(words: Path, tmp_path: Path) -> None:
+    context = NoTraining(tmp_path, words, OPTIONS | {"threshold": 0.05})  # three of the four heads of layer 0
+    with pytest.raises(HarnessError, match="layermatched: cannot draw 3 control heads: only 1 are left in layer 0"):
+        LayerMatched().prepare(context)
+    assert [artifact.name for artifact in context.artifacts] == ["heads"]
+    RetMask().prepare(context)
+
+
 def test_only_what_changes_a_result_changes_its_key(words: Path, tmp_path: Path) -> None:
     first, dpo = until_training(RetMask(), tmp_path, words)
     again, same = until_training(RetMask(), tmp_path, words, micro_batch_size=2, gradient_checkpointing=True)
