@@ -44,6 +44,9 @@ OPTIONAL: Final[dict[str, str]] = {
 }
 _TOKENS: Final = ("prompt_tokens", "output_tokens", "truncated_tokens", "thinking_tokens", "dropped_tokens", "dropped_passages")
 
+#: Key of a file's metadata that holds what is true of the whole table (``DataFrame.attrs``), as JSON.
+_ABOUT: Final = b"retmask-harness"
+
 #: What makes a row of one table unique.
 KEY: Final = ("task", "length", "metric", "example_id")
 FINISH_REASONS: Final = frozenset({"stop", "length"})
@@ -86,7 +89,11 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:
-        table.to_parquet(name, index=False)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        about = {_ABOUT: json.dumps(table.attrs).encode()} if table.attrs else None
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(about), name)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -102,9 +109,12 @@ def read(path: Path) -> pd.DataFrame:
 
     try:
         with pq.ParquetFile(path) as file:  # pandas would also follow what the file says about pandas, and folders named key=value
-            frame = file.read().replace_schema_metadata(None).to_pandas()
-    except (pa.ArrowException, ValueError, OSError) as error:
+            found = file.read()
+            about = json.loads((found.schema.metadata or {}).get(_ABOUT, b"{}"))
+            frame = found.replace_schema_metadata(None).to_pandas()
+    except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
         raise SamplesError(f"{path} is not a readable Parquet file ({error}); delete it and evaluate again") from error
+    frame.attrs = about if isinstance(about, dict) else {}
     return validate(frame)
 
 

@@ -2,7 +2,8 @@
 
 Questions come in an order that a seed fixes, a round takes the same number from every stratum (the lengths of a task that ask the same
 questions), so that every round estimates each average of :mod:`reports.hierarchy` without bias. A table that holds the first rounds
-alone carries its :class:`Stopping` in ``DataFrame.attrs["stopping"]``, which Parquet keeps: nobody takes it for a whole evaluation.
+alone carries its :class:`Stopping` in ``DataFrame.attrs["stopping"]``, which files of samples keep: nobody takes it for a whole
+evaluation.
 
 Two models are compared on the rounds that both were asked, by confidence sequences (:mod:`reports.sequential`): intervals and p-values
 that hold whenever the looking stopped. They get a fifth of the error rate, and the ordinary bootstrap gets the rest where every question
