@@ -1,4 +1,4 @@
-"""Suite x model -> samples table: answers through ``lm_eval.simple_evaluate``, then their scores.
+"""Suite x model -> samples table: answers through ``lm_eval.evaluate``, then their scores.
 
 Two steps, so that scoring the same answers in another way generates nothing anew.
 """
@@ -122,8 +122,8 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
             lm.journal, lm.batch, lm.advance = journal, Batch(config.batch_tokens, run.say), advance
             lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
-            for (task, length), examples in _groups(suite, part):
-                _ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
+            for (task, length), examples in groups(suite, part):
+                ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
             lm.check_complete()
         how: dict[str, Json] = {"chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
         return {"examples": total, **how, "taken_over": lm.taken_over, **lm.batch.facts()}
@@ -159,7 +159,7 @@ def _carry_over(folders: Iterable[Path], journal: Journal, wanted: frozenset[str
     return known
 
 
-def _groups(suite: Artifact, part: Part | None = None) -> Iterator[tuple[tuple[str, int], list[Example]]]:
+def groups(suite: Artifact, part: Part | None = None) -> Iterator[tuple[tuple[str, int], list[Example]]]:
     """The examples of one task at one length after another: no more than those are in memory."""
     chosen = (example for example in load(suite) if part is None or example.id in part.examples)
     for key, examples in groupby(chosen, key=lambda example: (example.task, example.length)):
@@ -170,9 +170,9 @@ def _info(source: Source, task: str) -> TaskInfo:
     return source.tasks((task,))[0]
 
 
-def _ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], *, thinking: bool) -> None:
+def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], *, thinking: bool) -> None:
     """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluate as lm_evaluate
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks import TaskManager
 
@@ -191,9 +191,8 @@ def _ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Exampl
         "metadata": {"version": GENERATION_VERSION},
     }
     nothing = TaskManager(include_defaults=False)  # by default lm-eval reads the YAML of all its own tasks, for seconds
-    simple_evaluate(
-        model=lm, tasks=[ConfigurableTask(config=config)], task_manager=nothing, bootstrap_iters=0, log_samples=False, batch_size=1
-    )
+    # simple_evaluate would do the same, and each time list the machine's packages and devices, for more than a second
+    lm_evaluate(lm, nothing.load([ConfigurableTask(config=config)]), bootstrap_iters=0, log_samples=False)
 
 
 def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
@@ -233,7 +232,7 @@ def _rows(
     answers = Journal(generated.path / _JOURNAL, read_only=True).finished
     judge = find_judge(judge_name, None)
     template = f"{facts['chat_template']}+think{facts['think_tokens']}" if facts["think_tokens"] else str(facts["chat_template"])
-    for (name, length), examples in _groups(suite, part):
+    for (name, length), examples in groups(suite, part):
         task = _info(source, name)
         templated = task.chat and facts["chat_template"] is not None
         scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")
@@ -267,7 +266,7 @@ def _columns(example: Example, generation: Generation) -> dict[str, object]:
         "output_tokens": generation.output_tokens,
         "finish_reason": generation.finish_reason,
         "truncated_tokens": 0,
-        "thinking": generation.thinking,
+        "thinking": encodable(generation.thinking),
         "thinking_tokens": generation.thinking_tokens,
         "dropped_tokens": example.meta.get("dropped_tokens", 0),
         "dropped_passages": example.meta.get("dropped_passages", 0),

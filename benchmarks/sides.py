@@ -1,0 +1,73 @@
+"""What the benchmarks of evaluation share: the demo's suite, an engine whose calls are recorded, and clocks."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness import evaluate as evaluation
+from harness.api import Artifact, Model
+from harness.config import RunConfig
+from harness.journal import Journal
+from harness.pipeline import Run, suite_config
+from harness.quiet import hush
+from harness.sources import find_source
+from harness.suite import prepare
+
+if TYPE_CHECKING:
+    from harness.engines.lm import Batch, Completion, Failed, HarnessLM, Prompt
+
+hush()  # before lm-eval is imported
+
+
+class Clock(NamedTuple):
+    """Seconds on the wall, and of computing by this process and its children, which other work on the machine hardly lengthens."""
+
+    wall: float
+    own: float
+
+
+def timed(call: Callable[[], object]) -> Clock:
+    """How long the call takes."""
+    wall, own = time.perf_counter(), sum(os.times()[:4])
+    call()
+    return Clock(time.perf_counter() - wall, sum(os.times()[:4]) - own)
+
+
+class Recorder:
+    """An engine's backend that remembers what it was asked, so that the same can be asked of it directly."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.calls: list[Sequence[Prompt]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def generate(self, prompts: "Sequence[Prompt]", batch: "Batch") -> "Iterator[dict[str, Completion | Failed]]":
+        """As the backend does."""
+        self.calls.append(prompts)
+        yield from self.backend.generate(prompts, batch)
+
+
+def batch_of(tokens: int) -> "Batch":
+    """Room for so many tokens; a batch that does not fit in memory would spoil the timing, and is told."""
+    from harness.engines.lm import Batch
+
+    return Batch(tokens, print)
+
+
+def build_suite(root: Path, model: Model, config: RunConfig) -> Artifact:
+    """The suite of ``config``."""
+    return prepare(Run(root, model, config), suite_config(config), model)
+
+
+def evaluate_all(lm: "HarnessLM", suite: Artifact, journal: Path, batch_tokens: int) -> Journal:
+    """Have ``lm`` answer the suite through lm-eval into a new journal, as the harness's step does."""
+    journal.unlink(missing_ok=True)
+    lm.journal, lm.batch = Journal(journal), batch_of(batch_tokens)
+    source = find_source("generated")
+    for (task, length), examples in evaluation.groups(suite):
+        evaluation.ask(lm, source.tasks((task,))[0], length, examples, thinking=False)
+    return lm.journal
