@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import click
-from sides import Clock, Recorder, batch_of, build_suite, evaluate_all, timed
+from _sides import Clock, Recorder, batch_of, build_suite, evaluate_all, timed
 
 from harness.config import load_preset, override
 from harness.engines import open_engine

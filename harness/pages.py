@@ -117,7 +117,7 @@ def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: 
         write_page(
             page.parent, description, found, tables, _suite(root, manifest), name=page.name, budget=budget, prompt_budget=prompt_budget
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HarnessError(
             f"cannot write the report of {root} ({type(error).__name__}: {error}); is {root / DESCRIPTION} damaged?"
         ) from None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from harness.api import Artifact, HarnessError
 from harness.artifacts import DamagedError, read_json, read_sealed
 from harness.cli import HarnessGroup, Setting
-from harness.config import load_preset
+from harness.config import from_manifest, load_preset
 from harness.evaluations import Evaluation
 from harness.fetch import fetch
 from harness.imports import import_command
@@ -31,6 +31,7 @@ from harness.suite import load as load_suite
 from reports import samples
 from reports.policy import PolicyError, parse
 from reports.samples import SamplesError
+from reports.stopping import StoppingError, stopping_of
 from retmask.headfiles import read_scores
 from retmask.pairs import read_pairs
 from retmask.prompts import collect, read_prompts, rows, write_prompts
@@ -413,6 +414,29 @@ def test_samples_with_damaged_pandas_metadata(tmp_path: Path, metadata: bytes) -
     survives(lambda: Evaluation("x", tmp_path / "s.parquet", "").read(), HarnessError)
 
 
+STRATUM = {"category": "c", "task": "t", "metrics": ["em"], "lengths": [512], "asked_at": [2], "questions": 2}
+MARK = {
+    "order": {"seed": 1, "strata": [STRATUM], "examples": 2},
+    "rounds": 1, "examples": 1, "complete": False, "looks": [1], "confidence": 0.95, "margin": 0.01, "decision": "better",
+}  # fmt: skip
+
+
+@fuzz
+@given(json_of({"stopping": MARK}))
+@example(b"[]")
+@example(b'{"stopping": []}')
+@example(b"[" * 100_000)
+def test_marks_of_an_early_stop(folder: Path, data: bytes) -> None:
+    import pyarrow.parquet as pq
+
+    path = folder / "marked.parquet"
+    samples.write(table(ROWS), path)
+    pq.write_table(pq.read_table(path).replace_schema_metadata({b"retmask-harness": data}), path)
+    found = survives(lambda: Evaluation("x", path, "").read(), HarnessError)
+    if found is not None:
+        survives(lambda: stopping_of(found), StoppingError)
+
+
 def test_samples_with_a_column_twice(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -446,6 +470,23 @@ def test_model_directories(folder: Path, config: bytes, generation: bytes) -> No
 def test_manifests(folder: Path, data: bytes) -> None:
     survives(lambda: read_json(written(folder, "manifest.json", data)), DamagedError)
     survives(lambda: read_sealed(folder / "manifest.json"), DamagedError)
+
+
+@fuzz
+@given(
+    json_of({"tasks": ["recall"], "lengths": [512], "seed": 1, "judge": None, "clip": False, "confidence": 0.95, "options": {"prompts": 4}})
+)
+@example(b'{"trust_remote_code": true}')
+@example(b'{"allow_unsafe_weights": 1}')
+@example(b'{"options": []}')
+def test_settings_that_a_manifest_recorded(data: bytes) -> None:
+    try:
+        settings = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(settings, dict):
+        found = survives(lambda: from_manifest(settings, "manifest.json"), HarnessError)
+        assert found is None or not (found.trust_remote_code or found.allow_unsafe_weights)
 
 
 SUITE_ROW = {
