@@ -5,7 +5,7 @@
 
 Each size runs in a process of its own: two evaluations through lm-eval and the journal with an engine that answers at once, their scores,
 the comparison with 10,000 resamples, tables and page, and the same command again, which finds everything done. The examples are real
-ones of the shipped suite, repeated under new ids. Exit code 1 above 2 GiB, or where time grows faster than the samples do.
+ones of the shipped suite, repeated under new ids. Exit code 1 above 2 GiB, or where the process's own time grows faster than the samples.
 """
 
 import json
@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -22,9 +21,9 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import _sides  # noqa: F401  # hushes what lm-eval says
 import click
 import numpy as np
+from _sides import Clock, timed
 
 from harness import evaluate as evaluation
 from harness.api import Artifact, Json, Model, Outcome
@@ -82,15 +81,16 @@ def repeated(config: RunConfig, model: Model, size: int) -> Iterator[Example]:
         yield from islice(copies, size // len(by_task))
 
 
-def whole(root: Path, size: int) -> dict[str, float]:
-    """Seconds of every part of a run of two evaluations."""
+def whole(root: Path, size: int) -> dict[str, Clock]:
+    """The time that every part of a run of two evaluations takes."""
     model = resolve("builtin")
     copied = root / "other"
     shutil.copytree(MODEL_DIR, copied, dirs_exist_ok=True)
     (copied / "note.json").write_text("{}")
     other = Model("other", copied, "other")
     config = override(load_preset("builtin"), {"tasks": ("recall", "rag", "icl"), "lengths": (256,), "device": "cpu"}, {})
-    run, seconds = Run(root, model, config), {}
+    run = Run(root, model, config)
+    times: dict[str, Clock] = {}
 
     def write(work: Path) -> dict[str, Json]:
         return {**write_examples(work / "examples.jsonl", repeated(config, model, size)), "data": "generated"}
@@ -101,18 +101,15 @@ def whole(root: Path, size: int) -> dict[str, float]:
         lm = open_engine(each, run.config)
         lm._backend = Instant(lm._backend, share)
         evaluation.open_engine = lambda *_, lm=lm: lm
-        started = time.perf_counter()
-        samples.append(evaluation.evaluate(run, each, suite, run.config, scoring(config)))
-        seconds[f"evaluate {each.name}"] = time.perf_counter() - started
-    started = time.perf_counter()
-    publish(run, suite, samples[0], [Candidate("other", Outcome(copied), samples[1])])
-    seconds["compare and report"] = time.perf_counter() - started
-    started = time.perf_counter()
+        times[f"evaluate {each.name}"] = timed(
+            lambda each=each: samples.append(evaluation.evaluate(run, each, suite, run.config, scoring(config)))
+        )
+    times["compare and report"] = timed(lambda: publish(run, suite, samples[0], [Candidate("other", Outcome(copied), samples[1])]))
     again = Run(root, model, config)
-    for each in (model, other):
-        evaluation.evaluate(again, each, suite, run.config, scoring(config))
-    seconds["find all done"] = time.perf_counter() - started
-    return seconds
+    times["find all done"] = timed(
+        lambda: [evaluation.evaluate(again, each, suite, run.config, scoring(config)) for each in (model, other)]
+    )
+    return times
 
 
 @click.command()
@@ -122,21 +119,24 @@ def main(size: int | None, largest: int) -> None:
     """Measure each size; print seconds, peak memory, and the exponent of growth."""
     if size is not None:
         with tempfile.TemporaryDirectory() as folder:
-            seconds = whole(Path(folder), size)
+            times = whole(Path(folder), size)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"samples": size, "mebibytes": round(peak), **{name: round(each, 2) for name, each in seconds.items()}}))
+        seconds = {name: {"wall": round(each.wall, 2), "cpu": round(each.own, 2)} for name, each in times.items()}
+        print(json.dumps({"samples": size, "mebibytes": round(peak), "seconds": seconds}))
         return
-    points: list[dict[str, float]] = []
+    points: list[dict[str, Any]] = []
     for power in reversed(range(SIZES)):
         command = [sys.executable, __file__, "--size", str(largest >> power)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         points.append(json.loads(done.stdout.splitlines()[-1]))
         print(json.dumps(points[-1]), flush=True)
-    totals = [sum(value for name, value in point.items() if name not in ("samples", "mebibytes")) for point in points]
+    totals = [sum(part["cpu"] for part in point["seconds"].values()) for point in points]
     exponent = float(np.polyfit(np.log([point["samples"] for point in points]), np.log(totals), 1)[0])
     peak = max(point["mebibytes"] for point in points)
     per_sample = 1000 * totals[-1] / (2 * points[-1]["samples"])
-    print(f"scale: time grows with samples to the power {exponent:.2f} (at most {MOST_EXPONENT}), {per_sample:.2f} ms a sample; ", end="")
+    print(
+        f"scale: CPU time grows with samples to the power {exponent:.2f} (at most {MOST_EXPONENT}), {per_sample:.2f} ms a sample; ", end=""
+    )
     print(f"peak {peak:.0f} MiB (at most {MOST_MEBIBYTES})")
     sys.exit(exponent > MOST_EXPONENT or peak > MOST_MEBIBYTES)
 

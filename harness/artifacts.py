@@ -130,10 +130,10 @@ def _problem(path: Path, recorded: Json, thorough: bool) -> str:
     entry = recorded if isinstance(recorded, dict) else {"bytes": recorded}
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError for a name that no file can have
         return "is missing"
-    if found.st_size != entry["bytes"]:
-        return f"has {found.st_size} bytes instead of {entry['bytes']}"
+    if found.st_size != entry.get("bytes"):
+        return f"has {found.st_size} bytes instead of {entry.get('bytes')}"
     if "sha256" not in entry or (not thorough and found.st_size > _ALWAYS_HASHED and found.st_mtime_ns == entry.get("modified")):
         return ""
     try:
