@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import torch
-from published import published_scores
+from _published import published_scores
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.builtin import MODEL_DIR
