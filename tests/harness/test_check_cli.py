@@ -1,5 +1,10 @@
 """`harness check` and `harness baseline save`: exit codes, files, bad input."""
 
+import os
+import re
+import shlex
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +17,15 @@ from junitparser import JUnitXml
 
 from harness.baseline_cli import baseline
 from harness.check_cli import check
-from harness.cli import HarnessGroup
+from harness.cli import HarnessGroup, eval_command, run_config
+from harness.evaluate import SCORING_VERSION
+from harness.models import resolve
+from harness.suite import SuiteConfig, build_examples, load_tokenizer, write_examples
 from reports.samples import read, write
 from reports.stopping import Stopping, plan_order
 
 MakeSamples = Callable[..., pd.DataFrame]
+ROOT = Path(__file__).parents[2]
 
 
 def harness(*arguments: str | Path, environment: dict[str, str] | None = None) -> Result:
@@ -70,12 +79,25 @@ def test_too_little_data_says_how_much_would_do(tmp_path: Path, make_samples: Ma
 
 
 @pytest.mark.parametrize("situation", ["better", "same", "worse", "too little data"])
-def test_a_standard_parser_reads_every_situation(tmp_path: Path, make_samples: MakeSamples, situation: str) -> None:
-    """Exit code, headline and the JUnit file tell the same, read by a parser that is not ours."""
+def test_a_build_server_sees_every_situation(tmp_path: Path, make_samples: MakeSamples, situation: str) -> None:
+    """A process of its own: its exit code, the last line of its log and the JUnit file, read by a parser that is not ours, agree."""
     few = situation == "too little data"
     base = make_samples(questions=4 if few else 40)
     shift = {"better": 0.1, "worse": -0.1}.get(situation, 0.0)
-    result = checked(tmp_path, base, make_samples(questions=4, seed=1) if few else jittered(base, shift))
+    write(base, tmp_path / "base.parquet")
+    write(make_samples(questions=4, seed=1) if few else jittered(base, shift), tmp_path / "new.parquet")
+    command = [sys.executable, "-m", "harness.cli", "check", "--baseline", "base.parquet", "--candidate", "new.parquet"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GITHUB_STEP_SUMMARY": ""}
+    arguments = [*command, "--junit", "check.xml", "--resamples", "500"]
+    result = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    code, words, overall = {
+        "better": (0, "no regression: new against base", []),
+        "same": (0, "no regression: new against base", []),
+        "worse": (1, "regression: new against base", ["Failure"]),
+        "too little data": (2, "could not decide: new against base", ["Error"]),
+    }[situation]
+    assert result.returncode == code, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1].startswith(words)
     report = JUnitXml.fromfile(str(tmp_path / "check.xml"))
     (suite,) = list(report)
     cases = {case.name: [type(each).__name__ for each in case.result] for case in suite}
@@ -84,8 +106,6 @@ def test_a_standard_parser_reads_every_situation(tmp_path: Path, make_samples: M
         sum(kinds == ["Failure"] for kinds in cases.values()),
         sum(kinds == ["Error"] for kinds in cases.values()),
     )
-    code, overall = {"better": (0, []), "same": (0, []), "worse": (1, ["Failure"]), "too little data": (2, ["Error"])}[situation]
-    assert result.exit_code == code, result.output
     assert cases["overall"] == overall
     assert all(case.classname.startswith("harness.check.") for case in suite)
     assert all(each.message for case in suite for each in case.result)
@@ -93,7 +113,7 @@ def test_a_standard_parser_reads_every_situation(tmp_path: Path, make_samples: M
 
 def test_the_projects_own_baseline_and_policy_can_be_used(tmp_path: Path) -> None:
     """What `make check` holds the shipped model against: texts left out, and a loss of every answer is found."""
-    folder = Path(__file__).parent.parent.parent / ".ci"
+    folder = ROOT / ".ci"
     own = read(folder / "baseline.parquet")
     assert (folder / "baseline.parquet").stat().st_size < 40_000
     assert (own[["output", "thinking"]] == "").all(axis=None)
@@ -101,6 +121,22 @@ def test_the_projects_own_baseline_and_policy_can_be_used(tmp_path: Path) -> Non
     assert harness(*arguments, "--candidate", folder / "baseline.parquet").exit_code == 0
     write(own.assign(score=own["score"] * 0.7, model_digest="worse"), tmp_path / "worse.parquet")
     assert harness(*arguments, "--candidate", tmp_path / "worse.parquet").exit_code == 1
+
+
+def test_the_projects_own_baseline_is_of_todays_suite_model_and_scorers(tmp_path: Path) -> None:
+    """A changed task, model or scorer is noticed here, and not only a minute into `make check`."""
+    (checked,) = re.findall(r"^CHECKED := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    settings = eval_command.make_context("eval", shlex.split(checked)).params
+    given = {name: settings[name] for name in ("lengths", "examples", "tasks", "data", "seed", "think_tokens")}
+    config = run_config(settings["model_name"], settings["preset"], given, {})
+    model = resolve(settings["model_name"])
+    suite = SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.data, think_tokens=config.think_tokens)
+    digest = write_examples(tmp_path / "examples.jsonl", build_examples(suite, load_tokenizer(model)))["digest"]
+    own = read(ROOT / ".ci" / "baseline.parquet")
+    stale = "after a change that is meant, `make baseline` writes .ci/baseline.parquet anew"
+    assert set(own["suite_digest"]) == {digest}, f"the suite has changed; {stale}"
+    assert set(own["model_digest"]) == {model.digest}, f"the shipped model has changed; {stale}"
+    assert set(own["scorer"]) == {f"strict-{SCORING_VERSION}"}, f"the scorers have changed; {stale}"
 
 
 def test_the_junit_file_has_what_its_readers_ask_for(tmp_path: Path, large: pd.DataFrame) -> None:
