@@ -68,11 +68,11 @@ def _remembered(path: Path, inode: int, size: int, modified: int) -> str:
     return _hashed(path)
 
 
-def write_json(path: Path, value: Json | Mapping[str, Json]) -> None:
+def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool = True) -> None:
     """Write durably and atomically: a reader sees the old file or the new one, never half of either."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w") as file:
-        json.dump(value, file, indent=2, sort_keys=True)
+        json.dump(value, file, indent=2, sort_keys=sort_keys)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

@@ -41,7 +41,7 @@ def write_page(
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
     """
     from reports import depth, elsewhere, examples, page
-    from reports.compare import verdict
+    from reports.compare import verdicts
     from reports.stopping import shared
 
     source = suite / _SUITE_FILE if suite and (suite / _SUITE_FILE).is_file() else None
@@ -59,7 +59,7 @@ def write_page(
     known: dict[str, Any] = dict(description)
     data = page.ReportData(
         title=str(known.get("title", folder.name)),
-        verdict="\n".join(verdict(column, candidate=method) for method, column in found.methods.items()),
+        verdict="\n".join(verdicts(found)),
         methods=tuple(found.methods),
         comparisons=found.methods,
         contrasts=found.contrasts,

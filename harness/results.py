@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reports.elsewhere import Change
     from reports.tables import ByName
 
-VERSION: Final = 3
+VERSION: Final = 4
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 #: The same of the extra tasks, where there are any.
@@ -113,7 +113,7 @@ def show_extra(root: Path) -> None:
 def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], extra: Artifact | None, work: Path) -> None:
     from harness.evaluate import read_samples
     from reports import elsewhere, tables
-    from reports.compare import CompareError, compare_methods, verdict
+    from reports.compare import CompareError, compare_methods, verdicts
     from reports.safe import markdown
 
     tables_of = {"baseline": read_samples(baseline, "baseline")}
@@ -130,21 +130,23 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     except CompareError as error:
         raise HarnessError(str(error)) from None
     notes = [f"Note: {note}" for note in found.notes]
-    verdicts = "\n".join([*notes, *(verdict(found.methods[candidate.name], candidate=candidate.name) for candidate in candidates)])
+    said = "\n".join([*notes, *verdicts(found)])
     changes = {} if extra is None else _compare_extra(run, extra, candidates)
     beside = "\n".join(text for name, column in changes.items() if (text := elsewhere.sentence(column, name)))
-    said = ["\n".join(map(markdown, text.splitlines())) for text in (verdicts, beside)]
+    escaped = ["\n".join(map(markdown, text.splitlines())) for text in (said, beside)]
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
-    parts = [said[0], tables.markdown(found.methods), *([said[1], elsewhere.markdown(changes)] if changes else [])]
+    parts = [escaped[0], tables.markdown(found.methods)]
+    parts += [tables.markdown(found.contrasts, contrast=True)] if found.contrasts else []
+    parts += [escaped[1], elsewhere.markdown(changes)] if changes else []
     (work / "comparison.md").write_text("\n\n".join(parts), encoding="utf-8")
-    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, verdicts, changes, beside), encoding="utf-8")
+    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, said, changes, beside), encoding="utf-8")
     described = _describe(run, suite, candidates)
     if changes:
         records: Any = elsewhere.records(changes)
         described["elsewhere"] = records
         (work / _ELSEWHERE).write_text(elsewhere.json_text(changes), encoding="utf-8")
-    write_json(work / DESCRIPTION, described)
+    write_json(work / DESCRIPTION, described, sort_keys=False)  # in the page's order
     write_page(work, described, found, tables_of, suite.path)
 
 

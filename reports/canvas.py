@@ -20,6 +20,10 @@ from reports import safe
 
 Dashes: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 
+#: Inches. At the width of a phone's screen a narrow figure's text is as large as the page's captions.
+WIDE: Final = 6.4
+NARROW: Final = 3.9
+
 #: Ink of axes, text and the baseline; in SVG it becomes ``currentColor`` and follows the page's light or dark theme.
 INK: Final = "#1b1c1d"
 _INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color", "grid.color")
@@ -64,6 +68,11 @@ METHODS: Final = (
     Series("#009e73", "D", (0, (1, 1.2))),
     Series("#b5648f", "v", (0, (8, 2, 1, 2, 1, 2))),
 )
+
+
+def short(name: str, letters: int = 16) -> str:
+    """A name for the axis of a narrow figure, which must leave most of the width to what it shows."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def look(position: int) -> Series:

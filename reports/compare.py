@@ -331,12 +331,20 @@ def verdict(comparisons: Sequence[Comparison], *, candidate: str = "The candidat
 
     "Improved" and "got worse" need both the interval to exclude 0 and the permutation test to agree at the same level.
     """
-    overall = next((each for each in comparisons if each.scope == "overall" and each.length is None), None)
-    if overall is None:
-        raise CompareError("no overall score among the comparisons")
+    overall = _overall(comparisons)
     head = f"{_outcome(overall, candidate, baseline)} {_figures(overall)}"
     parts = [head, _power(overall), _categories([each for each in comparisons if each.scope == "category" and each.length is None])]
     return " ".join(part for part in parts if part)
+
+
+def verdicts(found: MethodComparisons) -> list[str]:
+    """A verdict for each method, then the first method against each of its controls: the claim that a shared gain does not support."""
+    first, *controls = found.methods
+    said = [verdict(column, candidate=name) for name, column in found.methods.items()]
+    for control in controls:
+        overall = _overall(found.contrasts[f"{first} minus {control}"])
+        said.append(f"{_outcome(overall, first, control, ('did better than', 'did worse than'))} {_figures(overall)}")
+    return said
 
 
 def points(value: float, *, signed: bool = False) -> str:
@@ -347,6 +355,14 @@ def points(value: float, *, signed: bool = False) -> str:
     if signed and float(text) == 0:
         return "0.0"
     return text.replace("-", "−")
+
+
+def _overall(comparisons: Sequence[Comparison]) -> Comparison:
+    """The overall score, mean over lengths."""
+    found = next((each for each in comparisons if each.scope == "overall" and each.length is None), None)
+    if found is None:
+        raise CompareError("no overall score among the comparisons")
+    return found
 
 
 def _ordered(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -404,14 +420,14 @@ def _found(each: Comparison) -> int:
     return each.sign if each.p < 1 - each.confidence else 0
 
 
-def _outcome(overall: Comparison, candidate: str, baseline: str) -> str:
+def _outcome(overall: Comparison, candidate: str, baseline: str, verbs: tuple[str, str] = ("improved on", "got worse than")) -> str:
     if _found(overall):
-        return f"{candidate} {'improved on' if overall.sign > 0 else 'got worse than'} {baseline}."
+        return f"{candidate} {verbs[overall.sign < 0]} {baseline}."
     if math.isnan(overall.low):
-        return f"Cannot tell whether {candidate} differs from {baseline}: a task with a single question gives no measure of spread."
+        return f"Cannot tell whether {candidate} differs from {baseline}. A task with a single question gives no measure of spread."
     if overall.sign:
         return (
-            f"Cannot tell whether {candidate} differs from {baseline}: the interval excludes 0 but the permutation test does not"
+            f"Cannot tell whether {candidate} differs from {baseline}. The interval excludes 0 but the permutation test does not"
             " agree, which happens with few questions."
         )
     return f"No detectable difference between {candidate} and {baseline}."

@@ -32,6 +32,8 @@ FIGURES: Final = "figures.json"
 DOCUMENTS: Final = "documents.jsonl"
 _MARKS: Final = {1: "▲", 0: "", -1: "▼"}
 _STYLES: Final = {1: "green", 0: "", -1: "red"}
+#: From here on four decimals would be noise.
+_LARGE: Final = 1e5
 LEGEND: Final = (
     "Beside the benchmark, not in its means. lm-eval's own values ± standard errors; in brackets the interval of the paired difference. "
     "▲ better, ▼ worse: the interval excludes 0."
@@ -418,11 +420,16 @@ def _rows(changes: ByName, *, top: bool) -> list[tuple[Change, ...]]:
 
 
 def _value(value: float, stderr: float | None) -> str:
-    return f"{value:.4f}" + ("" if stderr is None else f" ± {stderr:.4f}")
+    return _decimals(value) + ("" if stderr is None else f" ± {_decimals(stderr)}")
+
+
+def _decimals(value: float, sign: str = "") -> str:
+    """Four decimals, as lm-eval prints; four digits where a perplexity has run away."""
+    return f"{value:{sign}.4f}" if abs(value) < _LARGE else f"{value:{sign}.3e}"
 
 
 def _signed(value: float) -> str:
-    text = "n/a" if math.isnan(value) else f"{value:+.4f}"
+    text = "n/a" if math.isnan(value) else _decimals(value, "+")
     return "0.0000" if text in ("+0.0000", "-0.0000") else text.replace("-", "−")
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from reports import safe, tables
 from reports.bootstrap import POWER
-from reports.compare import Comparison, MethodComparisons, points, verdict
+from reports.compare import Comparison, MethodComparisons, points, verdicts
 from reports.hierarchy import Scope
 from reports.power import needed
 
@@ -36,11 +36,11 @@ class Exported:
     """Difference, as a fraction of 1, for which to say how large a suite would have to be."""
 
     def sentences(self) -> list[str]:
-        """Notes, then a verdict for each method, then the size of suite that the effect takes."""
+        """Notes, then the verdicts, then the size of suite that the effect takes."""
         found = self.found
         return [
             *(f"Note: {note}" for note in found.notes),
-            *(verdict(column, candidate=name) for name, column in found.methods.items()),
+            *verdicts(found),
             *(_size(name, column, self.effect) for name, column in found.methods.items() if self.effect),
         ]
 

@@ -1,15 +1,19 @@
 """Figures of differences: score by length, and differences with their intervals.
 
-Each function returns a matplotlib figure; :func:`reports.canvas.to_svg` and :func:`reports.canvas.save` turn it into files.
+Each function returns a matplotlib figure; :func:`reports.canvas.to_svg` and :func:`reports.canvas.save` turn it into files. ``narrow``
+figures are for the width of a phone: :data:`reports.canvas.NARROW`, fewer panels in a row.
 :mod:`reports.headfigures` draws the scores of heads.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from reports import canvas
 from reports.compare import Comparison
@@ -17,12 +21,13 @@ from reports.hierarchy import Scope
 from reports.safe import visible
 from reports.tables import ByName, label, length_label, lines
 
-_PANELS_PER_ROW = 3
+_LABEL_INCHES = 0.42  # a length's label and the space around it
+_LETTER_INCHES = 0.085
 _ROW_INCHES = 0.17
 _NARROWEST = 0.5  # points to each side of 0: no difference at all must not look like noise on a fine scale
 
 
-def length_curves(comparisons: ByName) -> Figure:
+def length_curves(comparisons: ByName, *, narrow: bool = False) -> Figure:
     """Score by length, one panel for the overall score and one for each category.
 
     A method's band is the interval of its *paired* difference, added to the baseline: where it leaves the baseline's line, the
@@ -32,23 +37,25 @@ def length_curves(comparisons: ByName) -> Figure:
     for line in lines(comparisons):
         if line.length is not None:
             panels.setdefault(line.label, []).append(line.comparisons)
-    columns = min(_PANELS_PER_ROW, len(panels))
+    columns = min(2 if narrow else 3, len(panels))
     rows = math.ceil(len(panels) / columns)
+    across = (canvas.NARROW - 0.6) / columns if narrow else 2.3
     with canvas.style():
-        figure = Figure(figsize=(0.6 + 2.3 * columns, 0.7 + 1.9 * rows), layout="constrained")
+        figure = Figure(figsize=(0.6 + across * columns, 0.7 + 1.9 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for panel, (name, points) in zip(axes.flat, panels.items(), strict=False):
-            _curves(panel, points)
+            _curves(panel, points, labels=int(across / _LABEL_INCHES))
             panel.set_title(name)
-        for panel in axes.flat[len(panels) :]:
-            panel.remove()
+        _remove(axes, len(panels))
         figure.supxlabel("length (tokens)", fontsize=9)
         figure.supylabel("score", fontsize=9)
         _legend(figure, list(comparisons), baseline=True)
     return figure
 
 
-def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), length: int | None = None) -> Figure:
+def forest(
+    comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), length: int | None = None, narrow: bool = False
+) -> Figure:
     """Differences with their intervals, one line for each category and method; filled where the interval excludes 0.
 
     ``length`` None takes the mean over lengths.
@@ -60,7 +67,9 @@ def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "catego
                 rows[label(each)] = (*rows.get(label(each), ()), each)
     n_methods = len(comparisons)
     with canvas.style():
-        figure = Figure(figsize=(6.4, 1.1 + _ROW_INCHES * len(rows) * (n_methods + 0.8)), layout="constrained")
+        figure = Figure(
+            figsize=(canvas.NARROW if narrow else canvas.WIDE, 1.1 + _ROW_INCHES * len(rows) * (n_methods + 0.8)), layout="constrained"
+        )
         axes = figure.subplots()
         for row, found in enumerate(rows.values()):
             for position, each in enumerate(found):
@@ -70,19 +79,23 @@ def forest(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "catego
         axes.axvline(0, color=canvas.INK, linewidth=1)
         left, right = axes.get_xlim()
         axes.set_xlim(min(left, -_NARROWEST), max(right, _NARROWEST))
-        axes.set_yticks(range(len(rows)), [visible(label) for label in rows])
+        axes.set_yticks(range(len(rows)), [canvas.short(visible(label)) if narrow else visible(label) for label in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("difference (points); filled: the interval excludes 0")
+        axes.xaxis.set_major_locator(MaxNLocator(5 if narrow else 9))
+        axes.set_xlabel("difference (points)" + ("\n" if narrow else "; ") + "filled: the interval excludes 0")
         _legend(figure, list(comparisons), baseline=False)
     return figure
 
 
-def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """One panel for each figure that the methods logged (loss, reward accuracy, ...), by optimizer step."""
+def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], *, narrow: bool = False) -> Figure:
+    """One panel for each figure that the methods logged (loss, reward accuracy, ...), by optimizer step.
+
+    A method that logged nothing has no line, and the others keep the looks that they have elsewhere.
+    """
     logged = [name for name in dict.fromkeys(key for points in curves.values() for point in points for key in point) if name != "step"]
-    columns = min(2, len(logged))
+    columns = 1 if narrow else min(2, len(logged))
     rows = math.ceil(len(logged) / columns)
     with canvas.style():
         figure = Figure(figsize=(0.6 + 3.2 * columns, 0.7 + 1.7 * rows), layout="constrained")
@@ -93,15 +106,27 @@ def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figu
                 at = [point.get("step", number) for number, point in enumerate(known)]
                 panel.plot(at, [point[name] for point in known], color=series.colour, linestyle=series.dashes, linewidth=1.4)
             panel.set_title(name.replace("_", " "))
-        for panel in axes.flat[len(logged) :]:
-            panel.remove()
+            panel.ticklabel_format(axis="y", scilimits=(-3, 5))
+        _remove(axes, len(logged))
         figure.supxlabel("step", fontsize=9)
-        _legend(figure, list(curves), baseline=False, lines=True)
+        _legend(figure, list(curves), baseline=False, lines=True, shown=[name for name, points in curves.items() if points])
     return figure
 
 
-def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]]) -> None:
-    """Baseline and methods at every length. A shifted curve that falls would look better than it is."""
+def _remove(axes: NDArray[np.object_], count: int) -> None:
+    """Take the panels after ``count`` away; those above them then have the lowest axis of their column, and label it."""
+    for panel in axes.flat[count:]:
+        panel.remove()
+    columns = axes.shape[1]
+    for panel in axes.flat[max(0, count - columns) : count]:
+        panel.tick_params(labelbottom=True)
+
+
+def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]], labels: int) -> None:
+    """Baseline and methods at every length, of which ``labels`` have room for their names; the longest has its own.
+
+    A shifted curve that falls would look better than it is.
+    """
     lengths = [each[0].length or 0 for each in points]
     axes.plot(lengths, [100 * each[0].baseline for each in points], color=canvas.INK, marker=canvas.BASELINE.marker, markersize=4)
     if len(lengths) == 1:
@@ -120,7 +145,8 @@ def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]]) -> None:
         scores = [100 * each.candidate for each in found]
         axes.plot(at, scores, color=series.colour, linestyle=series.dashes, linewidth=1.4, marker=series.marker, markersize=4)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(lengths, [length_label(n) for n in lengths])
+    every = math.ceil(len(lengths) / labels)
+    axes.set_xticks(lengths, [length_label(n) if place % every == 0 else "" for place, n in enumerate(reversed(lengths))][::-1])
     axes.minorticks_off()
     axes.margins(x=0.08)
 
@@ -144,18 +170,26 @@ def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series)
     )
 
 
-def _legend(figure: Figure, names: Sequence[str], *, baseline: bool, lines: bool = False) -> None:
-    lined = baseline or lines
+def _legend(figure: Figure, names: Sequence[str], *, baseline: bool, lines: bool = False, shown: Sequence[str] | None = None) -> None:
+    """The looks of ``names``, or of those ``shown``; ``lines`` for figures whose lines have no markers."""
     looks = [("baseline", canvas.BASELINE)] if baseline else []
-    looks += [(name, canvas.look(position)) for position, name in enumerate(names)]
+    looks += [(name, canvas.look(position)) for position, name in enumerate(names) if shown is None or name in shown]
+    dashes = baseline or lines
     handles = [
-        Line2D([], [], color=series.colour, marker=series.marker, linestyle=series.dashes if lined else "none", markersize=4)
+        Line2D(
+            [],
+            [],
+            color=series.colour,
+            marker="" if lines else series.marker,
+            linestyle=series.dashes if dashes else "none",
+            markersize=4,
+        )
         for _, series in looks
     ]
     figure.legend(
         handles,
         [name for name, _ in looks],
         loc="outside upper center",
-        ncols=min(4, len(looks)),
-        handlelength=3 if lined else 1,
+        ncols=max(1, min(4, len(looks), int(figure.get_figwidth() / (_LETTER_INCHES * (max(len(name) for name, _ in looks) + 6))))),
+        handlelength=3 if dashes else 1,
     )

@@ -27,17 +27,17 @@ KnockOut: TypeAlias = Sequence[tuple[int, Estimate, Estimate]]
 _BINS = 25
 
 
-def head_map(scores: Scores, masked: Mapping[str, Heads]) -> Figure:
-    """Layer x head, one panel for each method that masks heads; those heads are outlined.
+def head_map(scores: Scores, masked: Mapping[str, Heads], *, narrow: bool = False) -> Figure:
+    """Layer x head, one panel for each method that masks heads; those heads are outlined. ``narrow``: one panel in a row.
 
     Raises ValueError for scores that are not a rectangle and for masked heads outside it.
     """
     values = _rectangle(scores)
     _check_heads(values, masked)
     panels: Mapping[str, Heads] = {name: heads for name, heads in masked.items() if heads} or {"": ()}
-    columns = min(2, len(panels))
+    columns = 1 if narrow else min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    width = 3.2 if columns == 2 else 5.2
+    width = canvas.NARROW - 1.0 if narrow else 3.2 if columns == 2 else 5.2
     height = float(np.clip(width * values.shape[0] / values.shape[1], 0.8, 6))
     with canvas.style():
         figure = Figure(figsize=(1.0 + width * columns, 0.5 + (height + 0.7) * rows), layout="constrained")
@@ -58,7 +58,7 @@ def head_map(scores: Scores, masked: Mapping[str, Heads]) -> Figure:
     return figure
 
 
-def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | None) -> Figure:
+def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | None, *, narrow: bool = False) -> Figure:
     """Scores from the highest to the lowest, with the threshold and a tick row for each method's masked heads."""
     values = _rectangle(scores)
     _check_heads(values, masked)
@@ -66,7 +66,7 @@ def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | 
     rank = np.empty(values.size, dtype=np.intp)
     rank[order] = np.arange(values.size)
     with canvas.style():
-        figure = Figure(figsize=(6.4, 2.6 + 0.18 * len(masked)), layout="constrained")
+        figure = Figure(figsize=(canvas.NARROW if narrow else canvas.WIDE, 2.6 + 0.18 * len(masked)), layout="constrained")
         grid = figure.add_gridspec(2 if masked else 1, 1, height_ratios=[2.2, 0.18 * len(masked)] if masked else None)
         curve = figure.add_subplot(grid[0])
         curve.plot(np.arange(1, values.size + 1), values.ravel()[order], color=canvas.INK, linewidth=1.4)
@@ -79,19 +79,19 @@ def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | 
                 f"threshold {threshold:.3g}: {above} of {values.size} heads", (1, threshold), xycoords=("axes fraction", "data"),
                 xytext=(-2, 3), textcoords="offset points", ha="right", va="bottom",
             )  # fmt: skip
-        last = _mask_strip(figure.add_subplot(grid[1], sharex=curve), masked, rank.reshape(values.shape)) if masked else curve
+        last = _mask_strip(figure.add_subplot(grid[1], sharex=curve), masked, rank.reshape(values.shape), narrow) if masked else curve
         last.set_xlabel("rank of the head")
         if masked:
             curve.tick_params(labelbottom=False)
     return figure
 
 
-def score_distribution(scores: Scores, threshold: float | None) -> Figure:
+def score_distribution(scores: Scores, threshold: float | None, *, narrow: bool = False) -> Figure:
     """How many heads have which score; counts on a logarithmic axis, since most heads score near 0."""
     values = _rectangle(scores)
     edges = np.linspace(0, max(float(values.max()), threshold or 0, 1e-9), _BINS + 1)
     with canvas.style():
-        figure = Figure(figsize=(6.4, 2.4), layout="constrained")
+        figure = Figure(figsize=(canvas.NARROW if narrow else canvas.WIDE, 2.4), layout="constrained")
         axes = figure.subplots()
         colour = canvas.look(0).colour
         axes.hist(values.ravel(), bins=edges.tolist(), color=(colour, 0.45), edgecolor=colour, linewidth=0.8)
@@ -101,7 +101,7 @@ def score_distribution(scores: Scores, threshold: float | None) -> Figure:
         axes.set_ylim(bottom=0.7)
         axes.set_xlabel("retrieval score")
         axes.set_ylabel("heads")
-        axes.xaxis.set_major_locator(MaxNLocator(8))
+        axes.xaxis.set_major_locator(MaxNLocator(5 if narrow else 8))
         if threshold is not None:
             axes.axvline(threshold, color=canvas.look(1).colour, linestyle="--", linewidth=1.2)
             axes.annotate(
@@ -210,12 +210,13 @@ def _check_heads(values: npt.NDArray[np.float64], masked: Mapping[str, Heads]) -
                 raise ValueError(f"{name} masks head ({layer}, {head}); the scores have {values.shape[0]} x {values.shape[1]} heads")
 
 
-def _mask_strip(axes: Axes, masked: Mapping[str, Heads], rank: npt.NDArray[np.intp]) -> Axes:
-    """A row of ticks for each method at the ranks of its masked heads."""
+def _mask_strip(axes: Axes, masked: Mapping[str, Heads], rank: npt.NDArray[np.intp], narrow: bool) -> Axes:
+    """A row of ticks for each method at the ranks of its masked heads; ``narrow`` leaves most of the width to them."""
     for row, heads in enumerate(masked.values()):
         places = [int(rank[head]) + 1 for head in heads]
         axes.plot(places, [row] * len(places), linestyle="none", marker="|", markersize=7, color=canvas.look(row).colour)
-    axes.set_yticks(range(len(masked)), [f"masked by {visible(name)}" for name in masked])
+    names = [visible(name) for name in masked]
+    axes.set_yticks(range(len(names)), [canvas.short(name) if narrow else f"masked by {name}" for name in names])
     axes.set_ylim(len(masked) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)

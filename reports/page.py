@@ -4,8 +4,9 @@ All text is escaped; figures are inline SVG whose ink follows the light or dark 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -24,6 +25,7 @@ _BANDS = (
     "A band is the interval of the paired difference, added to the baseline: where it leaves the baseline's line, the difference "
     "is detected at that length."
 )
+_MASKED = "The ticks below the curve are the heads that each method masked."
 _DEPTHS = (
     "Mean score by where the gold stands in the context: 0% is its start, 100% its end. Only examples whose gold stands at one known "
     "depth count."
@@ -94,12 +96,12 @@ def render(data: ReportData) -> str:
         _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
         _section("Examples", _browser(data.examples) if data.examples else ""),
         _section("Heads", _heads(data)),
-        _section("Training", _training(data.curves)),
+        _section("Training", _training({name: data.curves.get(name, ()) for name in data.methods})),
         _section("Methods", _facts(data)),
         _section("Cost", _costs(data.steps)),
         _section("Settings", _pairs(data.settings)),
     ]
-    verdict = "\n".join(f"<p>{escape(line)}</p>" for line in data.verdict.splitlines())
+    verdict = "\n".join(map(_verdict, data.verdict.splitlines()))
     page = Template(_resource("page.html"))
     return safe.xml(page.substitute(title=escape(data.title), css=_resource("page.css"), verdict=verdict, body="\n".join(body)))
 
@@ -110,6 +112,12 @@ def _resource(name: str) -> str:
 
 def _section(title: str, content: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
+
+
+def _verdict(line: str) -> str:
+    """A paragraph whose first sentence, the outcome, stands out."""
+    outcome, stop, rest = line.partition(". ")
+    return f"<p><strong>{escape(outcome + stop.strip())}</strong> {escape(rest)}</p>"
 
 
 def _scores(comparisons: ByName, contrasts: ByName) -> str:
@@ -124,14 +132,22 @@ def _scores(comparisons: ByName, contrasts: ByName) -> str:
 
 
 def _differences(comparisons: ByName, contrasts: ByName) -> str:
-    parts = [_figure(figures.forest(comparisons), "forest", "Differences to the baseline with intervals, mean over lengths")]
+    lengths = _lengths(comparisons)
+    where = "mean over lengths" if len(lengths) > 1 else f"{length_label(lengths[0])} tokens"
+    parts = [_figure(partial(figures.forest, comparisons), "forest", f"Differences to the baseline with intervals, {where}")]
     if contrasts:
-        parts.append(_figure(figures.forest(contrasts), "contrasts", "Differences between methods with intervals, mean over lengths"))
+        parts.append(_figure(partial(figures.forest, contrasts), "contrasts", f"Differences between methods with intervals, {where}"))
     return "\n".join(parts)
 
 
 def _curves(comparisons: ByName) -> str:
-    return _figure(figures.length_curves(comparisons), "curves", "Score of baseline and methods by length", _BANDS)
+    if len(_lengths(comparisons)) < 2:
+        return ""  # one point is no curve, and the table has it
+    return _figure(partial(figures.length_curves, comparisons), "curves", "Score of baseline and methods by length", _BANDS)
+
+
+def _lengths(comparisons: ByName) -> list[int]:
+    return sorted({each.length for column in comparisons.values() for each in column if each.length is not None})
 
 
 def _elsewhere(changes: elsewhere.ByName) -> str:
@@ -146,11 +162,13 @@ def _elsewhere(changes: elsewhere.ByName) -> str:
 
 
 def _changes(changes: elsewhere.ByName, found: Sequence[tuple[Sequence[str], Sequence[tuple[str, int]]]]) -> str:
-    head = ["task", "metric", "version", "shots", "documents", "baseline", *map(escape, changes)]
-    rows = [
-        [*map(escape, left), *(f'<span class="{_CLASSES[sign]}">{escape(text)}</span>' for text, sign in right)] for left, right in found
-    ]
-    return _rows(head, rows, numbers=(3, 4))
+    head = ["task", "metric", "baseline", *map(escape, changes), "documents", "shots", "version"]
+    rows = []
+    for left, right in found:
+        task, metric, version, shots, documents, baseline = map(escape, left)
+        values = (f'<span class="{_CLASSES[sign]}">{escape(text)}</span>' for text, sign in right)
+        rows.append([task, metric, baseline, *values, documents, shots, version])
+    return _rows(head, rows, numbers=(len(head) - 3, len(head) - 2))
 
 
 def _heads(data: ReportData) -> str:
@@ -158,16 +176,18 @@ def _heads(data: ReportData) -> str:
         return ""
     scores = data.head_scores
     masked = {name: data.masked_heads.get(name, ()) for name in data.methods}
+    ranks = partial(headfigures.score_curve, scores, masked, data.threshold)
+    distribution = partial(headfigures.score_distribution, scores, data.threshold)
     return "\n".join(
         [
             _figure(
-                headfigures.head_map(scores, masked),
+                partial(headfigures.head_map, scores, masked),
                 "heads",
                 "Retrieval score by layer and head",
                 "Framed: heads that were masked.",
             ),
-            _figure(headfigures.score_curve(scores, masked, data.threshold), "ranks", "Retrieval scores in descending order"),
-            _figure(headfigures.score_distribution(scores, data.threshold), "distribution", "Number of heads by retrieval score"),
+            _figure(ranks, "ranks", "Retrieval scores in descending order", _MASKED if any(masked.values()) else ""),
+            _figure(distribution, "distribution", "Number of heads by retrieval score"),
         ]
     )
 
@@ -181,8 +201,9 @@ def _browser(examples: Packed) -> str:
 
 
 def _training(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    known = {name: points for name, points in curves.items() if points}
-    return _figure(figures.training_curves(known), "training", "Training curves of each method by step") if known else ""
+    if not any(curves.values()):
+        return ""
+    return _figure(partial(figures.training_curves, curves), "training", "Training curves of each method by step")
 
 
 def _costs(steps: Sequence[Step]) -> str:
@@ -195,7 +216,8 @@ def _costs(steps: Sequence[Step]) -> str:
 
 
 def _pairs(values: Mapping[str, object]) -> str:
-    return _rows([], [[escape(name), f"<code>{escape(_text(value))}</code>"] for name, value in values.items()]) if values else ""
+    rows = [[escape(name), f"<code>{escape(_text(value))}</code>"] for name, value in values.items()]
+    return f'<div class="pairs">{_rows([], rows)}</div>' if values else ""
 
 
 def _table(comparisons: ByName, scopes: Sequence[Scope], *, contrast: bool = False) -> str:
@@ -220,26 +242,19 @@ def _cell(comparison: Comparison, contrast: bool) -> str:
 
 def _evidence(comparisons: ByName) -> str:
     head = ["", "scope", "length", "p", "Holm", "detectable", "examples", "questions"]
-    rows = [
-        [
-            escape(name),
-            escape(each.category or "overall"),
-            length_label(each.length),
-            p_value(each.p),
-            p_value(each.p_holm),
-            points(each.mde),
-            f"{each.n_examples:,}",
-            f"{each.n_clusters:,}",
-        ]
-        for name, column in comparisons.items()
-        for line in lines({name: column})
-        for each in line.comparisons
-    ]
+    rows: list[list[str]] = []
+    firsts = []
+    for name, column in comparisons.items():
+        firsts.append(len(rows))
+        for at, line in enumerate(lines({name: column})):
+            (each,) = line.comparisons
+            values = (p_value(each.p), p_value(each.p_holm), points(each.mde), f"{each.n_examples:,}", f"{each.n_clusters:,}")
+            rows.append(["" if at else escape(name), escape(line.label), length_label(line.length), *values])
     caption = _caption(
         "p: two-sided sign-flip permutation test over questions. Holm: the same, corrected for every comparison of this table's kind. "
         f"Detectable: the smallest true difference, in points, that would be found in {POWER:.0%} of such experiments."
     )
-    return caption + _rows(head, rows, numbers=(2, 3, 4, 5, 6, 7))
+    return caption + _rows(head, rows, firsts, numbers=(2, 3, 4, 5, 6, 7))
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], firsts: Iterable[int] = (), numbers: Sequence[int] = ()) -> str:
@@ -256,10 +271,12 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], firsts: Iterable[i
     return f'<div class="wide"><table>\n{top}<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
-def _figure(figure: Figure, name: str, description: str, caption: str = "") -> str:
+def _figure(draw: Callable[..., Figure], name: str, description: str, caption: str = "") -> str:
+    """The figure twice; the page's style shows the one that fits the screen."""
     said = escape(f"{description}. {caption}".strip())
-    svg = canvas.to_svg(figure, name, description)
-    return f'<figure>\n<div class="wide">{svg}</div>\n<figcaption class="caption">{said}</figcaption></figure>'
+    broad = f'<div class="wide broad">{canvas.to_svg(draw(), name, description)}</div>'
+    narrow = f'<div class="narrow">{canvas.to_svg(draw(narrow=True), f"{name}-narrow", description)}</div>'
+    return f'<figure>\n{broad}\n{narrow}\n<figcaption class="caption">{said}</figcaption></figure>'
 
 
 def _details(summary: str, content: str) -> str:
@@ -271,6 +288,8 @@ def _caption(text: str) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

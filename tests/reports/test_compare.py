@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.compare import CompareError, Comparison, compare, compare_methods, points, verdict
+from reports.compare import CompareError, Comparison, compare, compare_methods, points, verdict, verdicts
 
 Make = Callable[..., pd.DataFrame]
 Row = Callable[..., dict[str, object]]
@@ -240,6 +240,21 @@ def test_holm_covers_every_line_of_a_table_once(make_samples: Make) -> None:
     assert all(each.p <= each.p_holm <= 1 for each in shown)
     smallest = min(shown, key=lambda each: each.p)
     assert smallest.p_holm == pytest.approx(min(1, smallest.p * 3 * 4)), "3 comparisons of the overall score and three categories"
+
+
+def test_the_verdicts_hold_the_first_method_against_its_controls(make_samples: Make) -> None:
+    """A gain that a control shares says nothing about the method."""
+    baseline = make_samples(questions=20)
+    gained = baseline.assign(score=(baseline["score"] + 0.2).clip(0, 1))
+    said = verdicts(compare_methods(baseline, {"retmask": gained, "randmask": gained, "worse": baseline}, resamples=200))
+    assert [text.partition(". ")[0] for text in said] == [
+        "retmask improved on the baseline",
+        "randmask improved on the baseline",
+        "No detectable difference between worse and the baseline",
+        "No detectable difference between retmask and randmask",
+        "retmask did better than worse",
+    ]
+    assert len(verdicts(compare_methods(baseline, {"retmask": gained}, resamples=20))) == 1
 
 
 def test_the_verdict_corrects_the_categories_it_names(make_samples: Make) -> None:

@@ -1,5 +1,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from reports import canvas
 from reports.compare import MethodComparisons, compare_methods
-from reports.figures import forest, length_curves
+from reports.figures import forest, length_curves, training_curves
 from reports.headfigures import KnockOut, before_after, head_map, knockout_curves, score_curve, score_distribution
 
 Make = Callable[..., pd.DataFrame]
@@ -65,6 +67,27 @@ def test_one_length_still_shows_intervals(make_samples: Make) -> None:
     overall = next(each for each in found.methods["a"] if each.scope == "overall" and each.length == 512)
     expected = (100 * (overall.baseline + overall.low), 100 * (overall.baseline + overall.high))
     assert any(segment == pytest.approx(expected) for segment in segments)
+
+
+def test_labels_of_many_lengths_do_not_run_into_each_other(make_samples: Make) -> None:
+    lengths = [512 * 2**power for power in range(9)]
+    frame = make_samples(lengths=lengths, questions=3)
+    found = compare_methods(frame, {"a": frame}, resamples=20)
+    for narrow in (False, True):
+        figure = length_curves(found.methods, narrow=narrow)
+        with canvas.style():
+            figure.draw_without_rendering()
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text() and label.get_visible()]
+            assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+        assert "128K" in words(figure)
+
+
+def test_a_panel_without_one_below_it_labels_its_axis() -> None:
+    points = [{"step": 1.0, "a": 1.0, "b": 1.0, "c": 1.0}, {"step": 2.0, "a": 2.0, "b": 2.0, "c": 2.0}]
+    figure = training_curves({"m": points})
+    figure.draw_without_rendering()
+    assert [any(label.get_visible() for label in axes.get_xticklabels()) for axes in figure.axes] == [False, True, True]
 
 
 def test_forest_fills_a_marker_only_where_the_interval_excludes_0(found: MethodComparisons) -> None:
@@ -137,7 +160,19 @@ def test_svg_follows_the_theme_and_escapes_names(found: MethodComparisons) -> No
 
 
 def test_no_text_leaves_the_figure(found: MethodComparisons) -> None:
-    for figure in (forest(found.methods), length_curves(found.methods), head_map(SCORES, MASKS), score_curve(SCORES, MASKS, 0.2)):
+    curves = [{"step": step, "loss": 1 / (step + 1), "learning_rate": 1e-5 * step} for step in range(5)]
+    drawings = (
+        partial(forest, found.methods),
+        partial(forest, found.contrasts),
+        partial(length_curves, found.methods),
+        partial(head_map, SCORES, MASKS),
+        partial(score_curve, SCORES, MASKS, 0.2),
+        partial(score_distribution, SCORES, 0.2),
+        partial(training_curves, {"retmask": curves, "smaller-model": curves}),
+    )
+    for draw, narrow in product(drawings, (False, True)):
+        figure = draw(narrow=narrow)
+        assert figure.get_figwidth() <= (canvas.NARROW if narrow else 7.6)
         with canvas.style():
             figure.draw_without_rendering()
             drawn = figure.get_tightbbox()

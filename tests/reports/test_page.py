@@ -1,11 +1,13 @@
 import dataclasses
 import re
 from collections.abc import Callable
+from html import escape
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
+from reports import canvas
 from reports.compare import MethodComparisons, compare_methods
 from reports.page import ReportData, Step, render
 from reports.tables import difference
@@ -48,7 +50,7 @@ class Outline(HTMLParser):
 def data(found: MethodComparisons) -> ReportData:
     return ReportData(
         title=f"run {HOSTILE}",
-        verdict=f"first {HOSTILE}\nsecond $title",
+        verdict=f"first {HOSTILE}. More.\nsecond $title",
         methods=tuple(found.methods),
         comparisons=found.methods,
         contrasts=found.contrasts,
@@ -80,10 +82,11 @@ def test_a_page_is_safe_complete_and_needs_no_network(make_samples: Make) -> Non
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in outline.addresses)
     assert not re.search(r"url\((?!#)|@import|<link", text)
     assert len(outline.ids) == len(set(outline.ids))
-    assert outline.tags.count("svg") == 6
+    assert outline.tags.count("svg") == 2 * 6, "each figure for a wide and for a narrow screen"
     for heading in ("Scores", "Differences", "Score by length", "Heads", "Methods", "Cost", "Settings"):
         assert f"<h2>{heading}</h2>" in text
-    assert "second $title</p>" in text
+    assert f"<p><strong>first {escape(HOSTILE)}.</strong> More.</p>" in text, "the outcome stands out"
+    assert "<strong>second $title</strong>" in text
     assert "warning &lt;script&gt;" in text
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
@@ -111,3 +114,28 @@ def test_a_minimal_report(make_samples: Make) -> None:
 def test_a_method_without_comparisons_is_refused() -> None:
     with pytest.raises(ValueError, match="none for b"):
         ReportData(title="t", verdict="v", methods=("b",), comparisons={"a": ()})
+
+
+def test_one_length_has_no_curve_and_says_which_length_it_is(make_samples: Make) -> None:
+    found = compare_methods(make_samples(lengths=(1024,)), {"a": make_samples(lengths=(1024,), seed=1)}, resamples=20)
+    text = render(ReportData(title="t", verdict="v", methods=("a",), comparisons=found.methods))
+    assert "Score by length" not in text
+    assert "with intervals, 1K tokens." in text
+    assert "mean over lengths" not in text
+
+
+def test_methods_look_the_same_in_every_figure(make_samples: Make) -> None:
+    """Whatever the order of the curves, and where a method logged none."""
+    found = compare_methods(make_samples(), {"first": make_samples(seed=1), "second": make_samples(seed=2)}, resamples=20)
+    curves = {"second": [{"step": 1.0, "loss": 0.7}, {"step": 2.0, "loss": 0.6}], "first": []}
+    text = render(ReportData(title="t", verdict="v", methods=("first", "second"), comparisons=found.methods, curves=curves))
+    training = text.split("<h2>Training</h2>")[1]
+    assert canvas.look(1).colour in training
+    assert canvas.look(0).colour not in training
+
+
+def test_facts_are_printed_with_the_digits_that_matter(make_samples: Make) -> None:
+    found = compare_methods(make_samples(), {"a": make_samples(seed=1)}, resamples=20)
+    facts = {"a": {"final loss": 0.5700154304504395, "change": -0.0008, "pairs": 169}}
+    text = render(ReportData(title="t", verdict="v", methods=("a",), comparisons=found.methods, facts=facts))
+    assert all(f"<code>{shown}</code>" in text for shown in ("0.57", "−0.0008", "169"))
