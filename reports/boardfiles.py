@@ -17,6 +17,7 @@ from rich.text import Text
 from reports.compare import points
 from reports.export import publish
 from reports.leaderboard import Board, Column, Row
+from reports.reference import published
 from reports.safe import cell, xml
 from reports.safe import markdown as escaped
 from reports.tables import length_label
@@ -32,7 +33,7 @@ def caption(board: Board) -> str:
     """What a reader has to know about ranks and intervals."""
     return (
         f"Scores are points out of 100. Ranks are ranges: at {board.confidence:.0%} confidence, all of a table's true ranks lie within "
-        f"them (paired bootstrap over questions). In brackets: {board.confidence:.0%} interval of the overall score."
+        f"them (paired bootstrap and permutation test over questions). In brackets: {board.confidence:.0%} interval of the overall score."
     )
 
 
@@ -46,8 +47,7 @@ def terminal(board: Board, length: int | None) -> RenderableType:
         table.add_row(_rank(row), Text(row.name), _overall(row), *(_score(each) for each in row.categories))
     for cells in _references(board, column):
         table.add_row(*map(Text, cells), style="dim")
-    notes = [NOT_RERUN] if column.references else []
-    return Group(table, *map(Text, notes), *(Text(line) for line in _others(board)))
+    return Group(table, *map(Text, _notes(board, column)), *(Text(line) for line in _others(board)))
 
 
 def markdown(board: Board) -> str:
@@ -59,8 +59,7 @@ def markdown(board: Board) -> str:
         lines = [" | ".join(map(escaped, row)) for row in ([*_HEAD, *board.categories], *rows)]
         rule = "|-:|-|" + "-:|" * (1 + len(board.categories))
         blocks += [f"### {_title(column)}", "\n".join([f"| {lines[0]} |", rule, *(f"| {line} |" for line in lines[1:])])]
-    notes = [NOT_RERUN] if any(column.references for column in board.columns) else []
-    return "\n\n".join([*blocks, caption(board), *notes, *(f"- {escaped(line)}" for line in _others(board))]) + "\n"
+    return "\n\n".join([*blocks, caption(board), *_notes(board), *(f"- {escaped(line)}" for line in _others(board))]) + "\n"
 
 
 def csv_text(board: Board) -> str:
@@ -92,7 +91,7 @@ def html(board: Board) -> str:
         sections.append(f'<section data-length="{at}"{hidden}>\n<h2>{escape(_title(column))}</h2>\n{_table(board, column)}\n</section>')
     choice = "".join(f'<option value="{at}">{escape(_title(column))}</option>' for at, column in enumerate(board.columns))
     chooser = f'<label class="chooser">length <select id="board-length">{choice}</select></label>' if len(board.columns) > 1 else ""
-    notes = [caption(board), *([NOT_RERUN] if any(column.references for column in board.columns) else [])]
+    notes = [caption(board), *_notes(board)]
     others = "".join(f"<li>{escape(line)}</li>" for line in _others(board))
     read = files("reports").joinpath
     text = Template(read("leaderboard.html").read_text(encoding="utf-8")).substitute(
@@ -171,6 +170,15 @@ def _references(board: Board, column: Column) -> list[list[str]]:
         ]
         for each in column.references
     ]
+
+
+def _notes(board: Board, *columns: Column) -> list[str]:
+    """About the published rows of these columns, or of all; and where there are none."""
+    chosen = columns or board.columns
+    bare = [_title(column) for column in chosen if column.length in board.without_reference]
+    known = ", ".join(length_label(length) for length in sorted({each.length for each in published()}))
+    missing = f"No published HELMET results here for {', '.join(bare)}: there are some for {known} tokens each."
+    return [*([NOT_RERUN] if any(column.references for column in chosen) else []), *([missing] if bare else [])]
 
 
 def _others(board: Board) -> list[str]:

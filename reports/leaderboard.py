@@ -4,11 +4,13 @@ The confidence set of a rank follows Mogstad, Romano, Shaikh & Wilhelm 2024, "In
 Neighbourhoods and Academic Achievement across Countries", Rev. Econ. Stud. 91, section 3: simultaneous intervals of all pairwise
 differences (paired bootstrap, studentized maximum); a model's best rank is one more than the number of models that are certainly
 better, its worst leaves room only for those that are certainly worse. All ranks of a column hold together with the given confidence.
+As in a verdict, the permutation test has to agree: with few questions the bootstrap alone is too sure.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from reports import samples
 from reports.bootstrap import resampled
 from reports.compare import MISMATCHES, CompareError
 from reports.hierarchy import Design, Floats, design
+from reports.permutation import p_values
 from reports.reference import Published
 from reports.stopping import StoppingError, stopping_of
 
@@ -61,6 +64,8 @@ class Board:
     columns: tuple[Column, ...]
     others: tuple[tuple[str, str], ...]
     confidence: float
+    without_reference: tuple[int | None, ...] = ()
+    """Lengths at which published results were asked for and there are none."""
 
 
 def board(
@@ -92,17 +97,30 @@ def board(
     scores = np.column_stack([tables[name]["score"].to_numpy(dtype=np.float64) for name in ranked])
     means = plan.means(scores)
     draws = resampled(plan, scores, resamples=resamples, rng=np.random.default_rng(seed))
+
+    @cache
+    def differ(one: int, two: int) -> Floats:
+        """p-values of the difference between two models, one for each of the plan's targets."""
+        gaps = scores[:, [one]] - scores[:, [two]]
+        return np.asarray(p_values(plan, gaps, resamples=resamples, rng=np.random.default_rng([seed, one, two]))[:, 0])
+
     categories = tuple(dict.fromkeys(str(each.category) for each in plan.targets if each.category))
     lengths = sorted({each.length for each in plan.targets if each.length is not None})
     columns = [
-        _column(plan, length, ranked, categories, means, draws, references, confidence)
+        _column(plan, length, ranked, categories, means, draws, differ, references, confidence)
         for length in ([None, *lengths] if len(lengths) > 1 else lengths)
     ]
-    return Board(categories, tuple(columns), tuple(others), confidence)
+    bare = tuple(each.length for each in columns if references and not each.references)
+    return Board(categories, tuple(columns), tuple(others), confidence, bare)
 
 
-def ranks(means: Floats, draws: Floats, confidence: float) -> tuple[list[int], list[int]]:
-    """Best and worst rank of each model from its mean, (models,), and its resampled means, (resamples, models)."""
+def ranks(
+    means: Floats, draws: Floats, confidence: float, agreed: Callable[[int, int], bool] = lambda one, two: True
+) -> tuple[list[int], list[int]]:
+    """Best and worst rank of each model from its mean, (models,), and its resampled means, (resamples, models).
+
+    ``agreed`` says whether another test finds two models, the smaller number first, to differ too; asked only where the bootstrap does.
+    """
     models = len(means)
     one, two = np.triu_indices(models, 1)
     better = np.zeros((models, models), dtype=bool)
@@ -113,6 +131,8 @@ def ranks(means: Floats, draws: Floats, confidence: float) -> tuple[list[int], l
         error = np.where(varies, error, 1.0)
         limit = np.quantile((np.abs(drawn - gaps) / error * varies).max(axis=1), confidence)
         sure = varies & (np.abs(gaps) > limit * error)
+        for pair in np.flatnonzero(sure):
+            sure[pair] = agreed(int(one[pair]), int(two[pair]))
         better[one[sure & (gaps > 0)], two[sure & (gaps > 0)]] = True
         better[two[sure & (gaps < 0)], one[sure & (gaps < 0)]] = True
     return [int(1 + each) for each in better.sum(axis=0)], [int(models - each) for each in better.sum(axis=1)]
@@ -152,13 +172,18 @@ def _column(
     categories: Sequence[str],
     means: Floats,
     draws: Floats,
+    differ: Callable[[int, int], Floats],
     references: Sequence[Published],
     confidence: float,
 ) -> Column:
     places = {each.category: at for at, each in enumerate(plan.targets) if each.length == length}
     overall = places[None]
     known = not plan.without_spread()[overall]
-    best, worst = ranks(means[overall], draws[:, overall], confidence) if known else ([1] * len(names), [len(names)] * len(names))
+
+    def agreed(one: int, two: int) -> bool:
+        return bool(differ(one, two)[overall] < 1 - confidence)
+
+    best, worst = ranks(means[overall], draws[:, overall], confidence, agreed) if known else ([1] * len(names), [len(names)] * len(names))
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws[:, overall], [tail, 1 - tail], axis=0) if known else np.full((2, len(names)), np.nan)
     rows = [

@@ -191,8 +191,8 @@ def test_a_page_without_its_files_says_where_the_prompt_is(run: Path, tmp_path: 
     page.close()
 
 
-def test_nothing_in_the_page_overlaps(run: Path, page: Any) -> None:
-    """Boxes of the page's blocks lie one below the other, and no figure's text leaves its figure."""
+def test_the_page_can_be_read_on_its_screen(run: Path, page: Any) -> None:
+    """Blocks lie one below the other; the outcomes come first; every figure is shown once, whole and in letters of 9 pixels or more."""
     assert harness(run).exit_code == 0
     page.goto((run / "report.html").as_uri())
     overlaps = """() => {
@@ -203,3 +203,11 @@ def test_nothing_in_the_page_overlaps(run: Path, page: Any) -> None:
         && Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1).map(([b]) => a.tagName + " " + b.tagName));
     }"""
     assert page.evaluate(overlaps) == []
+    outcomes = page.locator(".verdict strong")
+    assert outcomes.last.inner_text() == "retmask did better than randmask."
+    assert outcomes.first.evaluate("(e) => e.getBoundingClientRect().bottom < window.innerHeight / 2")
+    shown = page.locator("figure svg:visible")
+    assert shown.count() == page.locator("figure").count() > 0
+    boxes = shown.evaluate_all("""(all) => all.map((svg) => [svg.parentElement.scrollWidth - svg.parentElement.clientWidth,
+      Math.min(...[...svg.querySelectorAll("text")].map((text) => parseFloat(getComputedStyle(text).fontSize) * svg.getScreenCTM().a))])""")
+    assert all(hidden <= 0 and letters >= 9 for hidden, letters in boxes), boxes

@@ -147,3 +147,13 @@ def test_names_from_files_are_harmless_in_tables(tmp_path: Path) -> None:
     found = elsewhere.compare(model({"[red]a|b": scores}), {"method": [model({"[red]a|b": scores})]}, **SETTINGS)
     assert "a\\|b" in elsewhere.markdown(found)
     assert "[red]" in str(next(iter(elsewhere.terminal(found).columns[0].cells)))
+
+
+def test_a_perplexity_that_has_run_away_stays_readable() -> None:
+    before = model({"task": [-3.0] * 20}, "weighted_perplexity")
+    after = model({"task": [-30.0] * 20}, "weighted_perplexity")
+    found = elsewhere.compare(before, {"method": [after]}, **SETTINGS)
+    ((left, ((shown, _),)),) = elsewhere.cells(found, top=True)
+    assert left[-1].startswith("20.0855")
+    assert shown.startswith("1.069e+13")
+    assert "task acc (+1.069e+13)" in elsewhere.sentence(found["method"], "method")

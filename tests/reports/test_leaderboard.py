@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reports.boardfiles import csv_text, html, markdown
-from reports.compare import CompareError
+from reports.compare import CompareError, compare, verdict
 from reports.leaderboard import Entry, board, ranks
 from reports.reference import published
 from reports.stopping import Stopping, plan_order
@@ -45,6 +45,24 @@ def test_equal_models_share_all_ranks() -> None:
     assert ranks(np.zeros(3), draws, 0.95) == ([1, 1, 1], [3, 3, 3])
     assert ranks(np.zeros(1), draws[:, :1], 0.95) == ([1], [1])
     assert ranks(np.zeros(2), np.zeros((500, 2)), 0.95) == ([1, 1], [2, 2])
+
+
+def test_a_rank_is_not_surer_than_the_verdict(make_samples: Make) -> None:
+    """Four questions got worse, all of them by the same: the bootstrap excludes 0, the permutation test (p = 2 / 2^4) does not."""
+    base = make_samples(questions=20, lengths=(512,), suite=(("niah", "recall", ("em",)),))
+    hit = base["cluster"].isin([f"q{n}" for n in range(4)])
+    worse = base.assign(score=np.where(hit, base["score"] - 0.3, base["score"]).clip(0, 1))
+    (column,) = board([Entry("one", base), Entry("other", worse)], resamples=2000).columns
+    assert [(row.best, row.worst) for row in column.rows] == [(1, 2), (1, 2)]
+    assert verdict(compare(base, worse, resamples=2000)).startswith("Cannot tell whether")
+
+
+def test_a_page_says_where_published_results_are_missing(entries: list[Entry]) -> None:
+    found = board(entries, references=published(), resamples=100)
+    assert not any(column.references for column in found.columns)
+    for text in (html(found), markdown(found)):
+        assert "No published HELMET results here for mean over lengths, 512 tokens, 1K tokens: there are some for 8K, 16K" in text
+    assert "No published" not in html(board(entries, resamples=100))
 
 
 def test_true_ranks_lie_in_their_ranges_as_often_as_promised() -> None:
