@@ -24,6 +24,9 @@ Dashes: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 WIDE: Final = 6.4
 NARROW: Final = 3.9
 
+#: Between ticks, times a power of ten.
+STEPS: Final = (1, 2, 2.5, 5, 10)
+
 #: Ink of axes, text and the baseline; in SVG it becomes ``currentColor`` and follows the page's light or dark theme.
 INK: Final = "#1b1c1d"
 _INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color", "grid.color")

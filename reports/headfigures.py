@@ -101,7 +101,7 @@ def score_distribution(scores: Scores, threshold: float | None, *, narrow: bool 
         axes.set_ylim(bottom=0.7)
         axes.set_xlabel("retrieval score")
         axes.set_ylabel("heads")
-        axes.xaxis.set_major_locator(MaxNLocator(5 if narrow else 8))
+        axes.xaxis.set_major_locator(MaxNLocator(5 if narrow else 8, steps=canvas.STEPS))
         if threshold is not None:
             axes.axvline(threshold, color=canvas.look(1).colour, linestyle="--", linewidth=1.2)
             axes.annotate(

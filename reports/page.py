@@ -166,7 +166,7 @@ def _changes(changes: elsewhere.ByName, found: Sequence[tuple[Sequence[str], Seq
     rows = []
     for left, right in found:
         task, metric, version, shots, documents, baseline = map(escape, left)
-        values = (f'<span class="{_CLASSES[sign]}">{escape(text)}</span>' for text, sign in right)
+        values = (f'<span class="{_CLASSES[sign]}">{escape(text).replace("  ", "&emsp;")}</span>' for text, sign in right)
         rows.append([task, metric, baseline, *values, documents, shots, version])
     return _rows(head, rows, numbers=(len(head) - 3, len(head) - 2))
 
