@@ -83,7 +83,7 @@ def forest(
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5 if narrow else 9, steps=canvas.STEPS))
+        axes.xaxis.set_major_locator(MaxNLocator(6 if narrow else 9, steps=canvas.STEPS))
         axes.set_xlabel("difference (points)" + ("\n" if narrow else "; ") + "filled: the interval excludes 0")
         _legend(figure, list(comparisons), baseline=False)
     return figure
