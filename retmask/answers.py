@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from retmask.cache import LayerState, stack
+from harness.engines.cache import LayerState, stack
 from retmask.drafts import Drafts
 from retmask.reader import Reader, reading, reading_order
 from retmask.trials import Trial

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from retmask.cache import LayerState, RoomyCache
+from harness.engines.cache import LayerState, RoomyCache
 from retmask.probe import Probe, attention_probe
 
 _CHUNK_CPU: Final = 256

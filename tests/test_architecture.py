@@ -29,7 +29,7 @@ MAY_LOAD = {
     "retmask/ablate.py": {"torch", "transformers"},
     "retmask/answers.py": {"torch", "transformers"},
     "retmask/audit.py": {"torch", "transformers"},
-    "retmask/cache.py": {"torch", "transformers"},
+    "harness/engines/cache.py": {"torch", "transformers"},
     "retmask/detect.py": {"torch", "transformers"},
     "retmask/probe.py": {"torch", "transformers"},
     "retmask/query.py": {"torch", "transformers"},

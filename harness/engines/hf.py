@@ -13,6 +13,7 @@ from lm_eval.models.huggingface import HFLM
 from harness import thinking
 from harness.api import Model
 from harness.engines import EngineConfig
+from harness.engines.cache import RoomyCache, Stack, has_plain_cache
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
 from harness.models import LOAD_ERRORS, cannot_load
@@ -45,9 +46,27 @@ class HFBackend(HFLM):
             raise cannot_load(model.path, error) from None
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+        if has_plain_cache(self.model):
+            kwargs["past_key_values"] = self._read(context, kwargs["attention_mask"].bool())
         output: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
         self.generated = output[:, context.shape[1] :]
         return output
+
+    @torch.no_grad()
+    def _read(self, context: torch.Tensor, mask: torch.Tensor) -> RoomyCache:
+        """The cache of what is before each row's last token, where rows are padded on the left; otherwise an empty one.
+
+        A row is read by itself, without padding: attention then needs no mask, which would hold a square of the length and make attention
+        kernels do the half that causality spares them. Answers are written together.
+        """
+        if mask.all():
+            return RoomyCache()
+        batch = Stack(len(context), context.shape[1] - 1)
+        for row, (ids, real) in enumerate(zip(context, mask, strict=True)):
+            own = RoomyCache()
+            self.model(input_ids=ids[real][None, :-1], past_key_values=own, use_cache=True, logits_to_keep=1)
+            batch.put(row, own.contents())
+        return batch.cache()
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
         """A batch at a time. One that does not fit in memory is halved, down to a single prompt, which then has failed."""

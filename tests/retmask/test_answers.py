@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from retmask.answers import answer_trials
-from retmask.cache import RoomyCache, stack
 from retmask.drafts import Drafts
 from retmask.reader import reading, reading_order, shared
 from retmask.trials import Trial, build_trials
@@ -50,23 +49,6 @@ def test_a_reader_sees_what_one_pass_sees(kind: str) -> None:
             torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
             assert torch.equal(looked_at, there)
         assert reader.tokens_read < sum(map(len, prompts)) - 100  # beginnings were shared
-
-
-def test_a_cache_can_be_cut_back_copied_and_stacked() -> None:
-    keys = torch.arange(2 * 300.0).reshape(1, 2, 300, 1)
-    cache = RoomyCache()
-    for start in range(0, 300, 7):
-        cache.update(keys[:, :, start : start + 7], -keys[:, :, start : start + 7], 0)
-    cache.cut(250)
-    cache.update(keys[:, :, :3], -keys[:, :, :3], 0)
-    (found,) = cache.state()
-    expected = torch.cat([keys[:, :, :250], keys[:, :, :3]], dim=2)
-    assert torch.equal(found[0], expected)
-    assert torch.equal(found[1], -expected)
-    both = stack([[(keys, keys)], [(keys[:, :, :10], keys[:, :, :10])]])
-    (together,) = both.state()
-    assert torch.equal(together[0][1, :, -10:], keys[0, :, :10])
-    assert not together[0][1, :, :-10].any()
 
 
 class Told(Drafts):
