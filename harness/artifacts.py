@@ -25,6 +25,7 @@ from typing import IO, Final
 
 from harness.api import Artifact, HarnessError, Json
 from harness.journal import SUFFIX as JOURNAL_SUFFIX
+from harness.journal import sync_folder
 
 MANIFEST: Final = "manifest.json"
 WORK: Final = ".work"
@@ -77,6 +78,7 @@ def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool 
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 def read_json(path: Path) -> dict[str, Json]:
@@ -145,6 +147,8 @@ def _problem(path: Path, recorded: Json, thorough: bool) -> str:
 def seal(folder: Path, manifest: Mapping[str, Json]) -> None:
     """Write the manifest of the step in ``folder``, with the digests of all that is there."""
     files = {path.relative_to(folder).as_posix(): _recorded(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
+        sync_folder(inner)
     write_sealed(folder / MANIFEST, {**manifest, "files": files})
 
 
@@ -251,6 +255,7 @@ class Store:
     def _build(self, address: "_Address", build: Callable[[Path], Mapping[str, Json] | None]) -> None:
         work = address.work
         work.mkdir(exist_ok=True)
+        sync_folder(self._steps)
         for name in (MANIFEST, _BEGUN):  # of a crash just before the renaming, or while one was written
             for leftover in (work / name, *work.glob(f".{name}.*")):
                 leftover.unlink(missing_ok=True)
@@ -262,7 +267,7 @@ class Store:
         (work / _BEGUN).unlink()
         seal(work, {**identity, "facts": dict(facts or {}), "seconds": round(seconds, 3)})
         os.rename(work, address.final)
-        _sync_folder(self._steps)
+        sync_folder(self._steps)
 
     def _usable(self, address: "_Address", *, reused: bool) -> Artifact | None:
         """The step if it is finished and whole."""
@@ -392,12 +397,3 @@ def _take(path: Path, how: int) -> IO[str] | None:
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 return file
         file.close()
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a renaming in it durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

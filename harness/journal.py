@@ -100,10 +100,22 @@ def cut_torn(path: Path, found: Lines) -> None:
 def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
     """Add records and wait until they are on the disk."""
     lines = b"".join(map(_format, records))
+    new = not path.exists()
     with path.open("ab") as file:
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
+    if new:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was made or renamed in a folder durable: syncing a file does not sync its name (fsync(2))."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _format(record: Mapping[str, object]) -> bytes:

@@ -89,6 +89,7 @@ class Client:
 
     def _once(self, method: str, path: str, body: Mapping[str, Json] | None) -> dict[str, Any]:
         import requests
+        from urllib3.exceptions import HTTPError
 
         deadline = time.monotonic() + self.timeout
         timeouts = (min(_CONNECT_TIMEOUT, self.timeout), self.timeout)
@@ -99,7 +100,7 @@ class Client:
                 text = _read(response, deadline)
         except requests.Timeout:
             raise _PassingError(f"nothing came within {self.timeout:g} s") from None
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise _PassingError(_cause(error)) from None
         if response.status_code in _PASSING:
             raise _PassingError(f"status {response.status_code}: {_excerpt(text)}", _retry_after(response.headers.get("Retry-After")))
@@ -117,7 +118,7 @@ class Client:
 def _read(response: Any, deadline: float) -> bytes:
     """The body, however slowly it trickles in, up to the deadline."""
     body = b""
-    for chunk in response.iter_content(1 << 16):
+    while chunk := response.raw.read1(1 << 16, decode_content=True):  # what is there: iter_content would wait until so much had come
         body += chunk
         if time.monotonic() > deadline:
             raise _PassingError("the answer stalled half-way")

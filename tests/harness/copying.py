@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import pipeline
+from harness import artifacts, pipeline
 from harness.api import Json, Outcome, RunContext
 from harness.cli import main
 
@@ -26,6 +26,7 @@ class Copy:
 
 
 if __name__ == "__main__":
+    artifacts._ALWAYS_HASHED = 1 << 20  # type: ignore[misc]  # weights as large as a real model's: not hashed at every use
     found: Any = pipeline.find_method
     pipeline.find_method = lambda name: Copy() if name == "copy" else found(name)
     sys.exit(main(["run", "--method", "copy", *sys.argv[1:]]))

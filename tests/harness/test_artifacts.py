@@ -1,18 +1,26 @@
 """Steps: built once, resumed, never half-believed."""
 
 import contextlib
+import errno
+import fcntl
+import itertools
 import json
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from harness import artifacts
+from harness import artifacts, journal
 from harness.api import HarnessError
-from harness.artifacts import DamagedError, Store, check, digest, file_digest, if_free, locked, write_sealed
+from harness.artifacts import DamagedError, Store, check, digest, file_digest, if_free, locked, read_sealed, write_sealed
+from harness.journal import Records, read_lines
 
 
 def write(text: str):
@@ -60,6 +68,106 @@ def test_a_failed_build_publishes_nothing_and_the_next_goes_on_from_its_work(tmp
     artifact = store.step("long", {}, lambda work: seen.append((work / "half.txt").read_text()))
     assert seen == ["half"]
     assert (artifact.path / "half.txt").exists()
+
+
+def _journalled(root: Path, made: Path) -> None:
+    """A step with a journal of two records, and a manifest of the whole that is written twice. ``made`` gets each record's name."""
+
+    def build(work: Path) -> None:
+        records = Records(work / "lines.journal")
+        for name in "ab":
+            if name not in records.finished:
+                records.append({name: {"text": "x"}})
+                with made.open("a") as file:
+                    file.write(name)
+        (work / "data.bin").write_text("data")
+
+    Store(root).step("greet", {}, build)
+    for number in (1, 2):
+        write_sealed(root / "manifest.json", {"number": number})
+
+
+def _killed_at(line: int, root: Path, made: Path) -> bool:
+    """:func:`_journalled` in a process that gets SIGKILL before the ``line``-th line of the store's and the journal's code it comes to.
+
+    Whether it came to it.
+    """
+    process = os.fork()
+    if process == 0:
+        left = itertools.count(line, -1)
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            if frame.f_code.co_filename not in (artifacts.__file__, journal.__file__):
+                return None
+            if event == "line" and next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        try:
+            sys.settrace(trace)
+            _journalled(root, made)
+        finally:
+            os._exit(0)
+    return os.waitpid(process, 0)[1] == signal.SIGKILL
+
+
+def test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: None
+    )  # a killed process loses nothing that it wrote, and syncing takes most of the time
+    for line in itertools.count():
+        root, made = tmp_path / str(line), tmp_path / f"{line}.made"
+        killed = _killed_at(line, root, made)
+        if (root / "manifest.json").exists():
+            assert read_sealed(root / "manifest.json")["number"] in (1, 2), "the old one or the new one"
+        finished = {step: check(step) for step in root.glob("steps/greet-*") if not step.suffix}
+        before = {str(record["id"]) for path in root.glob("steps/*/lines.journal") for record in read_lines(path).records}
+        assert set(made.read_text() if made.exists() else "") <= before, "a finished record is gone"
+        _journalled(root, made)
+        (step,) = (path for path in root.glob("steps/*") if path.is_dir())
+        assert check(step) == finished.get(step, check(step)), "a finished step was made again"
+        assert sorted(path.name for path in step.iterdir()) == ["data.bin", "lines.journal", "manifest.json"]
+        assert [record["id"] for record in read_lines(step / "lines.journal").records] == ["a", "b"]
+        assert len(set(made.read_text())) == len(made.read_text()), "a finished record was made again"
+        assert read_sealed(root / "manifest.json")["number"] == 2
+        if not killed:
+            break
+    assert line > 100, "lines were counted"
+
+
+def test_everything_is_on_the_disk_before_a_step_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not synced, file or folder, may be gone after a power failure."""
+    events: list[str] = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def synced(handle: int) -> None:
+        events.append("sync " + os.path.relpath(os.readlink(f"/proc/self/fd/{handle}"), tmp_path / "steps"))
+        fsync(handle)
+
+    def renamed(move: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+        def spy(source: Path, target: Path) -> None:
+            events.append(f"name {os.path.relpath(target, tmp_path / 'steps')}")
+            move(source, target)
+
+        return spy
+
+    def build(work: Path) -> None:
+        (work / "model").mkdir()
+        (work / "model" / "weights").write_text("0")
+        Records(work / "lines.journal").append({"a": {}})
+        events.append("answered")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed(rename))
+    monkeypatch.setattr(os, "replace", renamed(replace))
+    step = Store(tmp_path).step("both", {}, build).path.name
+    work, temporary = f"{step}.work", f".manifest.json.{os.getpid()}"
+    answered = events.index("answered")
+    begun = [f"sync {work}/..begun.json.{os.getpid()}", f"name {work}/.begun.json", f"sync {work}"]
+    assert events[:answered] == ["sync .", *begun, f"sync {work}/lines.journal", f"sync {work}"], "found again, with all that was answered"
+    contents = [f"sync {work}/lines.journal", f"sync {work}/model/weights", f"sync {work}/model"]
+    manifest = [f"sync {work}/{temporary}", f"name {work}/manifest.json", f"sync {work}"]
+    assert events[answered + 1 :] == [*contents, *manifest, f"name {step}", "sync ."]
 
 
 def flip(path: Path, position: int = 3) -> None:
@@ -112,6 +220,8 @@ def test_what_an_earlier_version_finished_is_still_used(tmp_path: Path) -> None:
     manifest = {name: value for name, value in artifact.manifest.items() if name not in ("format", "checksum")}
     (artifact.path / "manifest.json").write_text(json.dumps({**manifest, "files": {"file.txt": 5}}))
     assert Store(tmp_path).step("greet", {}, never).reused
+    (artifact.path / "file.txt").write_text("hell")
+    assert not Store(tmp_path).step("greet", {}, write("hello")).reused, "its size is known"
 
 
 def test_large_files_are_hashed_when_touched_and_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +292,7 @@ def _contend(root: Path, log: Path) -> None:
     def build(work: Path) -> None:
         with log.open("a") as file:
             file.write("built\n")
+        time.sleep(0.2)  # until all of them want it
         (work / "file.txt").write_text("x")
 
     Store(root).step("shared", {}, build)
@@ -255,6 +366,35 @@ def test_whoever_waits_is_told(tmp_path: Path) -> None:
     Store(tmp_path, say=said.append).step("failing", {}, write("done at last"))
     worker.join()
     assert any("another process" in line for line in said)
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose another with --output"):
+        Store(tmp_path).step("greet", {}, never)
+
+
+def test_one_command_at_a_time_writes_a_runs_own_files(tmp_path: Path) -> None:
+    # before the lock is taken: a process forked by its holder would hold it too
+    writer = multiprocessing.get_context("fork").Process(target=_write_alone, args=(tmp_path,), daemon=True)
+    writer.start()
+    with Store(tmp_path).alone():
+        (tmp_path / "go").touch()
+        while not (tmp_path / "waits").exists() and not (tmp_path / "written").exists():
+            time.sleep(0.01)
+        assert not (tmp_path / "written").exists()
+    writer.join(60)
+    assert (tmp_path / "written").exists()
+
+
+def _write_alone(root: Path) -> None:
+    while not (root / "go").exists():
+        time.sleep(0.01)
+    with Store(root, say=lambda _: (root / "waits").touch()).alone():
+        (root / "written").touch()
 
 
 def test_names_with_dots_do_not_share_a_work_directory(tmp_path: Path) -> None:

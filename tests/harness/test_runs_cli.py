@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from harness.api import Artifact, Json
 from harness.artifacts import Store, locked, write_sealed
 from harness.cli import HarnessGroup
+from harness.runs import inspect, remove, unneeded
 from harness.runs_cli import runs
 
 
@@ -219,6 +220,14 @@ def test_gc_leaves_what_a_process_is_working_on(run: Path, tmp_path: Path) -> No
         holder.join()
     harness("gc", run, "--yes")
     assert not work.exists()
+
+
+def test_gc_leaves_what_a_process_has_taken_up_since_it_looked(run: Path) -> None:
+    (step,) = (step for step in unneeded(inspect(run)) if step.state == "unfinished")
+    with locked(step.path.with_suffix(".lock")):
+        assert not remove(step)
+    assert step.path.exists()
+    assert remove(step)
 
 
 def test_gc_as_json_deletes_only_when_told(run: Path) -> None:

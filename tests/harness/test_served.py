@@ -68,6 +68,19 @@ def test_faults_that_pass_are_sent_again(tmp_path: Path, server: Server, by_tran
     assert samples(tmp_path)["output"].tolist() == by_transformers["output"].tolist()
 
 
+def test_an_answer_that_trickles_is_left(server: Server) -> None:
+    """Something comes all the time, and never the end of it."""
+    server.faults = ["trickle"]
+    with pytest.raises(HarnessError, match="the answer stalled half-way"):
+        Client(server.url, timeout=0.5, attempts=1).ask("POST", "/completions", {})
+
+
+def test_a_server_that_says_nothing_is_left(server: Server) -> None:
+    server.faults = ["stall"]
+    with pytest.raises(HarnessError, match=r"nothing came within 0\.5 s"):
+        Client(server.url, timeout=0.5, attempts=1).ask("POST", "/completions", {})
+
+
 def test_a_server_that_dies_loses_nothing_that_was_finished(tmp_path: Path, server: Server) -> None:
     server.good_until = 4
     result = evaluate(tmp_path, "--backend", "served", "--url", server.url)

@@ -64,6 +64,7 @@ def test_other_cells_stay(text: str) -> None:
 
 
 @given(ANY)
+@example("a|b\\|<c>\n")
 def test_markdown_stays_in_its_cell(text: str) -> None:
     escaped = safe.markdown(text)
     assert "\n" not in escaped
