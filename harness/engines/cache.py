@@ -87,21 +87,22 @@ class RoomyCache(Cache):
 class Stack:
     """One batch, put together row by row and aligned at the ends: no more than it and a row is in memory.
 
-    ``width`` is the longest row's tokens. What is before a shorter one is zeros, to be masked.
+    ``width`` is the longest row's tokens, and there is room for ``more``. What is before a shorter row is zeros, to be masked.
     """
 
-    def __init__(self, rows: int, width: int) -> None:
-        self._rows, self._width = rows, width
+    def __init__(self, rows: int, width: int, more: int = 64) -> None:
+        self._rows, self._width, self._more = rows, width, more
         self._layers: list[LayerState] = []
 
     def put(self, row: int, state: Sequence[LayerState]) -> None:
         """Copy a single row's keys and values, layer by layer."""
         if not self._layers:
-            room = self._width * 5 // 4 + 64
-            self._layers = [(self._zeros(keys, room), self._zeros(values, room)) for keys, values in state]
+            self._layers = [(self._empty(keys), self._empty(values)) for keys, values in state]
         for layer, own in zip(self._layers, state, strict=True):
             for whole, part in zip(layer, own, strict=True):
-                whole[row, :, self._width - part.shape[2] : self._width] = part[0]
+                start = self._width - part.shape[2]
+                whole[row, :, :start] = 0  # what memory holds by chance may be no number, and no number times 0 is none
+                whole[row, :, start : self._width] = part[0]
 
     def cache(self) -> RoomyCache:
         """The batch, with room to grow."""
@@ -110,8 +111,8 @@ class Stack:
             cache.layers.append(RoomyLayer.holding(layer, self._width))
         return cache
 
-    def _zeros(self, like: Tensor, room: int) -> Tensor:
-        return like.new_zeros(self._rows, like.shape[1], room, like.shape[3])
+    def _empty(self, like: Tensor) -> Tensor:
+        return like.new_empty(self._rows, like.shape[1], self._width + self._more, like.shape[3])
 
 
 def stack(states: Sequence[Sequence[LayerState]]) -> RoomyCache:

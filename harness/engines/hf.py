@@ -47,13 +47,13 @@ class HFBackend(HFLM):
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         if has_plain_cache(self.model):
-            kwargs["past_key_values"] = self._read(context, kwargs["attention_mask"].bool())
+            kwargs["past_key_values"] = self._read(context, kwargs["attention_mask"].bool(), max_length)
         output: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
         self.generated = output[:, context.shape[1] :]
         return output
 
     @torch.no_grad()
-    def _read(self, context: torch.Tensor, mask: torch.Tensor) -> RoomyCache:
+    def _read(self, context: torch.Tensor, mask: torch.Tensor, max_length: int) -> RoomyCache:
         """The cache of what is before each row's last token, where rows are padded on the left; otherwise an empty one.
 
         A row is read by itself, without padding: attention then needs no mask, which would hold a square of the length and make attention
@@ -61,7 +61,7 @@ class HFBackend(HFLM):
         """
         if mask.all():
             return RoomyCache()
-        batch = Stack(len(context), context.shape[1] - 1)
+        batch = Stack(len(context), context.shape[1] - 1, max_length - context.shape[1] + 1)
         for row, (ids, real) in enumerate(zip(context, mask, strict=True)):
             own = RoomyCache()
             self.model(input_ids=ids[real][None, :-1], past_key_values=own, use_cache=True, logits_to_keep=1)
