@@ -202,7 +202,7 @@ PROTECTIONS: Final = (
         (
             "answers to the same prompts are taken over",
             "harness/engines/lm.py",
-            "        self._take_over(names, requests)\n",
+            "        self._take_over(asked)\n",
             "",
             _FAULTS + "test_a_shorter_evaluation_goes_on_from_one_that_did_not_fit",
         ),

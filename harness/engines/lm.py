@@ -213,9 +213,9 @@ class HarnessLM(LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         names = _names(requests)
-        self._take_over(names, requests)
-        done = {name for name, request in zip(names, requests, strict=True) if self._is_finished(name, request)}
-        waiting = self._waiting("answers", names, requests, done)
+        asked = {name: request_digest(request) for name, request in zip(names, requests, strict=True)}
+        self._take_over(asked)
+        waiting = self._waiting("answers", names, requests, {name for name, what in asked.items() if self._is_finished(name, what)})
         prompts = {name: self._prompt(name, request) for name, request in waiting.items()}
         longest_first = sorted(
             prompts.values(), key=lambda prompt: (sorted(map(str, prompt.settings.items())), -len(prompt.ids), prompt.text)
@@ -223,7 +223,9 @@ class HarnessLM(LM):
         for answers in self._backend.generate(longest_first, self.batch):
             finished = {name: answer for name, answer in answers.items() if isinstance(answer, Completion)}
             self.failed |= {name: answer.reason for name, answer in answers.items() if isinstance(answer, Failed)}
-            self.journal.append({name: self._generation(waiting[name], prompts[name], completion) for name, completion in finished.items()})
+            self.journal.append(
+                {name: self._generation(waiting[name], asked[name], prompts[name], found) for name, found in finished.items()}
+            )
             self.advance(len(finished))
         missing = [name for name in waiting if name not in self.journal.finished and name not in self.failed]
         if missing:
@@ -241,16 +243,14 @@ class HarnessLM(LM):
             "kept; start again with more memory, another --dtype or --backend, or shorter --lengths"
         )
 
-    def _is_finished(self, name: str, request: Instance) -> bool:
+    def _is_finished(self, name: str, asked: str) -> bool:
         found = self.journal.finished.get(name)
-        return found is not None and found.request == request_digest(request)
+        return found is not None and found.request == asked
 
-    def _take_over(self, names: Sequence[str], requests: Sequence[Instance]) -> None:
-        """Answers that another evaluation of the same model already has to the very same prompts."""
-        asked = (
-            (name, request_digest(request)) for name, request in zip(names, requests, strict=True) if not self._is_finished(name, request)
-        )
-        found = {name: self.elsewhere[name, what] for name, what in asked if (name, what) in self.elsewhere}
+    def _take_over(self, asked: Mapping[str, str]) -> None:
+        """Answers that another evaluation of the same model already has to the very same prompts. ``asked`` is name -> digest."""
+        missing = [(name, what) for name, what in asked.items() if not self._is_finished(name, what)]
+        found = {name: self.elsewhere[name, what] for name, what in missing if (name, what) in self.elsewhere}
         if found:
             self.journal.append(found)
             self.taken_over += len(found)
@@ -266,10 +266,9 @@ class HarnessLM(LM):
             settings = {**settings, "max_gen_toks": budget, "until": []}
         return Prompt(name, ids, replace(request, arguments=(text, settings)))
 
-    def _generation(self, request: Instance, prompt: Prompt, completion: Completion) -> Generation:
-        """``request`` has the answer's own budget, without the thoughts'."""
+    def _generation(self, request: Instance, asked: str, prompt: Prompt, completion: Completion) -> Generation:
+        """``request`` has the answer's own budget, without the thoughts'; ``asked`` is its digest."""
         size, ids, ended = len(prompt.ids), list(completion.ids), completion.ended
-        asked = request_digest(request)
         if not self._think_tokens:
             return Generation(completion.text, size, len(ids), "stop" if ended else "length", request=asked)
         settings = _settings(request)

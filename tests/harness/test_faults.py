@@ -7,7 +7,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from harness.cli import main
 from harness.engines import served as served_module
 from harness.engines.hf import HFBackend
 from harness.journal import read_lines
+from tests.disks import largest_file
 from tests.harness.killing import sampled
 from tests.harness.served import Server, serving
 
@@ -236,17 +236,6 @@ def test_a_server_that_fails_for_good_costs_nothing_that_was_finished(
 
 
 # Disks that are full, or may not be written to.
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file can grow beyond ``size`` bytes: to a process that is what a full disk looks like."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [0, 100, 900, 1500, 2500, 6000])

@@ -35,6 +35,11 @@ def preset(folder: Path, run: dict[str, str] = RUN, method: dict[str, str] = MET
     return path
 
 
+def stage(name: str, model: Path, folder: Path) -> tuple[str | Path, ...]:
+    """The command of one stage, on a run in ``folder``."""
+    return (name, "--model", model, "--preset", preset(folder), "--output", folder / "run")
+
+
 def harness(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
@@ -76,19 +81,7 @@ def test_a_prompt_file_with_bad_lines(untrained: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     good = [json.dumps({"prompt": f"Say the number {number}."}) for number in range(6)]
     prompts.write_text("\n".join([*good[:2], '{"prompt": "torn', *good[2:]]) + "\n")
-    shared = (
-        "pairs",
-        "--model",
-        untrained,
-        "--preset",
-        preset(tmp_path),
-        "--output",
-        tmp_path / "run",
-        "--method",
-        "sft",
-        "--device",
-        "cpu",
-    )
+    shared = (*stage("pairs", untrained, tmp_path), "--method", "sft", "--device", "cpu")
     line = one_line(harness(*shared, "--prompts-from", prompts))
     assert f"{prompts}, line 3" in line
     before = finished(tmp_path / "run")
@@ -99,7 +92,7 @@ def test_a_prompt_file_with_bad_lines(untrained: Path, tmp_path: Path) -> None:
 
 
 def test_pairs_that_are_all_identical(untrained: Path, tmp_path: Path) -> None:
-    shared = ("pairs", "--model", untrained, "--preset", preset(tmp_path), "--output", tmp_path / "run")
+    shared = stage("pairs", untrained, tmp_path)
     same = ("--rejected-from", f"model {untrained}")
     line = one_line(harness(*shared, *same, "--temperature", "0"))
     assert "6 identical" in line
@@ -111,19 +104,7 @@ def test_pairs_that_are_all_identical(untrained: Path, tmp_path: Path) -> None:
 
 
 def test_sequences_that_are_too_long(untrained: Path, tmp_path: Path) -> None:
-    shared = (
-        "train",
-        "--model",
-        untrained,
-        "--preset",
-        preset(tmp_path),
-        "--output",
-        tmp_path / "run",
-        "--method",
-        "sft",
-        "--device",
-        "cpu",
-    )
+    shared = (*stage("train", untrained, tmp_path), "--method", "sft", "--device", "cpu")
     line = one_line(harness(*shared, "--max-length", "8"))
     assert "more than max_length = 8 tokens" in line
     assert "raise max_length" in line

@@ -2,10 +2,8 @@
 
 import json
 import math
-import resource
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from retmask.launch import LOSSES, TrainConfig
 from retmask.pairs import PreferencePair, write_pairs
 from retmask.rows import Blocks
 from retmask.train import at_chance, cast_files, disk_is_full, train
+from tests.disks import largest_file
 
 CHOSEN, REJECTED = "The door was wet.", "Nobody knew the map."
 
@@ -157,23 +156,12 @@ def test_accuracy_that_stays_at_chance_is_said() -> None:
     assert "stayed at chance" in str(at_chance([{"reward_accuracy": 0.52}], 100))
 
 
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes: to a program that is a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_is_one_line_and_loses_nothing(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "train.json").write_text(json.dumps(asdict(config)))
     monkeypatch.setattr("sys.argv", ["retmask.train", "--config", str(tmp_path / "train.json")])
-    with room_for(60_000):
+    with largest_file(60_000):
         code = train_module.main()
     assert code == 2
     error = f"error: no space left for {config.output}; free some and start the same command again"
