@@ -13,6 +13,7 @@ from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
 from harness.engines import BACKENDS, SERVED_APIS
+from harness.framing import FRAMINGS
 from harness.models import BUILTIN
 from harness.quiet import hush
 from harness.terminal import echo
@@ -168,6 +169,7 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
+        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
@@ -345,7 +347,7 @@ def tasks_path() -> None:
 
     \b
     Example:
-      lm_eval --model hf --model_args pretrained=MODEL --apply_chat_template \\
+      lm_eval --model hf --model_args pretrained=MODEL \\
         --include_path "$(harness tasks path)" --tasks helmet_recall_8k
     """
     from harness.lmeval import include_path

@@ -250,6 +250,7 @@ def suite_config(config: RunConfig) -> SuiteConfig:
         data=config.data,
         clip=config.clip,
         think_tokens=config.think_tokens,
+        framing=config.suite_framing,
     )
 
 

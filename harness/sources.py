@@ -28,7 +28,9 @@ class TaskInfo:
     judged: bool = False
     """Whether its citations need a judge (generated facts are known and need none)."""
     chat: bool = True
-    """Whether the model's chat template, if it has one, frames the prompt."""
+    """Whether by itself it is asked in the model's chat template, if there is one: :mod:`harness.framing`."""
+    until: tuple[str, ...] = ()
+    """What ends an answer that goes on from its prefix. A model that completes a text goes on to the next question otherwise."""
 
 
 class Source(Protocol):
@@ -57,6 +59,18 @@ class Source(Protocol):
         """The name by which :mod:`tasks.scoring` knows the task."""
 
 
+#: HELMET chats where the answer is prose; LongQA and summaries would be two more.
+_CHATS: Final = ("cite",)
+#: Tasks whose answer may take several lines.
+_LINES: Final = ("cite_facts", "niah_mv")
+
+
+def generated_info(task: Task) -> TaskInfo:
+    """A generated task with the frame of its published twin, and the end of the line as the end of answers that take only one."""
+    until = () if task.name in _LINES else ("\n",)
+    return TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens, chat=task.category in _CHATS, until=until)
+
+
 class Generated:
     """Invented facts: :mod:`tasks.suite`."""
 
@@ -72,7 +86,7 @@ class Generated:
             raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *TASKS))}") from None
 
     def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
-        return tuple(TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens) for task in self._select(names))
+        return tuple(generated_info(task) for task in self._select(names))
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
         return {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
+from harness.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
 from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
 from harness.sources import GENERATED, find_source
 from tasks.example import Example
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from harness.pipeline import Run
 
 #: Raise when the same seed should give other examples than before.
-VERSION: Final = 2
+VERSION: Final = 3
 _FILE: Final = "examples.jsonl"
 
 
@@ -39,6 +40,8 @@ class SuiteConfig:
     """Leave out lengths that the model cannot take, instead of refusing them."""
     think_tokens: int = 0
     """Room that a reasoning model needs beside the length."""
+    framing: Framing = "task"
+    """How prompts are put to the model, which their tokens depend on."""
 
 
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
@@ -51,6 +54,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         expected = source.expected(config.tasks, config.lengths, config.examples)
         return {
             "data": config.data,
+            "framing": config.framing,
             **source.notes(),
             **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
         }
@@ -63,6 +67,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         "seed": config.seed,
         "tokenizer": tokenizer_digest(model),
         "thinking": config.think_tokens > 0,
+        "framing": config.framing,
         **source.identity(config.tasks, config.lengths),
     }
     return run.step("suite", inputs, write, version=VERSION)
@@ -106,32 +111,16 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def rendered_prompt(
-    tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str, *, templated: bool | None = None, thinking: bool = False
-) -> str:
-    """What the model reads: one user turn in its chat template if it has one; not ``templated``, the text and the answer's prefix.
-
-    Templates that know ``enable_thinking`` get it; the others do not mind.
-    """
-    if not (tokenizer.chat_template is not None if templated is None else templated):
-        return text + prefix
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-    )
-    assert isinstance(rendered, str)
-    return rendered
-
-
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
     source = find_source(config.data)
     for length in config.lengths:
         for task in source.tasks(config.tasks):
-            templated = task.chat and tokenizer.chat_template is not None
+            frame = frame_for(config.framing, chat=task.chat, has_template=tokenizer.chat_template is not None)
 
-            def count(text: str, prefix: str, templated: bool = templated) -> int:
-                rendered = rendered_prompt(tokenizer, text, prefix, templated=templated, thinking=config.think_tokens > 0)
-                return len(tokenizer(rendered, add_special_tokens=not templated)["input_ids"])
+            def count(text: str, prefix: str, frame: Frame = frame) -> int:
+                rendered = rendered_prompt(tokenizer, text, prefix, frame=frame, thinking=config.think_tokens > 0)
+                return len(tokenizer(rendered, add_special_tokens=not has_special_tokens(frame))["input_ids"])
 
             yield from source.build(task.name, length, count, config.examples, config.seed)
 
