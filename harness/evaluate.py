@@ -18,10 +18,10 @@ from harness import lmeval
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.artifacts import begun
 from harness.engines import EngineConfig, open_engine
-from harness.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_name
+from harness.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_digest, template_name
 from harness.journal import Generation, Journal
 from harness.sources import Source, TaskInfo, find_source
-from harness.suite import load
+from harness.suite import load, load_tokenizer
 from reports import samples
 from reports.safe import encodable
 from tasks.example import Example
@@ -181,6 +181,18 @@ def _framing(suite: Artifact) -> Framing:
     return framing
 
 
+def templates(suite: Artifact, model: Model, think_tokens: int) -> dict[str, str]:
+    """Task -> the ``template`` that ``model``'s samples of the suite will have, before anything is generated."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    template = load_tokenizer(model).chat_template
+    digest = None if template is None else template_digest(template)
+    return {
+        task.name: template_name(frame_for(_framing(suite), chat=task.chat, has_template=digest is not None), digest, think_tokens)
+        for task in find_source(str(facts["data"])).tasks(())
+    }
+
+
 def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], framing: Framing, *, thinking: bool) -> None:
     """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
     from lm_eval import evaluate as lm_evaluate
@@ -250,8 +262,7 @@ def _rows(
         task = _info(source, name)
         frame = frame_for(_framing(suite), chat=task.chat, has_template=digest is not None)
         template = template_name(frame, digest, think_tokens)
-        with_prefix = "+prefix" if mode == "strict" and is_continued(frame) else ""
-        scorer = f"{mode}-{SCORING_VERSION}{with_prefix}" + (f" {judge_name}" if task.judged else "")
+        scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")
         pairs = [(example, lmeval.as_scored(example, answers[example.id].output, mode, frame)) for example in examples]
         try:
             scored = score_all(source.scored_as(name, length), pairs, mode=mode, judge=judge if task.judged else None, only=task.metrics)

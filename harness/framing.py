@@ -8,10 +8,12 @@ What framing is best depends on the model and on the task. HELMET completes reca
 made to begin with its prefix, and chats where it is prose: cite, LongQA and summaries. Base models are always completed.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from harness import thinking as thoughts
 from harness.api import HarnessError
+from harness.artifacts import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,6 +64,11 @@ def has_special_tokens(frame: Frame) -> bool:
 def is_continued(frame: Frame) -> bool:
     """Whether the model's output goes on from the answer's prefix."""
     return frame != "chat"
+
+
+def template_digest(template: str | Mapping[str, str]) -> str:
+    """How the samples table calls a chat template, or several by name."""
+    return digest(template)[:12]
 
 
 def template_name(frame: Frame, template: str | None, think_tokens: int = 0) -> str:

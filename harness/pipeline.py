@@ -192,7 +192,7 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Eval
     if against is None:
         samples = evaluate(run, run.model, suite, run.config, scoring(config))
     else:
-        baseline = _checked(against, suite, config)
+        baseline = _checked(against, suite, run)
         samples = Rounds(run, suite, scoring(config)).candidate(run.model, lambda blocks: baseline)[0]
     elsewhere = _elsewhere(run, run.model, extra)
     with run.alone():
@@ -258,11 +258,11 @@ def _suite(run: Run, model: Model) -> Artifact:
     return prepare(run, suite_config(run.config), model)
 
 
-def _checked(against: Evaluation, suite: Artifact, config: RunConfig) -> "pd.DataFrame":
+def _checked(against: Evaluation, suite: Artifact, run: Run) -> "pd.DataFrame":
     """The samples of ``against``; HarnessError, before anything is generated, if they cannot be compared with this evaluation."""
     from reports.stopping import stopping_of
 
-    table = against.read()
+    table, config = against.read(), run.config
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
     if (table["suite_digest"] != facts["digest"]).any():
@@ -272,6 +272,11 @@ def _checked(against: Evaluation, suite: Artifact, config: RunConfig) -> "pd.Dat
         )
     if (table["backend"] != config.backend).any():
         raise HarnessError(f"--against {against.path}: evaluated by another backend; give --backend {table['backend'].iloc[0]}")
+    if (table["template"] != table["task"].map(evaluation.templates(suite, run.model, config.think_tokens))).any():
+        raise HarnessError(
+            f"--against {against.path}: its prompts were framed otherwise, or by another chat template; give the same --framing and "
+            "--think-tokens"
+        )
     mark = stopping_of(table)
     if mark is not None and not mark.complete:
         raise HarnessError(f"--against {against.path}: stopped early itself; name an evaluation of every example")

@@ -132,8 +132,10 @@ def _completed(baseline: pd.DataFrame, candidate: pd.DataFrame, names: tuple[str
     if not gone.any():
         return table, 0.0
     one = table.iloc[0]
-    same = {name: one[name] for name in ("run", "model_digest", "suite_digest", "backend", "template", "scorer")}
+    same = {name: one[name] for name in ("run", "model_digest", "suite_digest", "backend")}
     filled = reference[gone].assign(score=0.0, output="", **same)
+    for column in ("template", "scorer"):  # as the candidate's other examples of the task have it
+        filled[column] = filled["task"].map(table.groupby("task")[column].first()).fillna(filled[column]).astype("string")
     example = ["task", "length", "example_id"]
     share = len(filled.drop_duplicates(example)) / len(reference.drop_duplicates(example))
     return pd.concat([table, filled], ignore_index=True), share
