@@ -73,6 +73,17 @@ def test_batches_change_nothing(tokenizer: PreTrainedTokenizerBase, trials: list
     assert max(result.scores.max() for result in alone) > 0
 
 
+def test_trials_that_do_not_count_are_not_scored_unless_asked(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
+    model = random_model("Mistral", vocab_size=12)
+    asked = run_trials(model, tokenizer, trials, rules=SHORT, uncounted=True)
+    found = run_trials(model, tokenizer, trials, rules=SHORT)
+    assert max(result.scores.max() for result in asked) > 0
+    for one, other in zip(asked, found, strict=True):
+        assert (one.answer, one.recall, one.success) == (other.answer, other.recall, False)
+        assert other.scores.shape == one.scores.shape
+        assert not other.scores.any()
+
+
 def test_generation_ends_at_the_end_of_text(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
     model = random_model("Llama", vocab_size=12)
     free = run_trials(model, tokenizer, trials[:1], rules=SHORT)[0].generated_ids
