@@ -373,7 +373,7 @@ def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose another with --output"):
+    with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose a folder on another"):
         Store(tmp_path).step("greet", {}, never)
 
 
