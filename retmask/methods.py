@@ -21,7 +21,6 @@ from retmask.launch import SFT, TrainConfig, launcher
 from retmask.masks import HeadMask
 from retmask.model import load_model, load_tokenizer, resolve_dtype
 from retmask.options import parse_table
-from retmask.prompts import GENERATED
 from retmask.responses import BACKENDS
 from retmask.stages import derive, digest
 
@@ -51,8 +50,15 @@ class Options:
     """Measure the heads of the trained model too, for the report."""
     prompts: int = 1000
     """Instructions to sample answers to; 0 takes all that the source has."""
-    prompts_from: str = GENERATED
-    """``generated``, a JSONL or Parquet file or a folder of them, or a data set on the Hub (:mod:`retmask.prompts`)."""
+    prompts_from: str = ""
+    """``self`` (the model writes them, :mod:`retmask.instructions`), ``generated`` (the shipped model's), a JSONL or Parquet file or a
+    folder of them, or a data set on the Hub (:mod:`retmask.prompts`). Empty is ``generated`` for the shipped model and ``self`` for others.
+    """
+    prompts_temperature: float = 1.0
+    """Of the instructions that the model writes, as are the next two."""
+    prompts_top_p: float = 0.95
+    prompts_max_tokens: int = 128
+    """Instructions that do not end within so many tokens are left out."""
     prompts_split: str = "train"
     """Of a data set on the Hub."""
     prompts_revision: str = ""
@@ -115,6 +121,11 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if self.n < 1 or self.prompts < 0:
             raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
+        if self.prompts_temperature <= 0 or not 0 < self.prompts_top_p <= 1 or self.prompts_max_tokens < 1:
+            raise HarnessError(
+                f"[method]: prompts_temperature = {self.prompts_temperature}, prompts_top_p = {self.prompts_top_p}, prompts_max_tokens = "
+                f"{self.prompts_max_tokens}; give a temperature above 0, a share above 0 up to 1, and at least 1 token"
+            )
         if self.rejected_from != "mask" and not self.rejected_model():
             raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")
         launcher(self.parallel, self.processes, self.lora_rank)
@@ -205,8 +216,8 @@ class _HeadMasking:
         if masked is None:
             return stages.given(context, options, chosen_only=options.loss == SFT)
         context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked")
-        prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
             rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, masked.mask)
         return stages.paired(context, options, prompts, chosen, rejected)
@@ -292,8 +303,8 @@ class SmallerModel:
         if options.pairs_from:
             return stages.given(context, options, chosen_only=options.loss == SFT)
         other = resolve(options.rejected_model())
-        prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
         with stages.sampler(context, options, other) as engine:
             rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, None, other)
@@ -330,8 +341,8 @@ class Sft:
         options = self._options(context)
         if options.pairs_from:
             return stages.given(context, options, chosen_only=True)
-        prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
         return stages.chosen_alone(context, prompts, chosen)
 

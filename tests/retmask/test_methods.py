@@ -29,6 +29,7 @@ from tests.retmask.small import random_model, word_level
 
 OPTIONS: dict[str, Json] = {
     "prompts": 40,
+    "prompts_from": "generated",
     "threshold": 0.3,
     "detection_lengths": [120],
     "detection_trials": 2,
