@@ -17,6 +17,7 @@ _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number"
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
+SMALL_PRESET: Final = "small"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
 from harness.evaluations import Evaluation
 from harness.extra import ExtraTasks
+from harness.footprint import device_of
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
@@ -51,7 +52,7 @@ class Run:
     def __init__(self, root: Path, model: Model, config: RunConfig, *, read_only: bool = False) -> None:
         self.root = root
         self.model = model
-        self.config = replace(config, device=_device(config.device))
+        self.config = replace(config, device=device_of(config.device))
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
         self.begun = time.time(), time.monotonic()
@@ -359,10 +360,3 @@ def _plain(value: object) -> Json:
         return [_plain(item) for item in value]
     assert value is None or isinstance(value, bool | int | float | str)
     return value
-
-
-def _device(asked: str) -> str:
-    """``auto`` is the first CUDA device where the driver is there, found without loading torch."""
-    if asked != "auto":
-        return asked
-    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"

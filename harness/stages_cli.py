@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from harness.api import Artifact, HarnessError, Json
-from harness.cli import Setting, run_config, run_options, run_root
+from harness.cli import Setting, run_config, run_options, run_root, yes_option
 from harness.terminal import echo
 
 _OTHER_MODEL = "smaller-model"
@@ -17,7 +17,7 @@ def _stage_options(command: Any) -> Any:
         "--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."
     )
     method = click.option("--method", help="Whose stage to run.  [default: retmask]")
-    return run_options(method(setting(command)))
+    return run_options(method(setting(yes_option(command))))
 
 
 @click.command()
@@ -78,13 +78,16 @@ def train(**arguments: Any) -> None:
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
     from harness.pipeline import run_stage
+    from harness.preview import preview
 
-    model_name, output, preset = (arguments.pop(name) for name in ("model_name", "output", "preset"))
+    model_name, output, preset, yes = (arguments.pop(name) for name in ("model_name", "output", "preset", "yes"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
     run = {name: arguments.pop(name) for name in ("seed", "device", "allow_unsafe_weights")}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
-    return run_stage(run_root(output, model_name), model_name, method, run_config(model_name, preset, run, options), stage)
+    root, config = run_root(output, model_name), run_config(model_name, preset, run, options)
+    preview(root, model_name, (method,), config, yes=yes, stage=stage)
+    return run_stage(root, model_name, method, config, stage)
 
 
 def _method(method: str | None, rejected_from: str | None) -> str:
