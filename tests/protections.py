@@ -16,6 +16,7 @@ _REPRODUCE: Final = "tests/harness/test_reproduce.py::"
 _MODELS: Final = "tests/harness/test_models.py::"
 _DATA: Final = "tests/harness/test_data.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
+_BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
 _SYNCED: Final = _ARTIFACTS + "test_everything_is_on_the_disk_before_a_step_has_its_name"
@@ -603,6 +604,51 @@ PROTECTIONS: Final = (
             "            return _named(root / COMMAND)\n",
             "            pass\n",
             _RUNS + "test_a_run_of_an_earlier_version_is_known_by_its_sealed_manifest",
+        ),
+    ),
+    *_protections(
+        "a page's files replace somebody's",
+        (
+            "a folder without our mark is refused",
+            "reports/beside.py",
+            '    raise NotOursError(f"{folder} is there and was not written by the harness")\n',
+            "    return set(there)\n",
+            "tests/harness/test_report_cli.py::test_a_folder_of_somebody_elses_is_neither_emptied_nor_written_to",
+        ),
+        (
+            "a link is refused",
+            "reports/beside.py",
+            "    if folder.is_symlink() or not folder.is_dir():\n",
+            "    if not folder.is_dir():\n",
+            _BESIDE + "test_no_link_is_followed_and_no_name_leaves_the_folder",
+        ),
+        (
+            "a mark names only what lies in its folder",
+            "reports/beside.py",
+            " if name in there and there[name].is_file(follow_symlinks=False)}",
+            " if name}",
+            _BESIDE + "test_no_link_is_followed_and_no_name_leaves_the_folder",
+        ),
+        (
+            "nothing of somebody's is overwritten",
+            "reports/beside.py",
+            "            if name not in old and os.path.lexists(folder / name):\n",
+            "            if False:\n",
+            _BESIDE + "test_what_somebody_put_into_our_folder_stays",
+        ),
+        (
+            "a page takes no other page's texts",
+            "reports/page.js",
+            "if (digest === data.digest) ",
+            "",
+            "tests/harness/test_report_cli.py::test_a_file_of_another_page_is_not_shown",
+        ),
+        (
+            "a checkpoint with masked heads deletes nothing beside it",
+            "retmask/ablate.py",
+            "    path.parent.mkdir(parents=True, exist_ok=True)\n",
+            '    import shutil\n    shutil.rmtree(f"{path}.partial", ignore_errors=True)\n',
+            "tests/retmask/test_ablate.py::test_a_checkpoint_is_written_without_deleting_anything_beside_it",
         ),
     ),
     *_protections(
