@@ -9,7 +9,6 @@ SHA-256 of each of its files and a checksum of itself. A step is checked wheneve
 (weights) only if their time stamp is not the recorded one; ``harness runs verify`` hashes all.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,6 +25,7 @@ from typing import IO, Final
 from harness.api import Artifact, HarnessError, Json
 from harness.journal import SUFFIX as JOURNAL_SUFFIX
 from harness.journal import sync_folder
+from harness.rundir import NO_LOCKS, use
 
 MANIFEST: Final = "manifest.json"
 WORK: Final = ".work"
@@ -38,8 +38,6 @@ _KEY_LENGTH: Final = 12
 _FORMAT: Final = 2
 #: Files up to this size are hashed whenever their step is used.
 _ALWAYS_HASHED: Final = 64 << 20
-#: A file system without locks says one of these.
-_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class DamagedError(HarnessError):
@@ -186,6 +184,7 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise HarnessError(f"cannot write to {root} ({error.strerror}); {remedy}") from None
+        use(root, self, lambda: say("`harness runs gc` is deleting something here; waiting"))
 
     @property
     def _steps(self) -> Path:
@@ -397,7 +396,7 @@ def _take(path: Path, how: int) -> IO[str] | None:
             return None
         except OSError as error:
             file.close()
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose a folder on another") from None
         # Whoever held it before has deleted the file; a lock on a deleted file keeps nobody out.

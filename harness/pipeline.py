@@ -15,6 +15,7 @@ from harness import extra as extras
 from harness import progress
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
 from harness.artifacts import MANIFEST, Store, write_sealed
+from harness.begun import begin, finish
 from harness.config import RunConfig
 from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
-#: What the last command in a run directory is, written when it begins.
-COMMAND: Final = "command.json"
 
 
 @dataclass(frozen=True)
@@ -317,7 +316,7 @@ class _InRounds:
 
 def _write_command(run: Run, methods: Sequence[str]) -> None:
     """What was begun here last, for whoever finds the directory before it is finished."""
-    write_sealed(run.root / COMMAND, _about(run, methods))
+    begin(run.root, _about(run, methods))
 
 
 def _write_manifest(
@@ -325,10 +324,11 @@ def _write_manifest(
 ) -> None:
     """``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
     facts = [artifact.manifest["facts"] for artifact in evaluations]
+    about = _about(run, methods)
     write_sealed(
         run.root / MANIFEST,
         {
-            **_about(run, methods),
+            **about,
             "methods": list(labels),
             "suite": _plain(suite.manifest["facts"]),
             "evaluations": [artifact.key for artifact in evaluations],
@@ -338,6 +338,7 @@ def _write_manifest(
             "seconds": round(time.monotonic() - run.begun[1], 3),
         },
     )
+    finish(run.root, about)
 
 
 def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:

@@ -11,7 +11,7 @@ from harness import terminal
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import MANIFEST, read_sealed, write_json
 from harness.extra import STEP
-from harness.pages import DESCRIPTION, FOLDER, PAGE, replace_folder, training_curve, write_page
+from harness.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
@@ -69,8 +69,10 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
         temporary = run.root / f".{name}"
         shutil.copyfile(artifact.path / name, temporary)
         temporary.replace(run.root / name)
-    beside = artifact.path / FOLDER
-    replace_folder(run.root / FOLDER, lambda folder: _link(beside, folder))
+    from reports.beside import folder_of
+
+    beside = artifact.path / folder_of(PAGE)
+    replace_files(run.root, PAGE, lambda folder: _link(beside, folder))
     return run.root / "report.html"
 
 
