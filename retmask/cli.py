@@ -74,6 +74,7 @@ def heads() -> None:
 @_model
 @click.option("--lengths", type=TokenCounts(), default="512,1k", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
 @click.option("--trials", default=20, show_default=True, type=click.IntRange(min=1), help="Trials for each length.")
+@click.option("--counted", type=click.IntRange(min=1), help="Add trials until so many find their needle, at most 10 times --trials.")
 @click.option("--depths", default=10, show_default=True, type=click.IntRange(min=1), help="Depths that the trials go round.")
 @click.option(
     "--protocol",
@@ -96,6 +97,7 @@ def detect(
     allow_unsafe_weights: bool,
     lengths: tuple[int, ...],
     trials: int,
+    counted: int | None,
     depths: int,
     protocol: str,
     detector: str,
@@ -111,25 +113,35 @@ def detect(
     \b
     Examples:
       harness heads detect --model builtin --lengths 512,1k --trials 20 --out heads.safetensors
+      harness heads detect --model builtin --lengths 512 --trials 24 --counted 30 --out heads.safetensors
       harness heads detect --model builtin --protocol paper --out paper.safetensors --dump-trials trials.jsonl
       harness heads detect --model builtin --detector query --out query.safetensors
     """
     _writable(out, dump_trials)
+    if counted is not None and protocol != GRID:
+        raise HarnessError(f"--counted adds trials to the grid; the {protocol} protocol has a fixed number")
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask import protocols
+    from retmask.counting import Counting
     from retmask.detect import detect as measure
     from retmask.detect import short
     from retmask.detectors import find_detector
     from retmask.dump import dump
     from retmask.model import load_model, load_tokenizer, resolve_dtype
     from retmask.texts import read_texts
-    from retmask.trials import build_trials, evenly
+    from retmask.trials import Trial, build_trials, evenly
 
     chosen = find_detector(detector)
     texts = read_texts(haystack, needles)
     tokenizer = load_tokenizer(model_path.path)
+    counting = None
     if protocol == GRID:
-        built = build_trials(tokenizer, lengths, trials, evenly(depths), seed, texts)
+
+        def asked(first: int, number: int) -> list[Trial]:
+            return build_trials(tokenizer, lengths, number, evenly(depths), seed, texts, first)
+
+        built = asked(0, trials)
+        counting = None if counted is None else Counting(counted, trials, asked)
     else:
         layout = protocols.parity_trials if protocol == PARITY else protocols.paper_trials
         built = layout(tokenizer, seed, texts, needles=len(texts.needles) or protocols.NEEDLES, depths=depths)
@@ -144,6 +156,7 @@ def detect(
         detector=chosen,
         protocol=protocol,
         keep=lambda results: dump(results, dump_trials) if dump_trials else None,
+        counting=counting,
     )
     scores.save(out)
     _echo_json(scores.summary())

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
 from retmask.answers import BATCH_TOKENS, Answer, answer_trials
+from retmask.counting import Counting, roughness
 from retmask.detectors import Detector
 from retmask.heads import HeadScores, Scores, TrialFacts
 from retmask.rules import RIGHT, SUCCESS, Rules
@@ -59,19 +60,27 @@ def detect(
     detector: Detector | None = None,
     protocol: str = "",
     keep: Callable[[Sequence[TrialResult]], None] = lambda _: None,
+    counting: Counting | None = None,
 ) -> HeadScores:
-    """Run the trials and gather the scores. ``keep`` gets every trial's result first.
+    """Run the trials and gather the scores. ``keep`` gets every trial's result first. With ``counting``, ``trials`` are its first round.
 
     HarnessError, with sample answers, if no trial succeeds, and if the model's context is too short for a trial.
     """
     detector = detector or CopyDetector()
     _check_context(model, trials, rules)
-    results = detector.measure(model, tokenizer, trials, rules, say)
+
+    def ask(some: Sequence[Trial]) -> list[TrialResult]:
+        return detector.measure(model, tokenizer, some, rules, say)
+
+    results = ask(trials) if counting is None else counting.measure(ask, say)
     keep(results)
     if not any(result.success for result in results):
         samples = "; ".join(f"{result.answer.strip()[:80]!r} for {result.trial.needle.answer!r}" for result in results[:3])
         message = f"the model found the needle in none of {len(results)} trials, so no head is scored; it answered {samples}"
         raise NoNeedleFoundError(message)
+    rough = roughness(sum(result.success for result in results), len(results))
+    if rough is not None:
+        say(rough)
     per_trial = np.stack([result.scores for result in results])
     return HeadScores(model_digest, per_trial, tuple(result.facts for result in results), detector.name, protocol)
 

@@ -25,8 +25,8 @@ from retmask.responses import BACKENDS
 from retmask.stages import derive, digest
 
 AUTO: Final = "auto"
-HEADS_VERSION: Final = 2
-AUDIT_VERSION: Final = 1
+HEADS_VERSION: Final = 3
+AUDIT_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Options:
     """Prompt lengths of the needle trials, tokens."""
     detection_trials: int = 20
     """Trials for each length."""
+    detection_counted: int = 0
+    """Add trials until so many find their needle, at most ten times ``detection_trials``; 0 adds none."""
     detection_depths: int = 10
     """Depths, evenly from the start to the end, that the trials go round."""
     detection_max_new_tokens: int = 50
@@ -119,6 +121,8 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel are numbers of devices; give at least 1")
         if self.sampler != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
+        if self.detection_counted < 0:
+            raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
         if self.n < 1 or self.prompts < 0:
             raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
         if self.prompts_temperature <= 0 or not 0 < self.prompts_top_p <= 1 or self.prompts_max_tokens < 1:
@@ -408,20 +412,28 @@ def _heads(context: RunContext, options: Options) -> Artifact:
         "max_new_tokens": options.detection_max_new_tokens,
         "seed": derive(context.seed, "heads"),
         "dtype": resolve_dtype(options.dtype, context.device),
+        **({"counted": options.detection_counted} if options.detection_counted else {}),
     }
 
     def build(work: Path) -> Mapping[str, Json]:
+        from retmask.counting import Counting
         from retmask.detect import detect
         from retmask.rules import Rules
-        from retmask.trials import build_trials, evenly
+        from retmask.trials import Trial, build_trials, evenly
 
         started = time.monotonic()
         tokenizer = load_tokenizer(context.model.path)
         depths = evenly(options.detection_depths)
-        trials = build_trials(tokenizer, options.detection_lengths, options.detection_trials, depths, derive(context.seed, "heads"))
+
+        def asked(first: int, number: int) -> list[Trial]:
+            return build_trials(tokenizer, options.detection_lengths, number, depths, derive(context.seed, "heads"), first=first)
+
+        counted = options.detection_counted
+        counting = Counting(counted, options.detection_trials, asked, work) if counted else None
+        trials = asked(0, options.detection_trials)
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
         rules = Rules(max_new_tokens=options.detection_max_new_tokens)
-        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid")
+        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid", counting=counting)
         scores.save(work / "heads.safetensors")
         return {**scores.summary(), "seconds": round(time.monotonic() - started, 1)}
 
