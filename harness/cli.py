@@ -18,6 +18,7 @@ from harness.models import resolve
 from harness.quiet import hush
 from harness.terminal import echo
 from reports.safe import file_name, one_line
+from tasks.suite import WORDINGS
 
 #: Entry points of click commands that other packages add.
 _COMMANDS: Final = "harness.commands"
@@ -170,6 +171,7 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
         click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
+        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),

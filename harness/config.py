@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
 from harness.framing import FRAMINGS, Framing
+from tasks.suite import WORDINGS, Wording
 
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 #: Settings that a file of somebody else's must not make.
@@ -39,6 +40,8 @@ class RunConfig(EngineConfig):
     """As the published scorers, quirks included, or corrected; ``None``: parity for published data, strict for generated."""
     framing: Framing = "task"
     """How prompts are put to the model (:mod:`harness.framing`): as each task's published twin does, or all in one way."""
+    wording: Wording = "full"
+    """Of generated tasks: ``full`` says what form the answer has, ``terse`` is for the shipped model, which was trained on it."""
     judge: str | None = None
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
@@ -75,6 +78,8 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"seed is {self.seed}; give a whole number from 0")
         if self.framing not in FRAMINGS:
             raise HarnessError(f"unknown framing {self.framing!r}; choose from {', '.join(FRAMINGS)}")
+        if self.wording not in WORDINGS:
+            raise HarnessError(f"unknown wording {self.wording!r}; choose from {', '.join(WORDINGS)}")
         if self.framing in ("completion", "prefill"):
             if self.served_api == "chat":
                 raise HarnessError(f"--served-api chat begins no answer: for --framing {self.framing} use --served-api completions")

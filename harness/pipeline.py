@@ -251,6 +251,7 @@ def suite_config(config: RunConfig) -> SuiteConfig:
         clip=config.clip,
         think_tokens=config.think_tokens,
         framing=config.suite_framing,
+        wording=config.wording,
     )
 
 

@@ -287,7 +287,7 @@ def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks 
 def _generation(run: _Look) -> Work:
     """Every example of every task and length, full to its length and with its whole answer budget."""
     config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data)
+    source = find_source(config.data, config.wording)
     prompts = prefill = new = budget = passes = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:
