@@ -108,6 +108,8 @@ class Outcome:
     """The same, measured on the trained model."""
     masked_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs that the method ablated."""
+    instructions: tuple[str, ...] = ()
+    """A few of those that the model was trained on, for a person to read."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Method(Protocol):
 
     It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use;
     ``prepare(context)``, called for every training seed before the first evaluation, for cheap steps that show whether it can run at
-    all; and ``plan(options)``, which returns the :class:`Work` of each of its steps in order.
+    all; and ``plan(options, model)``, which returns the :class:`Work` of each of its steps in order.
     """
 
     name: str
@@ -176,6 +178,9 @@ class StagedMethod(Method, Protocol):
 
     Each does what is missing of the stages before it, so that ``run`` afterwards finds them all finished.
     """
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The step whose ``prompts.jsonl`` holds the instructions that are answered."""
 
     def pairs(self, context: RunContext) -> Artifact:
         """The step whose ``pairs.jsonl`` holds what is trained on."""

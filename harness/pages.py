@@ -65,6 +65,7 @@ def write_page(
         head_scores=known.get("head_scores"),
         masked_heads={method: [(layer, head) for layer, head in heads] for method, heads in known.get("masked_heads", {}).items()},
         threshold=known.get("threshold"),
+        instructions=tuple(map(str, known.get("instructions", ()))),
         facts=known.get("facts", {}),
         steps=tuple(page.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
         curves=known.get("curves", {}),

@@ -164,7 +164,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     return page
 
 
-def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["pairs", "train"]) -> Artifact:
+def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["prompts", "pairs", "train"]) -> Artifact:
     """One stage of a method, and what is missing of those before it; its artifact. ``run_methods`` afterwards finds it finished."""
     plugin: Any = find_method(method)
     getattr(plugin, "check", lambda options: None)(config.options)

@@ -259,7 +259,7 @@ def _method(
             evaluation.evaluate(run, trained, suite, run.config, scoring(run.config))
     run.states = {key: state for key, state in run.states.items() if key[0] != "suite"}
     evaluated = run.taken("generate"), run.taken("eval")
-    works: Sequence[Work] = getattr(plugin, "plan", lambda options: ())(run.config.options)
+    works: Sequence[Work] = getattr(plugin, "plan", lambda options, model: ())(run.config.options, run.model)
     planned = [(work, run.taken(work.step)) for work in works]
     planned += [(Work(step), state) for (step, _), state in run.states.items()]
     for work, state in planned:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reports.elsewhere import Change
     from reports.tables import ByName
 
-VERSION: Final = 4
+VERSION: Final = 5
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 #: The same of the extra tasks, where there are any.
@@ -162,6 +162,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "head_scores": None if scores is None else [list(layer) for layer in scores],
         "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
         "threshold": _threshold(run.options),
+        "instructions": list(next((outcome.instructions for outcome in outcomes.values() if outcome.instructions), ())),
         "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},

@@ -60,13 +60,18 @@ class Written:
         }
 
 
+def first_round(count: int) -> int:
+    """Turns that are written at first for ``count`` instructions."""
+    return max(ceil(count * _SPARE), _ROUND)
+
+
 def write(engine: Sampler, count: int, settings: Sampling, guard: Guard, journal: Path, say: Callable[[str], None]) -> Written:
     """The first ``count`` instructions that pass the filters, written in rounds until they are there.
 
     HarnessError, with what was left out and why, if too little of what the model writes is of use.
     """
     sieve = _Sieve(count, guard)
-    asked = max(ceil(count * _SPARE), _ROUND)
+    asked = first_round(count)
     while True:
         turns = engine.user_turns(asked, settings, journal, say)
         sieve.take(turns[sieve.counts["read"] :])

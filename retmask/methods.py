@@ -27,6 +27,8 @@ from retmask.stages import derive, digest
 AUTO: Final = "auto"
 HEADS_VERSION: Final = 3
 AUDIT_VERSION: Final = 2
+#: Instructions that the report shows.
+_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
@@ -167,16 +169,20 @@ class _HeadMasking:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         _parse(options)
 
-    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import masking
 
-        return masking(self.name, _parse(options))
+        return masking(self.name, _parse(options), model)
 
     def prepare(self, context: RunContext) -> None:
-        """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads."""
+        """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads.
+
+        Likewise if the model is to write instructions and cannot.
+        """
         options = _parse(context.options)
         if not options.pairs_from:
+            stages.prompts_source(context.model, options)
             self._masked(context, options)
 
     def run(self, context: RunContext) -> Outcome:
@@ -186,7 +192,7 @@ class _HeadMasking:
         pairs = self._pairs(context, options, masked)
         trained = stages.trained(context, options, pairs)
         if masked is None:
-            return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+            return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained), instructions=_shown(pairs))
         after = _heads_after(context, options, trained)
         return Outcome(
             checkpoint=trained.path / "model",
@@ -194,7 +200,12 @@ class _HeadMasking:
             head_scores=_table(masked.scores),
             head_scores_after=None if after is None else _table(after),
             masked_heads=tuple((head.layer, head.head) for head in masked.mask.heads),
+            instructions=_shown(pairs),
         )
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return _prompts(context)
 
     def pairs(self, context: RunContext) -> Artifact:
         """The pairs alone."""
@@ -267,6 +278,12 @@ class LayerMatched(_HeadMasking):
         return masks.layermatched(scores.shape, target, seed)
 
 
+def _prompts(context: RunContext) -> Artifact:
+    options = _parse(context.options)
+    with stages.sampler(context, options) as engine:
+        return stages.prompted(context, options, engine)
+
+
 def _parse(table: Mapping[str, Json]) -> Options:
     options = parse_table(Options, table, "[method]")
     if options.heads not in ("threshold", AUTO):
@@ -287,18 +304,22 @@ class SmallerModel:
         if not parsed.pairs_from and not parsed.rejected_model():
             raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
 
-    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import contrasting
 
-        return contrasting(self.name, _parse(options))
+        return contrasting(self.name, _parse(options), model)
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to the other model's."""
         options = _parse(context.options)
         pairs = self.pairs(context)
         trained = stages.trained(context, options, pairs)
-        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained), instructions=_shown(pairs))
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return _prompts(context)
 
     def pairs(self, context: RunContext) -> Artifact:
         """The pairs alone."""
@@ -328,17 +349,21 @@ class Sft:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         _parse(options)
 
-    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import chosen_alone
 
-        return chosen_alone(replace(_parse(options), loss=SFT))
+        return chosen_alone(replace(_parse(options), loss=SFT), model)
 
     def run(self, context: RunContext) -> Outcome:
         """Train on the chosen answers."""
         pairs = self.pairs(context)
         trained = stages.trained(context, self._options(context), pairs)
-        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained), instructions=_shown(pairs))
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return _prompts(context)
 
     def pairs(self, context: RunContext) -> Artifact:
         """The chosen answers alone."""
@@ -504,6 +529,17 @@ def _summary(masked: _Masked | None, after: HeadScores | None, pairs: Artifact, 
         elif name != "pairs" or name not in facts:
             facts[name.replace("_", " ")] = value
     return facts
+
+
+def _shown(pairs: Artifact) -> tuple[str, ...]:
+    """The first few instructions, each once."""
+    found: dict[str, None] = {}
+    with (pairs.path / stages.PAIRS).open(encoding="utf-8") as lines:
+        for line in lines:
+            found[json.loads(line)["prompt"]] = None
+            if len(found) == _SHOWN:
+                break
+    return tuple(found)
 
 
 def _facts(artifact: Artifact) -> dict[str, Json]:

@@ -5,17 +5,21 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.api import Work
+from harness.api import Model, Work
+from retmask.instructions import SELF, first_round
 from retmask.launch import SFT
 from retmask.pairs import read_pairs
 from retmask.prompts import GENERATED
 from retmask.prompts import rows as rows_of
+from retmask.stages import prompts_source
 
 if TYPE_CHECKING:
     from retmask.methods import Options
 
 #: Tokens of an instruction in its chat template: the paper's mean is 63, and a template adds some thirty.
 _PROMPT_TOKENS: Final = 96
+#: Tokens of a chat template up to the user's first word, default system prompt included.
+_OPENING_TOKENS: Final = 32
 #: Most tokens of one, for memory.
 _LONGEST_PROMPT: Final = 256
 #: Characters of a token, about.
@@ -24,29 +28,55 @@ _CHARACTERS: Final = 4
 _BATCH_TOKENS: Final = 16_384
 
 
-def masking(method: str, options: "Options") -> list[Work]:
+def masking(method: str, options: "Options", model: Model) -> list[Work]:
     """A method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
     if options.pairs_from:
         return [_training(options)]
     after = [replace(_detection(options), title="heads after training", shared=False)] if options.heads_after else []
-    return [_detection(options), *contrasting(method, options), *after]
+    return [_detection(options), *contrasting(method, options, model), *after]
 
 
-def contrasting(method: str, options: "Options") -> list[Work]:
+def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
     """A method whose rejected answers are anyone's: both sides of the pairs, and the training.
 
     Another model's answers count as if the run's own wrote them: memory and time are bounds where that one is smaller.
     """
     if options.pairs_from:
         return [_training(options)]
-    return [_sampling("chosen", options, shared=True), _sampling(f"rejected-{method}", options), _training(options)]
+    options = replace(options, prompts_from=prompts_source(model, options))
+    return [
+        *_writing(options),
+        _sampling("chosen", options, shared=True),
+        _sampling(f"rejected-{method}", options),
+        _training(options),
+    ]
 
 
-def chosen_alone(options: "Options") -> list[Work]:
+def chosen_alone(options: "Options", model: Model) -> list[Work]:
     """A method that trains on the chosen answers alone."""
     if options.pairs_from:
         return [_training(options)]
-    return [_sampling("chosen", options, shared=True), _training(options)]
+    options = replace(options, prompts_from=prompts_source(model, options))
+    return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
+
+
+def _writing(options: "Options") -> list[Work]:
+    """Instructions that the model writes itself, and the spare ones; none from any other source."""
+    if options.prompts_from != SELF:
+        return []
+    turns = first_round(options.prompts)
+    rows = max(1, _BATCH_TOKENS // (_OPENING_TOKENS + options.prompts_max_tokens))
+    return [
+        Work(
+            "prompts",
+            prompts=turns,
+            prefill_tokens=turns * _OPENING_TOKENS,
+            new_tokens=turns * options.prompts_max_tokens,
+            passes=ceil(turns / rows) * options.prompts_max_tokens,
+            in_flight=_BATCH_TOKENS,
+            shared=True,
+        )
+    ]
 
 
 def _detection(options: "Options") -> Work:

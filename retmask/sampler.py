@@ -162,7 +162,7 @@ class _Wrote(StoppingCriteria):
         self.text, self.tokenizer = text, tokenizer
         self.tokens = len(text.encode()) + 1  # a token is a byte or more; one is only there for the blank that the first may lose
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         """``input_ids`` is [batch, tokens]; the rows that end are true."""
         said = self.tokenizer.batch_decode(input_ids[:, -self.tokens :].tolist(), skip_special_tokens=True)
         return torch.tensor([self.text in text for text in said], device=input_ids.device)

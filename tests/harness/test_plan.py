@@ -151,6 +151,18 @@ def test_methods_without_heads_have_numbers_of_their_own(tmp_path: Path) -> None
     assert 0 < 2 * alone["sft (sft)"]["train_tokens"] == smaller["dpo (smaller-model)"]["train_tokens"], "a pair has two answers"
 
 
+def test_instructions_that_the_model_writes_are_counted(tmp_path: Path) -> None:
+    def step(*more: str) -> list[dict[str, int]]:
+        found = plan(tmp_path, "--method", "sft", "--set", "prompts=40", "--set", "prompts_max_tokens=30", *more)["steps"]
+        assert isinstance(found, list)
+        return [step["work"] for step in found if step["name"] == "prompts"]
+
+    (work,) = step("--set", "prompts_from=self")
+    assert work["new_tokens"] == work["prompts"] * 30
+    assert 40 < work["prompts"] < 80
+    assert all(work["new_tokens"] == 0 for work in step()), "the shipped model's are generated"
+
+
 def test_files_of_prompts_and_pairs_are_counted(tmp_path: Path) -> None:
     def training(*more: str) -> int:
         found = plan(tmp_path / "run", "--method", "sft", "--set", "max_new_tokens=20", "--set", "epochs=1", *more)["steps"]

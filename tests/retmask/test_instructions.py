@@ -233,3 +233,19 @@ def test_the_default_source(speaker: Path, tmp_path: Path) -> None:
 def test_all_that_a_model_could_write_cannot_be_asked_for(speaker: Path, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="prompts = 0; ask for at least 1 instruction"):
         prompted(DirectoryContext(tmp_path, speaker, OPTIONS | {"prompts": 0}))
+
+
+@pytest.mark.model
+def test_a_real_model_writes_instructions_through_a_kill(smollm2: Path, tmp_path: Path) -> None:
+    """SmolLM2-135M-Instruct: none twice, none from the evaluation, all of them sentences; a kill changes none."""
+    options: dict[str, Json] = {"prompts": 24, "prompts_max_tokens": 48}
+    whole, facts = prompted(DirectoryContext(tmp_path / "whole", smollm2, options))
+    assert len({" ".join(re.findall(r"\w+", prompt.lower())) for prompt in whole}) == 24
+    assert not any("SmolLM" in prompt or "<|" in prompt for prompt in whole), "the default system prompt is no part of them"
+    assert isinstance(facts["distinct_bigram_share"], float)
+    assert facts["distinct_bigram_share"] > 0.5
+    journal = next((tmp_path / "whole").glob("prompts-*/responses.journal")).read_bytes().splitlines(keepends=True)
+    folder = tmp_path / "killed" / next((tmp_path / "whole").glob("prompts-*")).name
+    folder.mkdir(parents=True)
+    (folder / "responses.journal").write_bytes(b"".join([*journal[:11], journal[11][:40]]))  # as a kill leaves it: the last line is torn
+    assert prompted(DirectoryContext(tmp_path / "killed", smollm2, options)) == (whole, facts)
