@@ -2,7 +2,7 @@
 
 A process of its own gives all memory back, leaves the device untouched for what comes after, and can be ended when it takes too long:
 
-    python -m harness.probe '{"path": "runs/base", "device": "cpu", ...}'   prints JSON, a line each time it knows more
+    python -m harness.probe '{"model": {"path": "runs/base", ...}, "device": "cpu", ...}'   prints JSON, a line each time it knows more
 """
 
 import json
@@ -69,8 +69,7 @@ class Probed:
 def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float | None = None) -> Probed:
     """How fast ``model`` is, as far as ``limit`` seconds show. HarnessError, with the reason, if they show nothing."""
     asked = {
-        "path": str(model.path),
-        "trust_remote_code": model.trust_remote_code,
+        "model": {**asdict(model), "path": str(model.path)},
         "dtype": shape.resolved(dtype),
         "device": device,
         "vocabulary": shape.vocabulary,
@@ -105,7 +104,7 @@ class Times(NamedTuple):
     """What it would take with nothing else on the machine: processor time, divided among the threads."""
 
 
-def measure(path: str, trust_remote_code: bool, dtype: str, device: str, vocabulary: int, context: int | None) -> Iterator[Probed]:
+def measure(model: Model, dtype: str, device: str, vocabulary: int, context: int | None) -> Iterator[Probed]:
     """Load the model and time prefills and steps of decoding, in this process; what is known so far, each time that more is."""
     begun = _stamp()
     import torch
@@ -115,11 +114,11 @@ def measure(path: str, trust_remote_code: bool, dtype: str, device: str, vocabul
 
     on_cpu = device.startswith("cpu")
     start, begun = _since(begun), _stamp()
-    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
-    model.to(device)
-    AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    network: Any = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, dtype), trust_remote_code=model.trust_remote_code)
+    network.to(device)
+    AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
     load = _since(begun)
-    plain = has_plain_cache(model)
+    plain = has_plain_cache(network)
     long = min(_LONG, context or _LONG) - 2 * _STEPS
     short = min(_SHORT, max(1, long // 2))
 
@@ -138,7 +137,7 @@ def measure(path: str, trust_remote_code: bool, dtype: str, device: str, vocabul
 
     def read(tokens: int) -> Any:
         cache = RoomyCache() if plain else None
-        return model(input_ids=ids(1, tokens), past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
+        return network(input_ids=ids(1, tokens), past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
 
     def timed(tokens: int) -> tuple[Times, Any]:
         """A prefill, the faster of two where it is quick, and its cache."""
@@ -170,7 +169,7 @@ def measure(path: str, trust_remote_code: bool, dtype: str, device: str, vocabul
         seen = torch.ones_like(asked)
         seen[: max(1, rows - 1), 0] = 0  # as where rows are padded: attention gets a mask
         settings = {"max_new_tokens": _STEPS + 1, "min_new_tokens": _STEPS + 1, "do_sample": False, "pad_token_id": 0}
-        model.generate(asked, attention_mask=seen, stopping_criteria=StoppingCriteriaList([stamp]), **settings, **options)
+        network.generate(asked, attention_mask=seen, stopping_criteria=StoppingCriteriaList([stamp]), **settings, **options)
         return Times(*map(median, zip(*steps[1:], strict=True)))
 
     def known(reads: dict[int, Times], writes: dict[tuple[int, int], Times]) -> Probed:
@@ -238,13 +237,16 @@ def steps(writes: Mapping[tuple[int, int], float]) -> tuple[float, float, float]
 def main() -> int:
     """Measure what the argument asks for and print it; a reason on standard error and exit code 1 if it cannot be."""
     from harness.quiet import hush
+    from harness.terminal import echo
 
     hush()
+    asked = json.loads(sys.argv[1])
+    model = asked.pop("model")
     try:
-        for found in measure(**json.loads(sys.argv[1])):
-            print(json.dumps(asdict(found)), flush=True)
+        for found in measure(Model(**{**model, "path": Path(model["path"])}), **asked):
+            echo(json.dumps(asdict(found)))
     except (OSError, ValueError, RuntimeError, AttributeError, ImportError, MemoryError) as error:
-        print(str(error).strip().split("\n", 1)[0] or type(error).__name__, file=sys.stderr)
+        echo(str(error).strip().split("\n", 1)[0] or type(error).__name__, err=True)
         return 1
     return 0
 
