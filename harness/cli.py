@@ -149,7 +149,12 @@ def run_options(command: Any) -> Any:
     """The options of every command that works on a model in a run directory."""
     return _with(
         command,
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),

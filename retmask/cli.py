@@ -51,7 +51,12 @@ _UNSAFE: Final = click.option(
 def _model(command: Command) -> Command:
     """The options of every command that loads a model."""
     options = (
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
         click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
         click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
         _UNSAFE,
@@ -289,7 +294,7 @@ def audit(
 
 @heads.command()
 @_UNSAFE
-@click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
+@click.option("--model", "model_name", required=True, help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
 @click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
 @click.option("--threshold", default=0.1, show_default=True, help="Retrieval heads score this or more.")
