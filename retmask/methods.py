@@ -27,7 +27,7 @@ from retmask.stages import derive, digest
 
 AUTO: Final = "auto"
 HEADS_VERSION: Final = 2
-AUDIT_VERSION: Final = 1
+AUDIT_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
