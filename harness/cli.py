@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import click
 
+from harness import consent
 from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
-from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override
+from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override, preset_names
+from harness.consent import KINDS, Allowed
 from harness.engines import BACKENDS, SERVED_APIS
 from harness.models import BUILTIN
 from harness.quiet import hush
@@ -158,7 +160,16 @@ def run_options(command: Any) -> Any:
             default=None,
             help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
         ),
+        *allow_options(),
     )
+
+
+def allow_options() -> list[Callable[[Any], Any]]:
+    """What a file of somebody else's may ask for."""
+    return [
+        click.option("--allow", type=click.Choice(KINDS), multiple=True, help="What a preset's file may ask for; repeat it for several."),
+        click.option("--allow-url", multiple=True, metavar="HOST", help="A host that a preset's file may send prompts, and your key, to."),
+    ]
 
 
 def _evaluation_options(command: Any) -> Any:
@@ -215,9 +226,13 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
-    """The preset, with the command line's choices."""
+    """The preset, with the command line's choices. HarnessError if a preset of somebody's asks for what ``--allow`` has to allow."""
     chosen = preset or (BUILTIN_PRESET if model_name == BUILTIN else DEFAULT_PRESET)
-    return override(load_preset(chosen), settings, options)
+    allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
+    config = override(load_preset(chosen), settings, options)
+    if chosen not in preset_names():
+        consent.check(config, chosen, allowed, settings, options)
+    return config
 
 
 def run_root(output: Path | None, model_name: str) -> Path:
