@@ -25,7 +25,7 @@ _THINGS = KINDS["vessel"] + KINDS["furniture"] + KINDS["instrument"] + KINDS["to
 
 
 class Cited:
-    instruction = "Answer from the documents below in full sentences. End each with the numbers of the documents that show it, in brackets."
+    instruction = "Answer in full sentences from the documents below. End each with the numbers of its documents in brackets."
     #: Worked examples.
     shots = 1
 
@@ -103,7 +103,7 @@ class CiteTask:
     """What a person owns, with citations; one of two facts needs two documents."""
 
     name: str = "cite_facts"
-    max_new_tokens: int = 64
+    max_new_tokens: int = 52
     category: str = "cite"
     metrics: tuple[str, ...] = ("str_em", "citation_rec", "citation_prec")
     placements: int = 3

@@ -44,7 +44,8 @@ def test_both_routes_agree_example_by_example(group: str, framing: str, tmp_path
     from harness.evaluate import read_samples
     from harness.pipeline import run_evaluation
 
-    config = override(load_preset("builtin"), {"tasks": (group,), "lengths": (1024,), "examples": 3, "seed": 7, "framing": framing}, {})
+    asked = {"tasks": (group,), "lengths": (1024,), "examples": 3, "seed": 7, "framing": framing, "wording": "full"}
+    config = override(load_preset("builtin"), asked, {})
     ours = read_samples(run_evaluation(tmp_path / "run", "builtin", config), "ours")
     model = resolve("builtin")
     settings = {"pretrained": str(model.path), "examples": 3, "seed": 7, "framing": framing}
