@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import click
 
+from harness import consent
 from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
-from harness.config import RunConfig, load_preset, override
+from harness.config import RunConfig, load_preset, override, preset_names
+from harness.consent import KINDS, Allowed
 from harness.engines import BACKENDS, SERVED_APIS
 from harness.framing import FRAMINGS
 from harness.models import resolve
@@ -149,7 +151,12 @@ def run_options(command: Any) -> Any:
     """The options of every command that works on a model in a run directory."""
     return _with(
         command,
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
@@ -160,7 +167,16 @@ def run_options(command: Any) -> Any:
             default=None,
             help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
         ),
+        *allow_options(),
     )
+
+
+def allow_options() -> list[Callable[[Any], Any]]:
+    """What a file of somebody else's may ask for."""
+    return [
+        click.option("--allow", type=click.Choice(KINDS), multiple=True, help="What a preset's file may ask for; repeat it for several."),
+        click.option("--allow-url", multiple=True, metavar="HOST", help="A host that a preset's file may send prompts, and your key, to."),
+    ]
 
 
 def _evaluation_options(command: Any) -> Any:
@@ -224,8 +240,16 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
-    """The preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named."""
-    return override(load_preset(preset or _suitable(model_name, settings)), settings, options)
+    """The preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
+
+    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
+    """
+    allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
+    chosen = preset or _suitable(model_name, settings)
+    config = override(load_preset(chosen), settings, options)
+    if chosen not in preset_names():
+        consent.check(config, chosen, allowed, settings, options)
+    return config
 
 
 def _suitable(model_name: str, settings: dict[str, Any]) -> str:

@@ -4,20 +4,23 @@ The same seed, machine, libraries and engine give the same samples. Where they d
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness import consent
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, read_sealed
 from harness.config import RunConfig, from_manifest
+from harness.consent import Allowed
 from harness.evaluations import Evaluation, in_run
-from harness.models import BUILTIN
+from harness.models import has_name
 from harness.pipeline import resolve_model, run_evaluation, run_methods
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_NOTHING: Final = Allowed()
 #: An example's answer to one metric; what may differ is in the other columns.
 _KEY: Final = ["task", "length", "metric", "example_id"]
 #: What an output is made of.
@@ -83,8 +86,8 @@ class Recorded:
     config: RunConfig
 
 
-def recorded(root: Path, granted: Collection[str] = ()) -> Recorded:
-    """``granted`` as for :func:`harness.config.from_manifest`.
+def recorded(root: Path, granted: Collection[str] = (), allowed: Allowed = _NOTHING, url: str = "") -> Recorded:
+    """``granted`` as for :func:`harness.config.from_manifest`; ``url`` is a server instead of the run's.
 
     HarnessError for a run that cannot be made again: unfinished, damaged, imported, of another version, or whose model has changed."""
     in_run(root)  # whole, or an error that says what is not
@@ -94,8 +97,11 @@ def recorded(root: Path, granted: Collection[str] = ()) -> Recorded:
     if not isinstance(config, dict) or not isinstance(model, dict) or not isinstance(methods, list) or "imported from" in config:
         raise HarnessError(f"{root} was not made by harness run or harness eval, so nothing says how to make it again")
     name, path = str(model.get("name", "")), str(model.get("path", ""))
-    chosen = path if name != BUILTIN and path and Path(path).is_dir() else name
+    chosen = path if not has_name(name) and path and Path(path).is_dir() else name
     settings = from_manifest(config, f"{where}, config", granted)
+    if url:
+        settings = replace(settings, url=url)
+    consent.check(settings, str(where), allowed, {"url": url or None}, {})
     found = resolve_model(chosen, settings)
     if found.digest != model.get("digest"):
         raise HarnessError(
@@ -104,11 +110,11 @@ def recorded(root: Path, granted: Collection[str] = ()) -> Recorded:
     return Recorded(chosen, tuple(dict.fromkeys(map(str, methods))), settings)
 
 
-def reproduce(root: Path, again: Path, granted: Collection[str] = ()) -> Reproduction:
+def reproduce(root: Path, again: Path, granted: Collection[str] = (), allowed: Allowed = _NOTHING, url: str = "") -> Reproduction:
     """Make the run in ``root`` again in ``again`` and compare the samples. HarnessError if it cannot be made again."""
     if again.resolve() == root.resolve():
         raise HarnessError(f"--output {again} is the run itself; give another directory")
-    known = recorded(root, granted)
+    known = recorded(root, granted, allowed, url)
     if known.methods:
         run_methods(again, known.model, known.methods, known.config)
     else:

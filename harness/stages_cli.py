@@ -108,7 +108,7 @@ def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
 
     model_name, output, preset, yes = (arguments.pop(name) for name in ("model_name", "output", "preset", "yes"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
-    run = {name: arguments.pop(name) for name in ("seed", "device", "allow_unsafe_weights")}
+    run = {name: arguments.pop(name) for name in ("seed", "device", "allow_unsafe_weights", "allow", "allow_url")}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
     root, config = run_root(output, model_name), run_config(model_name, preset, run, options)

@@ -202,7 +202,7 @@ def _facts(data: ReportData) -> str:
 def _instructions(texts: Sequence[str]) -> str:
     if not texts:
         return ""
-    items = "\n".join(f"<li>{escape(text)}</li>" for text in texts)
+    items = "\n".join(f"<li><div>{escape(text)}</div></li>" for text in texts)
     return f'{_caption("The first of those that the models were trained on.")}\n<ol class="instructions">\n{items}\n</ol>'
 
 

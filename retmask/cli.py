@@ -51,7 +51,12 @@ _UNSAFE: Final = click.option(
 def _model(command: Command) -> Command:
     """The options of every command that loads a model."""
     options = (
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
         click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
         click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
         _UNSAFE,
@@ -251,6 +256,7 @@ def compare(before: Path, after: Path, threshold: float, figures: Path | None) -
 @click.option("--controls", default=2, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
 @click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")
 @click.option("--fluency", default=1.5, show_default=True, help="Most that short-text perplexity may grow by, as a factor.")
+@click.option("--curves", is_flag=True, help="Measure every size with all its controls, to draw the curves; the verdict needs few of them.")
 @click.option("--seed", default=42, show_default=True)
 @_out("Directory for audit.json and the curves as PNG and SVG.", _DIRECTORY, required=False)
 def audit(
@@ -264,6 +270,7 @@ def audit(
     controls: int,
     margin: float,
     fluency: float,
+    curves: bool,
     seed: int,
     out: Path | None,
 ) -> None:
@@ -277,7 +284,7 @@ def audit(
     from retmask.audit import Plan, audit_model
     from retmask.model import load_model, load_tokenizer, resolve_dtype
 
-    plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed)
+    plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
     model = load_model(model_path.path, resolve_dtype(dtype, device), device)
@@ -289,7 +296,7 @@ def audit(
 
 @heads.command()
 @_UNSAFE
-@click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
+@click.option("--model", "model_name", required=True, help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
 @click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
 @click.option("--threshold", default=0.1, show_default=True, help="Retrieval heads score this or more.")

@@ -16,6 +16,7 @@ _REPRODUCE: Final = "tests/harness/test_reproduce.py::"
 _MODELS: Final = "tests/harness/test_models.py::"
 _DATA: Final = "tests/harness/test_data.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
+_CONSENT: Final = "tests/harness/test_consent.py::"
 _BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
@@ -913,6 +914,58 @@ PROTECTIONS: Final = (
             '    return _NOT_XML.sub("\\ufffd", text)\n',
             "    return text\n",
             _SAFE + "test_a_check",
+        ),
+    ),
+    *_protections(
+        "a preset or a manifest names",
+        (
+            "presets are held to it",
+            "harness/cli.py",
+            "    if chosen not in preset_names():\n",
+            "    if False:\n",
+            _CONSENT + "test_a_preset_sends_no_key_anywhere",
+        ),
+        (
+            "manifests are held to it",
+            "harness/reproduce.py",
+            '    consent.check(settings, str(where), allowed, {"url": url or None}, {})\n',
+            "",
+            _CONSENT + "test_a_manifest_decides_neither",
+        ),
+        (
+            "code",
+            "harness/consent.py",
+            "    if code:\n",
+            "    if False:\n",
+            _CONSENT + "test_a_preset_runs_no_code",
+        ),
+        (
+            "servers",
+            "harness/consent.py",
+            '    if config.url and in_file("url"):\n',
+            "    if False:\n",
+            _CONSENT + "test_a_preset_sends_no_key_anywhere",
+        ),
+        (
+            "another host",
+            "harness/consent.py",
+            "    return ask.name in allowed.hosts or",
+            "    return bool(allowed.hosts) or",
+            _CONSENT + "test_a_preset_sends_no_key_anywhere",
+        ),
+        (
+            "services",
+            "harness/consent.py",
+            '    if report not in (None, "", "none"):\n',
+            "    if False:\n",
+            _CONSENT + "test_a_preset_for_methods_needs_a_flag_too",
+        ),
+        (
+            "local files",
+            "harness/consent.py",
+            "    if sent and files:\n",
+            "    if False:\n",
+            _CONSENT + "test_local_files_are_not_read_for_what_a_preset_sends",
         ),
     ),
     *_protections(

@@ -24,6 +24,7 @@ from harness.models import resolve
 sys.path.insert(0, str(Path(__file__).parents[2]))  # so that the helpers below are found however pytest was started
 
 from tests import ggufs
+from tests.disks import largest_file
 from tests.ggufs import write_gguf
 
 TEXT = "The note about the tall hare says: 12 lines\nand  more."
@@ -216,14 +217,13 @@ def test_a_missing_tensor_is_not_made_up(make_gguf: MakeGguf, monkeypatch: pytes
     assert "tensors are missing" in refused(make_gguf())
 
 
-def test_a_failed_conversion_leaves_nothing(make_gguf: MakeGguf, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", full)
-    result = harness("eval", "--model", make_gguf())
-    assert result.exit_code == 2
-    assert "No space left" in result.stderr.splitlines()[-1]
+def test_a_full_disk_is_one_line_and_leaves_nothing(make_gguf: MakeGguf) -> None:
+    file = make_gguf()
+    with largest_file(100_000):
+        result = harness("eval", "--model", file)
+    assert result.exit_code == 2, repr(result.exception)
+    assert "File too large" in own_lines(result.stderr)[-1]
+    assert "make room" in own_lines(result.stderr)[-1]
     assert {path.name for path in cached()} == {"models", "steps"}
 
 

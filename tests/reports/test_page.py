@@ -89,7 +89,7 @@ def test_a_page_is_safe_complete_and_needs_no_network(make_samples: Make) -> Non
     assert f"<p><strong>first {escape(HOSTILE)}.</strong> More.</p>" in text, "the outcome stands out"
     assert "<strong>second $title</strong>" in text
     assert "warning &lt;script&gt;" in text
-    assert f"<li>Name a river. {escape(HOSTILE)}</li>" in text
+    assert f"<li><div>Name a river. {escape(HOSTILE)}</div></li>" in text
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
     for each in found.methods["randmask"]:
