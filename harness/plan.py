@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from harness import evaluate as evaluation
 from harness import extra as extras
+from harness import references
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
 from harness.footprint import DeviceMemory, ModelShape, devices, gib, width
@@ -28,6 +29,8 @@ State = Literal["finished", "started", "to do"]
 _LOGIT_COPIES: Final = 3
 #: A training checkpoint: weights and both of AdamW's moments in float32.
 _CHECKPOINT_BYTES: Final = 12
+#: A prompt of a reference point, which has a few passages and at most two worked examples.
+_REFERENCE_TOKENS: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks |
     yield PlannedStep("suite", run.states.get("suite", "to do"), Work("suite"))
     yield PlannedStep("generate: baseline", run.states.get("generate", "to do"), generation)
     yield PlannedStep("eval: baseline", run.states.get("eval", "to do"), Work("eval"))
+    yield from _references(run)
     yield from _extra(run, run.model, "baseline", extra)
     told: set[str] = set()
     for name, plugin in plugins.items():
@@ -192,6 +196,31 @@ def _method(
     yield PlannedStep(f"generate: {name}", run.states.get("generate", "to do"), generation)
     yield PlannedStep(f"eval: {name}", run.states.get("eval", "to do"), Work("eval"))
     yield from _extra(run, trained, name, extra)
+
+
+def _references(run: _Look) -> Iterator[PlannedStep]:
+    """The reference points, if they are asked for: short prompts with whole answer budgets."""
+    if not run.config.reference_points:
+        return
+    kept = dict(run.states)
+    run.states.clear()
+    with suppress(_MissingError):
+        references.ask(run, run.model, suite_config(run.config), scoring(run.config))
+    yield PlannedStep("generate: reference points", run.states.get("generate", "to do"), _reference_work(run))
+    run.states.clear()
+    run.states.update(kept)
+
+
+def _reference_work(run: _Look) -> Work:
+    config = clipped(run, suite_config(run.config), run.model)
+    source = find_source(config.data)
+    prompts = prefill = new = 0
+    for task in source.tasks(config.tasks):
+        for length in config.lengths:
+            count = source.expected_references((task.name,), (length,), config.examples)
+            prompts, prefill = prompts + count, prefill + count * min(length, _REFERENCE_TOKENS)
+            new += count * (task.max_new_tokens + config.think_tokens)
+    return Work("generate", prompts, prefill, new, in_flight=min(max(config.lengths), _REFERENCE_TOKENS) + config.think_tokens)
 
 
 def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
