@@ -9,7 +9,6 @@ SHA-256 of each of its files and a checksum of itself. A step is checked wheneve
 (weights) only if their time stamp is not the recorded one; ``harness runs verify`` hashes all.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,6 +25,7 @@ from typing import IO, Final
 from harness.api import Artifact, HarnessError, Json
 from harness.journal import SUFFIX as JOURNAL_SUFFIX
 from harness.journal import sync_folder
+from harness.rundir import NO_LOCKS, use
 
 MANIFEST: Final = "manifest.json"
 WORK: Final = ".work"
@@ -38,8 +38,6 @@ _KEY_LENGTH: Final = 12
 _FORMAT: Final = 2
 #: Files up to this size are hashed whenever their step is used.
 _ALWAYS_HASHED: Final = 64 << 20
-#: A file system without locks says one of these.
-_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class DamagedError(HarnessError):
@@ -163,10 +161,18 @@ def _recorded(path: Path) -> Json:
 class Store:
     """The steps of one run directory. With ``read_only`` nothing is made or written: only :meth:`find` may be asked.
 
-    ``say`` tells the person watching about waiting for another process, and about damage.
+    ``say`` tells the person watching about waiting for another process, and about damage; ``remedy`` ends the error where ``root`` cannot
+    be written to.
     """
 
-    def __init__(self, root: Path, *, read_only: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        read_only: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        remedy: str = "choose another folder with --output",
+    ) -> None:
         self.root = root
         self._say = say
         if read_only:
@@ -177,7 +183,8 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise HarnessError(f"cannot write to {root} ({error.strerror}); choose another folder with --output") from None
+            raise HarnessError(f"cannot write to {root} ({error.strerror}); {remedy}") from None
+        use(root, self, lambda: say("`harness runs gc` is deleting something here; waiting"))
 
     @property
     def _steps(self) -> Path:
@@ -389,9 +396,9 @@ def _take(path: Path, how: int) -> IO[str] | None:
             return None
         except OSError as error:
             file.close()
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
-            raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose another with --output") from None
+            raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose a folder on another") from None
         # Whoever held it before has deleted the file; a lock on a deleted file keeps nobody out.
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:

@@ -11,12 +11,14 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
 from harness.framing import FRAMINGS, Framing
+from tasks.suite import WORDINGS, Wording
 
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 #: Settings that a file of somebody else's must not make.
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
+SMALL_PRESET: Final = "small"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class RunConfig(EngineConfig):
     """How prompts are put to the model (:mod:`harness.framing`): as each task's published twin does, or all in one way."""
     reference_points: bool = False
     """Also ask every question with its gold passages alone, and without them."""
+    wording: Wording = "full"
+    """Of generated tasks: ``full`` says what form the answer has, ``terse`` is for the shipped model, which was trained on it."""
     judge: str | None = None
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
@@ -76,6 +80,8 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"seed is {self.seed}; give a whole number from 0")
         if self.framing not in FRAMINGS:
             raise HarnessError(f"unknown framing {self.framing!r}; choose from {', '.join(FRAMINGS)}")
+        if self.wording not in WORDINGS:
+            raise HarnessError(f"unknown wording {self.wording!r}; choose from {', '.join(WORDINGS)}")
         if self.framing in ("completion", "prefill"):
             if self.served_api == "chat":
                 raise HarnessError(f"--served-api chat begins no answer: for --framing {self.framing} use --served-api completions")

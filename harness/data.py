@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from harness import cache
 from harness.api import HarnessError, Json
 from harness.artifacts import file_digest, write_json
 from tasks.build import BudgetError
@@ -46,7 +47,7 @@ class Source:
 
 def default_directory() -> Path:
     """Where files are fetched to unless the user says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP / "helmet"
+    return cache.directory() / "helmet"
 
 
 def target_directory() -> Path:

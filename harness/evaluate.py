@@ -20,8 +20,8 @@ from harness.artifacts import begun
 from harness.engines import EngineConfig, open_engine
 from harness.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_digest, template_name
 from harness.journal import Generation, Journal
-from harness.sources import Source, TaskInfo, find_source
-from harness.suite import load, load_tokenizer
+from harness.sources import Source, TaskInfo
+from harness.suite import load, load_tokenizer, source_of
 from reports import samples
 from reports.safe import encodable
 from tasks.example import Example
@@ -72,7 +72,7 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     """The step that holds ``model``'s samples on ``suite``, or on a part of it."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
-    source = find_source(str(facts["data"]))
+    source = source_of(suite)
     mode = scoring.mode or source.mode
     generated = _generate(run, model, suite, engine, part)
 
@@ -115,7 +115,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch
 
-        source = find_source(str(facts["data"]))
+        source = source_of(suite)
         journal = _journal(run, work)
         others = run.relatives("generate", asked, apart_from="part", version=GENERATION_VERSION)
         known = _carry_over(others, journal, None if part is None else part.examples)
@@ -183,13 +183,11 @@ def _framing(suite: Artifact) -> Framing:
 
 def templates(suite: Artifact, model: Model, think_tokens: int) -> dict[str, str]:
     """Task -> the ``template`` that ``model``'s samples of the suite will have, before anything is generated."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
     template = load_tokenizer(model).chat_template
     digest = None if template is None else template_digest(template)
     return {
         task.name: template_name(frame_for(_framing(suite), chat=task.chat, has_template=digest is not None), digest, think_tokens)
-        for task in find_source(str(facts["data"])).tasks(())
+        for task in source_of(suite).tasks(())
     }
 
 
@@ -231,9 +229,7 @@ def write_samples(table: pd.DataFrame, work: Path) -> None:
 
 def suite_rows(suite: Artifact) -> pd.DataFrame:
     """What a suite's samples table will have rows for, with the columns that need no answer."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
-    source = find_source(str(facts["data"]))
+    source = source_of(suite)
     metrics = {task.name: task.metrics for task in source.tasks(())}
     columns = ("category", "task", "metric", "length", "example_id", "cluster")
     rows = [

@@ -127,7 +127,8 @@ def _publish(results: Results, output: Path | None) -> None:
         return {"examples": len(results.examples), "notes": list(results.notes)}
 
     inputs: dict[str, Json] = {"model": model["digest"], "suite": suite["digest"], "backend": results.backend, "files": dict(results.files)}
-    artifact = Store(root).step("eval", inputs, build, version=VERSION)
+    store = Store(root)  # in use until the manifest is written
+    artifact = store.step("eval", inputs, build, version=VERSION)
     write_sealed(
         root / "manifest.json",
         {

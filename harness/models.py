@@ -9,6 +9,8 @@ from typing import Final
 from harness.api import HarnessError, Json, Model
 from harness.artifacts import digest, file_digest
 from harness.builtin import MODEL_DIR
+from harness.gguf import converted, instead_of, is_gguf
+from harness.terminal import echo
 
 BUILTIN: Final = "builtin"
 _WEIGHTS: Final = "*.safetensors"
@@ -31,7 +33,7 @@ _SETTINGS: Final = (
 
 
 def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code: bool = False) -> Model:
-    """The model called ``name``: ``builtin``, a local directory, or a Hub id.
+    """The model called ``name``: ``builtin``, a local directory, a GGUF file (converted once, into the cache), or a Hub id.
 
     Weights come from safetensors files, which hold numbers and nothing else. With ``allow_unsafe_weights`` those of a model that has none
     may come from pickled files (``pytorch_model.bin``), of which torch unpickles tensors alone (``weights_only``). Only with
@@ -41,6 +43,8 @@ def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code:
         HarnessError: nothing is there, there are no such weights, or it is not a decoder-only language model.
     """
     path = MODEL_DIR if name == BUILTIN else Path(name)
+    if not path.is_dir() and is_gguf(name):
+        path = converted(path, lambda line: echo(line, err=True))
     if not path.is_dir():
         code = [_CODE] if trust_remote_code else []
         path = _download(name, _WEIGHTS, *code)
@@ -68,7 +72,7 @@ def _download(name: str, *weights: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[*weights, "*.json", "*.txt", "*.model", "*.jinja"]))
     except HFValidationError:
-        raise HarnessError(f"no model at {name!r}: not a directory, not a Hub id (owner/name), and not 'builtin'") from None
+        raise HarnessError(f"no model at {name!r}: not a directory, a .gguf file, a Hub id (owner/name) or 'builtin'") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise HarnessError(f"no model at {name!r}: no such directory, and the Hub did not deliver it ({reason})") from None
@@ -84,6 +88,8 @@ def _has_safetensors(path: Path) -> bool:
 
 
 def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_remote_code: bool) -> str:
+    if (file := instead_of(path)) is not None:
+        raise HarnessError(f"{path} holds no weights but a GGUF file; name that, --model {file}")
     config = _config(path)
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []

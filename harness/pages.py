@@ -1,7 +1,6 @@
 """The report page of a run: written when the run ends, and again from what lies on disk (`harness report`)."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 #: What a run says about itself beside its numbers, for its page.
 DESCRIPTION: Final = "report.json"
 PAGE: Final = "report.html"
-#: What the page loads on demand; :data:`reports.examples.FOLDER`.
-FOLDER: Final = "report_files"
 _SUITE_FILE: Final = "examples.jsonl"
 
 
@@ -35,12 +32,12 @@ def write_page(
     budget: int | None = None,
     prompt_budget: int | None = None,
 ) -> None:
-    """Write the page and the files it loads on demand into ``folder``.
+    """Write the page and, in a folder that is named after it, the files it loads on demand into ``folder``.
 
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
     """
-    from reports import anchors, depth, elsewhere, examples, page
+    from reports import anchors, beside, depth, elsewhere, examples, page
     from reports.compare import verdicts
     from reports.stopping import shared
 
@@ -55,6 +52,7 @@ def write_page(
         budget=examples.BUDGET if budget is None else budget,
         places=places,
         suite=f"steps/{source.parent.name}/{source.name}" if source else "",
+        folder=beside.folder_of(name),
     )
     known: dict[str, Any] = dict(description)
     data = page.ReportData(
@@ -67,6 +65,7 @@ def write_page(
         head_scores=known.get("head_scores"),
         masked_heads={method: [(layer, head) for layer, head in heads] for method, heads in known.get("masked_heads", {}).items()},
         threshold=known.get("threshold"),
+        instructions=tuple(map(str, known.get("instructions", ()))),
         facts=known.get("facts", {}),
         steps=tuple(page.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
         curves=known.get("curves", {}),
@@ -78,13 +77,13 @@ def write_page(
     )
     text = page.render(data)
 
-    def fill(beside: Path) -> None:
+    def fill(files: Path) -> None:
         for file, content in packed.files.items():
-            (beside / file).write_text(content, encoding="utf-8")
+            (files / file).write_text(content, encoding="utf-8")
         if source and places:
-            examples.write_prompts(source, places, beside)
+            examples.write_prompts(source, places, files, packed.digest)
 
-    replace_folder(folder / examples.FOLDER, fill)
+    replace_files(folder, name, fill)
     write_whole(folder / name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -137,17 +136,14 @@ def training_curve(checkpoint: Path) -> list[Json]:
     return points
 
 
-def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make ``folder`` hold exactly what ``fill`` writes into it; if that is nothing there is no folder."""
-    temporary = folder.with_name(f".{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    fill(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    if any(temporary.iterdir()):
-        temporary.replace(folder)
-    else:
-        temporary.rmdir()
+def replace_files(folder: Path, page: str, fill: Callable[[Path], None]) -> None:
+    """Make the folder beside the page ``page`` in ``folder`` hold what ``fill`` writes. HarnessError if it is not ours."""
+    from reports.beside import NotOursError, folder_of, replace_files
+
+    try:
+        replace_files(folder / folder_of(page), fill)
+    except NotOursError as error:
+        raise HarnessError(f"{error}, and the page's own files go there; move it, or call the page otherwise with --output") from None
 
 
 def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:

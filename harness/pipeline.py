@@ -15,11 +15,13 @@ from harness import extra as extras
 from harness import progress, references
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
 from harness.artifacts import MANIFEST, Store, write_sealed
+from harness.begun import begin, finish
 from harness.config import RunConfig
 from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
 from harness.evaluations import Evaluation
 from harness.extra import ExtraTasks
+from harness.footprint import device_of
 from harness.models import resolve
 from harness.results import Candidate, publish
 from harness.sources import find_source
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _GROUP: Final = "harness.methods"
-#: What the last command in a run directory is, written when it begins.
-COMMAND: Final = "command.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Run:
     def __init__(self, root: Path, model: Model, config: RunConfig, *, read_only: bool = False) -> None:
         self.root = root
         self.model = model
-        self.config = replace(config, device=_device(config.device))
+        self.config = replace(config, device=device_of(config.device))
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
         self.begun = time.time(), time.monotonic()
@@ -165,7 +165,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     return page
 
 
-def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["pairs", "train"]) -> Artifact:
+def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["prompts", "pairs", "train"]) -> Artifact:
     """One stage of a method, and what is missing of those before it; its artifact. ``run_methods`` afterwards finds it finished."""
     plugin: Any = find_method(method)
     getattr(plugin, "check", lambda options: None)(config.options)
@@ -259,6 +259,7 @@ def suite_config(config: RunConfig) -> SuiteConfig:
         clip=config.clip,
         think_tokens=config.think_tokens,
         framing=config.suite_framing,
+        wording=config.wording,
     )
 
 
@@ -324,7 +325,7 @@ class _InRounds:
 
 def _write_command(run: Run, methods: Sequence[str]) -> None:
     """What was begun here last, for whoever finds the directory before it is finished."""
-    write_sealed(run.root / COMMAND, _about(run, methods))
+    begin(run.root, _about(run, methods))
 
 
 def _write_manifest(
@@ -338,10 +339,11 @@ def _write_manifest(
 ) -> None:
     """``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
     facts = [artifact.manifest["facts"] for artifact in evaluations]
+    about = _about(run, methods)
     write_sealed(
         run.root / MANIFEST,
         {
-            **_about(run, methods),
+            **about,
             "methods": list(labels),
             "suite": _plain(suite.manifest["facts"]),
             "evaluations": [artifact.key for artifact in evaluations],
@@ -352,6 +354,7 @@ def _write_manifest(
             "seconds": round(time.monotonic() - run.begun[1], 3),
         },
     )
+    finish(run.root, about)
 
 
 def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:
@@ -374,10 +377,3 @@ def _plain(value: object) -> Json:
         return [_plain(item) for item in value]
     assert value is None or isinstance(value, bool | int | float | str)
     return value
-
-
-def _device(asked: str) -> str:
-    """``auto`` is the first CUDA device where the driver is there, found without loading torch."""
-    if asked != "auto":
-        return asked
-    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"

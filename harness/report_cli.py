@@ -13,7 +13,7 @@ _MEGABYTE = 1 << 20
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="HTML file to write.  [default: RUN/report.html]")
 @click.option("--text-budget", type=click.IntRange(0, 16), default=12, show_default=True,
-              help="Megabytes of examples' texts inside the page; the rest goes into report_files/ beside it.")  # fmt: skip
+              help="Megabytes of examples' texts inside the page; the rest goes into PAGE_files/ beside it.")  # fmt: skip
 @click.option("--prompt-budget", type=click.IntRange(0), default=256, show_default=True,
               help="Megabytes of whole prompts beside the page, those of changed scores first; 0 for none.")  # fmt: skip
 def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int) -> None:

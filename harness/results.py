@@ -11,7 +11,7 @@ from harness import references, terminal
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import MANIFEST, read_sealed, write_json
 from harness.extra import STEP
-from harness.pages import DESCRIPTION, FOLDER, PAGE, replace_folder, training_curve, write_page
+from harness.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
@@ -81,8 +81,10 @@ def publish(
         temporary = run.root / f".{name}"
         shutil.copyfile(artifact.path / name, temporary)
         temporary.replace(run.root / name)
-    beside = artifact.path / FOLDER
-    replace_folder(run.root / FOLDER, lambda folder: _link(beside, folder))
+    from reports.beside import folder_of
+
+    beside = artifact.path / folder_of(PAGE)
+    replace_files(run.root, PAGE, lambda folder: _link(beside, folder))
     return run.root / "report.html"
 
 
@@ -183,6 +185,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "head_scores": None if scores is None else [list(layer) for layer in scores],
         "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
         "threshold": _threshold(run.options),
+        "instructions": list(next((outcome.instructions for outcome in outcomes.values() if outcome.instructions), ())),
         "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},

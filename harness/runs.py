@@ -1,4 +1,4 @@
-"""The run directories below a folder: what they hold, whether it is whole, and what of it nothing needs.
+"""The run directories below a folder: what they hold, and whether it is whole.
 
 runs/builtin/command.json     the command that was begun here last
 runs/builtin/manifest.json    the command that was finished here last, with the keys of its steps
@@ -6,15 +6,14 @@ runs/builtin/steps/           the steps of all commands
 """
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from harness.api import HarnessError, Json
-from harness.artifacts import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, if_free, is_held, read_sealed
-from harness.pipeline import COMMAND
+from harness.artifacts import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, is_held, read_sealed
+from harness.begun import COMMAND
 
 State = Literal["finished", "unfinished", "under way", "damaged"]
 StepState = Literal["finished", "unfinished", "under way", "damaged", "put aside"]
@@ -188,25 +187,6 @@ def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems
     if "under way" in states:
         return "under way"
     return "finished" if manifest else "unfinished"
-
-
-def unneeded(run: RunOnDisk) -> list[StepOnDisk]:
-    """What could go: unfinished work that nobody holds, what was put aside, and steps that the run's manifest does not refer to.
-
-    Of a run that has not finished, or whose manifest is damaged, finished steps stay: nothing says which of them are needed.
-    """
-    judged = (run.path / MANIFEST).exists() and not run.problems
-    spare = ("unfinished", "put aside", "finished", "damaged") if judged else ("unfinished", "put aside")
-    return [step for step in run.steps if step.state in spare and not step.used]
-
-
-def remove(step: StepOnDisk) -> bool:
-    """Delete it, unless a process holds it by now; whether it did."""
-    base = step.path.with_suffix("") if step.path.suffix in (WORK, DAMAGED) else step.path
-    with if_free(base.with_name(base.name + LOCK)) as free:
-        if free:
-            shutil.rmtree(step.path)
-    return free
 
 
 def _number(value: Json) -> float | None:

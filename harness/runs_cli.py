@@ -115,32 +115,47 @@ def verify(context: click.Context, folder: Path, as_json: bool) -> None:
 @_FOLDER
 @click.option("--dry-run", is_flag=True, help="Only print what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=7.0,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep everything for a command that began in the last DAYS and has not finished; 0 keeps nothing for it.",
+)
 @_JSON
-def gc(folder: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
+def gc(folder: Path, dry_run: bool, yes: bool, older_than: float, as_json: bool) -> None:
     """Free what the runs at or below FOLDER (default: runs) do not need.
 
-    That is unfinished work which no process holds (an interrupted command could still go on from it), damaged steps that were put aside,
-    and steps which the run's manifest, that of its last finished command, does not refer to. Of a run that never finished, finished steps
-    stay. It prints what would go and asks first.
+    That is unfinished work, damaged steps that were put aside, and steps which the run's manifest, that of its last finished command, does
+    not refer to. Of a run that never finished, finished steps stay. A run directory that a command uses is left alone, and so is one where
+    a command began in the last week and has not finished, which could still go on. It prints full paths of what would go and asks first;
+    links, and what the harness did not make, are named and stay.
 
     \b
     Examples:
       harness runs gc runs/builtin --dry-run
       harness runs gc runs --yes
+      harness runs gc runs --older-than 0
     """
-    from harness.runs import find_runs, inspect, remove, unneeded
+    from harness.sweep import sweeps
 
-    spare = [step for path in find_runs(folder) for step in unneeded(inspect(path))]
+    found = sweeps(folder, older_than)
+    spare = [step for sweep in found for step in sweep.spare]
+    left = [(path, why) for sweep in found for path, why in sweep.left]
     freed: list[StepOnDisk] = []
     if not as_json:
+        for path, why in left:
+            echo(f"left alone: {path} {why}")
         for step in spare:
             echo(f"{_size(step.bytes):>10}  {step.state:10}  {step.path}")
     asked = as_json or not spare or dry_run or yes
     if not dry_run and (yes or (not asked and click.confirm(f"delete these ({_sum(spare)})?"))):
-        freed = [step for step in spare if remove(step)]
+        freed = [step for sweep in found for step in sweep.remove()]
     if as_json:
         listed = [{"path": str(step.path), "state": step.state, "bytes": step.bytes, "removed": step in freed} for step in spare]
-        echo(json.dumps(listed, indent=1))
+        kept = [{"path": str(path), "state": "left alone", "why": why, "bytes": 0, "removed": False} for path, why in left]
+        echo(json.dumps([*listed, *kept], indent=1))
     elif dry_run or not spare:
         echo(f"{_sum(spare)} could be freed")
     else:

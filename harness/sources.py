@@ -10,7 +10,7 @@ from tasks.build import Budget, BudgetError, build
 from tasks.example import Example, Task
 from tasks.modes import Mode
 from tasks.references import REFERENCES, reference_examples
-from tasks.suite import CATEGORIES, TASKS, select
+from tasks.suite import CATEGORIES, TASKS, Wording, select, worded
 
 GENERATED: Final = "generated"
 HELMET: Final = "helmet"
@@ -87,9 +87,12 @@ class Generated:
     #: Examples of each task at each length, unless the user says how many.
     EXAMPLES = 100
 
+    def __init__(self, wording: Wording = "full") -> None:
+        self._wording = wording
+
     def _select(self, names: Sequence[str]) -> tuple[Task, ...]:
         try:
-            return select(tuple(names))
+            return select(tuple(names), self._wording)
         except KeyError as error:
             raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *TASKS))}") from None
 
@@ -97,20 +100,20 @@ class Generated:
         return tuple(generated_info(task) for task in self._select(names))
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
-        return {}
+        return {"wording": self._wording}
 
     def notes(self) -> dict[str, Json]:
         return {}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        found = TASKS[task]
+        found = worded(self._wording)[task]
         try:
-            yield from build(found, Budget(length, lambda text: count(text, found.answer_prefix)), examples or self.EXAMPLES, seed)
+            yield from build(found, Budget(length, count), examples or self.EXAMPLES, seed)
         except BudgetError as error:
             raise HarnessError(str(error)) from None
 
     def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        return reference_examples(TASKS[task], length, examples or self.EXAMPLES, seed)
+        return reference_examples(worded(self._wording)[task], length, examples or self.EXAMPLES, seed)
 
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         return len(self._select(names)) * len(lengths) * (examples or self.EXAMPLES)
@@ -183,11 +186,11 @@ class Helmet:
         return DATASETS[task].published_name(length)
 
 
-SOURCES: Final[dict[str, Source]] = {source.name: source for source in (Generated(), Helmet())}
+SOURCES: Final = (GENERATED, HELMET)
 
 
-def find_source(name: str) -> Source:
-    """The source called ``name``."""
+def find_source(name: str, wording: Wording = "full") -> Source:
+    """The source called ``name``; ``wording`` is that of generated tasks, published ones have their own."""
     if name not in SOURCES:
         raise HarnessError(f"unknown data {name!r}; choose from {', '.join(SOURCES)}")
-    return SOURCES[name]
+    return Generated(wording) if name == GENERATED else Helmet()

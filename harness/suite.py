@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
 from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
-from harness.sources import GENERATED, find_source
+from harness.sources import GENERATED, Source, find_source
 from tasks.example import Example
+from tasks.suite import WORDINGS, Wording
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,11 +45,13 @@ class SuiteConfig:
     """How prompts are put to the model, which their tokens depend on."""
     references: bool = False
     """Build the reference points of these examples' questions instead."""
+    wording: Wording = "full"
+    """Of generated tasks."""
 
 
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
-    source = find_source(config.data)
+    source = find_source(config.data, config.wording)
     config = clipped(run, config, model)
 
     def write(work: Path) -> dict[str, Json]:
@@ -58,6 +61,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         return {
             "data": config.data,
             "framing": config.framing,
+            "wording": config.wording,
             **source.notes(),
             **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
         }
@@ -92,6 +96,15 @@ def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
     return replace(config, lengths=kept)
 
 
+def source_of(suite: Artifact) -> Source:
+    """Where the examples of a prepared suite come from."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    wording = facts["wording"]
+    assert wording in WORDINGS
+    return find_source(str(facts["data"]), wording)
+
+
 def load(suite: Artifact) -> Iterator[Example]:
     """The examples of a prepared suite. HarnessError for a line that is none."""
     path = suite.path / _FILE
@@ -117,7 +130,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
 
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
-    source = find_source(config.data)
+    source = find_source(config.data, config.wording)
     for length in config.lengths:
         for task in source.tasks(config.tasks):
             frame = frame_for(config.framing, chat=task.chat, has_template=tokenizer.chat_template is not None)

@@ -9,7 +9,7 @@ task *can tell* something of context if its ceiling is at least :data:`LOWEST` p
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -99,15 +99,17 @@ def anchors(samples: pd.DataFrame, references: pd.DataFrame) -> Anchors:
     anchored = samples[samples["task"].isin(known)]
     sides = [_means(frame) for frame in (anchored, *(references[references["run"] == name] for name in (CEILING, FLOOR)))]
     lines = tuple(Anchor(*key, *(side.get(key, math.nan) for side in sides)) for key in sides[0])
-    low, unclear, telling = [], [], []
+    low: list[str] = []
+    unclear: list[str] = []
+    telling: list[str] = []
     for task in known:
         at_ceiling = sides[1]["task", task, None]
         kind = low if at_ceiling < LOWEST else telling if _is_clear(references[references["task"] == task]) else unclear
         kind.append(task)
     without = sorted(set(samples["task"].unique()) - set(known))
     chosen = samples[samples["task"].isin(telling)]
-    means = [_means(frame)["overall", "overall", None] if len(frame) else math.nan for frame in (samples, chosen)]
-    return Anchors(lines, tuple(telling), tuple(low), tuple(unclear), tuple(without), *means)
+    overall, apart = (_means(frame)["overall", "overall", None] if len(frame) else math.nan for frame in (samples, chosen))
+    return Anchors(lines, tuple(telling), tuple(low), tuple(unclear), tuple(without), overall, apart)
 
 
 def _means(frame: pd.DataFrame) -> dict[tuple[str, str, int | None], float]:
@@ -126,18 +128,16 @@ def _is_clear(task: pd.DataFrame) -> bool:
     return len(gaps) > 1 and bool(gaps.mean() > _CLEAR * gaps.std(ddof=1) / math.sqrt(len(gaps)) and gaps.mean() > 0)
 
 
-def rows(found: Anchors) -> list[tuple[str, str, str, str, str]]:
-    """Name, length, score, ceiling, floor as people read them: tasks, categories, overall; the mean where there are several lengths."""
+def rows(found: Anchors) -> list[tuple[str, ...]]:
+    """Cells under :data:`HEAD`: overall, categories, tasks; the mean over lengths where there are several."""
     several = len({line.length for line in found.lines} - {None}) > 1
     shown = [line for scope in ("overall", "category", "task") for line in found.of(scope) if several or line.length is not None]
-    return [
-        (
-            ("  " if line.scope == "task" else "") + line.name,
-            length_label(line.length),
-            *(points(value) for value in (line.score, line.ceiling, line.floor)),
-        )
-        for line in shown
-    ]  # type: ignore[misc]  # the tuple's length is known
+    return [_row(line) for line in shown]
+
+
+def _row(line: Anchor) -> tuple[str, ...]:
+    name = f"  {line.name}" if line.scope == "task" else line.name
+    return (name, length_label(line.length), points(line.score), points(line.ceiling), points(line.floor))
 
 
 HEAD: Final = ("", "length", "score", "ceiling", "floor")
@@ -173,9 +173,18 @@ def from_record(record: Mapping[str, Any] | None) -> Anchors | None:
     def number(value: float | None) -> float:
         return math.nan if value is None else float(value)
 
-    names: Sequence[str] = ("telling", "low", "unclear", "without")
-    lines = [
-        Anchor(each["scope"], each["name"], each["length"], *(number(each[name]) for name in ("score", "ceiling", "floor")))
-        for each in record["lines"]
-    ]
-    return Anchors(tuple(lines), *(tuple(record[name]) for name in names), number(record["overall"]), number(record["overall_telling"]))
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(map(str, record[name]))
+
+    return Anchors(
+        lines=tuple(
+            Anchor(each["scope"], each["name"], each["length"], number(each["score"]), number(each["ceiling"]), number(each["floor"]))
+            for each in record["lines"]
+        ),
+        telling=texts("telling"),
+        low=texts("low"),
+        unclear=texts("unclear"),
+        without=texts("without"),
+        overall=number(record["overall"]),
+        overall_telling=number(record["overall_telling"]),
+    )

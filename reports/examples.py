@@ -2,10 +2,12 @@
 
 The page holds an index of every example (task, length, depth, scores). Texts, which are long, fill the page up to a budget; those
 beyond it go into files that the page loads when a reader opens one of their examples. A script file can be loaded from disk where
-fetching one is forbidden, hence ``harnessTexts(3, [...])``. Whole prompts, which are longest, lie beside the page alone, up to a budget of
+fetching one is forbidden, hence ``harnessTexts("3f9c", 3, [...])``, where the page takes only
+texts with its own digest. Whole prompts, which are longest, lie beside the page alone, up to a budget of
 their own; of the others the page says where in the run directory they are.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -19,7 +21,6 @@ Key: TypeAlias = tuple[str, int, str]
 
 BUDGET: Final = 12 << 20
 PROMPT_BUDGET: Final = 256 << 20
-FOLDER: Final = "report_files"
 _CHUNK: Final = 2 << 20
 _PROMPTS: Final = 1 << 20
 _START, _END, _OUTPUT, _TARGET = 400, 800, 4000, 1000
@@ -46,7 +47,9 @@ class Packed:
     embedded: str
     """Safe inside a script element: no "<", no line separators that end a string."""
     files: Mapping[str, str]
-    """Name inside :data:`FOLDER` -> content."""
+    """Name inside the page's folder -> content."""
+    digest: str = ""
+    """Of everything the page shows; its files carry it."""
 
 
 def ends(text: str, line: int = 0, size: int = 0) -> Prompt:
@@ -87,8 +90,11 @@ def place_prompts(prompts: Mapping[Key, Prompt], first: Set[Key], budget: int) -
     return places
 
 
-def write_prompts(suite: Path, places: Mapping[Key, tuple[int, int]], folder: Path) -> None:
-    """Write the whole prompts of the suite's file into scripts in ``folder``; one is in memory at a time."""
+def write_prompts(suite: Path, places: Mapping[Key, tuple[int, int]], folder: Path, digest: str) -> None:
+    """Write the whole prompts of the suite's file into scripts in ``folder``; one is in memory at a time.
+
+    ``digest`` is that of the page (:attr:`Packed.digest`).
+    """
     at: int | None = None
     out: TextIO | None = None
     try:
@@ -104,7 +110,7 @@ def write_prompts(suite: Path, places: Mapping[Key, tuple[int, int]], folder: Pa
                         out.close()
                     at = place[0]
                     out = (folder / f"prompts-{at:04}.js").open("w", encoding="utf-8")
-                    out.write(f"harnessPrompts({at}, [")
+                    out.write(f'harnessPrompts("{digest}", {at}, [')
                 assert out is not None
                 out.write(("," if place[1] else "") + _json(str(record["prompt"])))
         if out is not None:
@@ -135,11 +141,12 @@ def pack(
     budget: int = BUDGET,
     places: Mapping[Key, tuple[int, int]] | None = None,
     suite: str = "",
+    folder: str = "report_files",
 ) -> Packed:
     """Pack the samples tables of a baseline (first) and its methods, which hold the same examples.
 
     ``budget`` is the size of the texts in the page, in bytes; ``prompts`` may lack any; ``places`` says which whole prompts lie beside the
-    page, ``suite`` where in the run directory all of them are.
+    page, ``suite`` where in the run directory all of them are, ``folder`` what the page's own folder is called.
     """
     names = list(tables)
     tasks: dict[str, dict[str, Any]] = {}
@@ -162,9 +169,11 @@ def pack(
         index.append([task["at"], key[1], None if depth != depth else round(depth, 4), key[2], question, scores, *place])
         chunks[-1].append(text)
     described = [{"name": name, "category": each["category"], "metrics": each["metrics"]} for name, each in tasks.items()]
-    page = {"runs": names, "tasks": described, "folder": FOLDER, "suite": suite, "examples": index, "texts": chunks[0]}
-    files = {f"texts-{number:04}.js": f"harnessTexts({number}, {_json(chunk)});\n" for number, chunk in enumerate(chunks) if number}
-    return Packed(_json(page), files)
+    page = {"runs": names, "tasks": described, "folder": folder, "suite": suite, "examples": index, "texts": chunks[0]}
+    beside = {number: _json(chunk) for number, chunk in enumerate(chunks) if number}
+    digest = hashlib.sha256("\n".join((_json(page), *beside.values())).encode()).hexdigest()[:16]
+    files = {f"texts-{number:04}.js": f'harnessTexts("{digest}", {number}, {chunk});\n' for number, chunk in beside.items()}
+    return Packed(_json({"digest": digest, **page}), files, digest)
 
 
 def keys(tables: Mapping[str, pd.DataFrame]) -> set[Key]:

@@ -143,7 +143,10 @@
       waiting.set(name, new Promise((resolve, reject) => {
         const script = document.createElement("script");
         script.src = data.folder + "/" + name;
-        script.onload = () => resolve(loaded[kind].get(chunk));
+        script.onload = () => {
+          if (loaded[kind].has(chunk)) return resolve(loaded[kind].get(chunk));
+          reject("This is in " + script.getAttribute("src") + ", and that file belongs to another page.");
+        };
         script.onerror = () => {
           waiting.delete(name);
           script.remove();
@@ -154,8 +157,10 @@
     }
     return waiting.get(name);
   }
-  window.harnessTexts = (number, chunk) => loaded.texts.set(number, chunk);
-  window.harnessPrompts = (number, chunk) => loaded.prompts.set(number, chunk);
+  // A file of another page, in the same place, must not be shown as this one's.
+  const keep = (kind) => (digest, number, chunk) => { if (digest === data.digest) loaded[kind].set(number, chunk); };
+  window.harnessTexts = keep("texts");
+  window.harnessPrompts = keep("prompts");
 
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -69,6 +69,8 @@ class ReportData:
     """Method -> (layer, head) pairs it ablated."""
     threshold: float | None = None
     """Retrieval score from which a head counts as a retrieval head."""
+    instructions: Sequence[str] = ()
+    """A few of those that the methods trained on."""
     facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Method -> short figures, such as ``{"pairs": 512}``."""
     steps: Sequence[Step] = ()
@@ -105,6 +107,7 @@ def render(data: ReportData) -> str:
         _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
         _section("Examples", _browser(data.examples) if data.examples else ""),
         _section("Heads", _heads(data)),
+        _section("Instructions", _instructions(data.instructions)),
         _section("Training", _training({name: data.curves.get(name, ()) for name in data.methods})),
         _section("Methods", _facts(data)),
         _section("Cost", _costs(data.steps)),
@@ -210,6 +213,13 @@ def _heads(data: ReportData) -> str:
 
 def _facts(data: ReportData) -> str:
     return "\n".join(f"<h3>{escape(name)}</h3>\n{_pairs(data.facts[name])}" for name in data.methods if data.facts.get(name))
+
+
+def _instructions(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    items = "\n".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'{_caption("The first of those that the models were trained on.")}\n<ol class="instructions">\n{items}\n</ol>'
 
 
 def _browser(examples: Packed) -> str:

@@ -7,7 +7,7 @@ indexed by output, not by head, and stays.
 
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -116,15 +116,16 @@ def save_ablated(model: PreTrainedModel, mask: HeadMask, path: Path, tokenizer: 
 
     The live model is as before afterwards. The directory appears whole or not at all.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with _zeroed(model, mask):
-        model.save_pretrained(partial)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(partial)
-    facts = {"name": mask.name, "seed": mask.seed, "heads": mask.heads}
-    (partial / "head_mask.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = Path(folder) / "model"
+        with _zeroed(model, mask):
+            model.save_pretrained(partial)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(partial)
+        facts = {"name": mask.name, "seed": mask.seed, "heads": mask.heads}
+        (partial / "head_mask.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        os.replace(partial, path)
 
 
 @contextmanager

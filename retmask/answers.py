@@ -2,12 +2,12 @@
 
 A trial takes one pass over what its prompt does not share with the one before (:mod:`retmask.reader`) and over a guess at its answer
 (:mod:`retmask.drafts`). Where the guess is right, that is all. Where it is not, the trial goes on from its first wrong token, together
-with others in one batch; one teacher-forced pass over the batch then shows what the heads looked at.
+with others in one batch; one teacher-forced pass over those of the batch that count then shows what the heads looked at.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -28,8 +28,12 @@ class Answer(NamedTuple):
 
     ids: tuple[int, ...]
     """Up to and including the token that ended it, if one did."""
-    looked_at: NDArray[np.int64]
-    """[layers, heads, steps]: the position each head attends to most when ``ids[step]`` is produced."""
+    looked_at: NDArray[np.int64] | None
+    """[layers, heads, steps]: the position each head attends to most when ``ids[step]`` is produced; None where it does not matter."""
+
+
+Matters: TypeAlias = Callable[[Trial, Sequence[int]], bool]
+"""Whether it matters what the heads looked at, given a trial and its answer's token ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +57,14 @@ def answer_trials(
     max_new_tokens: int,
     batch_tokens: int = BATCH_TOKENS,
     finished: Callable[[int], None] = lambda _: None,
+    matters: Matters = lambda trial, ids: True,
 ) -> list[Answer]:
     """The answers, in the order of the trials. ``batch_tokens`` is how many tokens are held, at the least, for trials to go on together.
 
     ``finished`` is called with the number of answers that are complete, as it grows.
     """
     answers: dict[int, Answer] = {}
-    for found in _answers(model, tokenizer, trials, stops, max_new_tokens, batch_tokens):
+    for found in _answers(model, tokenizer, trials, stops, max_new_tokens, batch_tokens, matters):
         answers |= found
         finished(len(answers))
     return [answers[index] for index in range(len(trials))]
@@ -72,6 +77,7 @@ def _answers(
     stops: Sequence[int],
     max_new_tokens: int,
     batch_tokens: int,
+    matters: Matters,
 ) -> Iterator[dict[int, Answer]]:
     drafts = Drafts(tokenizer)
     same: dict[tuple[int, ...], list[int]] = {}
@@ -79,7 +85,9 @@ def _answers(
         same.setdefault(trial.prompt_ids, []).append(index)
     firsts = [indices[0] for indices in same.values()]
     pending: list[_Unfinished] = []
-    room = 0  # the first answer that was not guessed is written alone: the guesses after it know how the model words an answer
+
+    def wanted(index: int, ids: Sequence[int]) -> bool:
+        return any(matters(trials[each], ids) for each in same[trials[index].prompt_ids])
 
     def spread(index: int, answer: Answer) -> dict[int, Answer]:
         drafts.learn(trials[index], answer.ids, stops)
@@ -90,14 +98,14 @@ def _answers(
             index = firsts[position]
             found = _try(reader, index, trials[index], drafts.guess(trials[index]), stops, max_new_tokens)
             if isinstance(found, Answer):
-                yield spread(index, found)
+                yield spread(index, found if wanted(index, found.ids) else found._replace(looked_at=None))
                 continue
             pending.append(found)
-            if len(pending) * max(each.length for each in pending) >= room:
-                for each in _go_on(reader, pending, stops, max_new_tokens):
+            if len(pending) * max(each.length for each in pending) >= batch_tokens:
+                for each in _go_on(reader, pending, stops, max_new_tokens, wanted):
                     yield spread(*each)
-                pending, room = [], batch_tokens
-        for each in _go_on(reader, pending, stops, max_new_tokens) if pending else ():
+                pending = []
+        for each in _go_on(reader, pending, stops, max_new_tokens, wanted) if pending else ():
             yield spread(*each)
 
 
@@ -116,35 +124,66 @@ def _try(
     return _Unfinished(index, ids, looked_at[..., : len(ids)], reader.state(length), length)
 
 
-def _go_on(reader: Reader, batch: Sequence[_Unfinished], stops: Sequence[int], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
-    """Decode the rest of several answers together, then look at where the heads looked."""
-    model, device = reader.model, reader.model.device
+def _go_on(
+    reader: Reader, batch: Sequence[_Unfinished], stops: Sequence[int], max_new_tokens: int, wanted: Callable[[int, Sequence[int]], bool]
+) -> Iterator[tuple[int, Answer]]:
+    """Decode the rest of several answers together, then look at where the heads looked in those that are wanted."""
+    written = _decode(reader, batch, stops, max_new_tokens)
+    answers = [(*each.ids, *new) for each, new in zip(batch, written, strict=True)]
+    rows = [row for row, each in enumerate(batch) if wanted(each.index, answers[row])]
+    seen = _look_back(reader, [batch[row] for row in rows], [written[row] for row in rows]) if rows else []
+    looked_at = dict(zip(rows, seen, strict=True))
+    for row, each in enumerate(batch):
+        yield each.index, Answer(answers[row], looked_at.get(row))
+
+
+def _decode(reader: Reader, batch: Sequence[_Unfinished], stops: Sequence[int], max_new_tokens: int) -> list[list[int]]:
+    """What each answer goes on with. Rows leave the batch once half of it is done."""
+    device = reader.model.device
     reader.probe.rows = 0
     cache = stack([each.state for each in batch])
     width = cache.get_seq_length()
     lengths = torch.tensor([each.length for each in batch], device=device)
-    ids = torch.tensor([each.ids[-1:] for each in batch], device=device)
-    running = torch.ones(len(batch), dtype=torch.bool, device=device)
-    stop_ids = torch.tensor(list(stops), device=device, dtype=torch.long)
-    most = max_new_tokens - min(len(each.ids) for each in batch)
-    for step in range(most):
+    token = torch.tensor([each.ids[-1] for each in batch], device=device)
+    written: list[list[int]] = [[] for _ in batch]
+    rows = list(range(len(batch)))
+    for step in range(max_new_tokens):
         mask, positions = _places(lengths, width, step, step + 1)
-        output = model(input_ids=ids[:, -1:], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        output = reader.model(
+            input_ids=token[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
         token = output.logits[:, -1].argmax(dim=-1)
-        ids = torch.cat([ids, token[:, None]], dim=1)
-        running &= ~torch.isin(token, stop_ids)
-        if not running.any():
+        running = []
+        for place, (row, new) in enumerate(zip(rows, token.tolist(), strict=True)):
+            if len(batch[row].ids) + len(written[row]) == max_new_tokens or (written[row] and written[row][-1] in stops):
+                continue
+            written[row].append(new)
+            if new not in stops and len(batch[row].ids) + len(written[row]) < max_new_tokens:
+                running.append(place)
+        if not running:
             break
-    steps = ids.shape[1] - 1
-    cache.cut(width)
+        if len(running) <= len(rows) // 2:
+            kept = torch.tensor(running, device=device)
+            cache.keep(kept)
+            rows, lengths, token = [rows[place] for place in running], lengths[kept], token[kept]
+    return written
+
+
+def _look_back(reader: Reader, batch: Sequence[_Unfinished], written: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
+    """Where the heads looked over whole answers, [layers, heads, steps] each: one teacher-forced pass on the prompts' caches."""
+    device = reader.model.device
+    cache = stack([each.state for each in batch])
+    width, steps = cache.get_seq_length(), max(map(len, written))
+    lengths = torch.tensor([each.length for each in batch], device=device)
+    rows = [[each.ids[-1], *new[:-1]] for each, new in zip(batch, written, strict=True)]
+    ids = torch.tensor([row + [0] * (steps - len(row)) for row in rows], device=device)
     mask, positions = _places(lengths, width, 0, steps)
     reader.probe.rows = steps
-    model(input_ids=ids[:, :-1], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+    reader.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     looked_at = reader.probe.take(reader.layers)
-    for row, each in enumerate(batch):
-        new = _until_stop(ids[row, 1:].tolist(), stops)[: max_new_tokens - len(each.ids)]
+    for row, (each, new) in enumerate(zip(batch, written, strict=True)):
         rest = looked_at[row, ..., : len(new)] - (width - each.length)
-        yield each.index, Answer((*each.ids, *new), torch.cat([each.looked_at, rest], dim=-1).numpy())
+        yield torch.cat([each.looked_at, rest], dim=-1).numpy()
 
 
 def _places(lengths: Tensor, width: int, first: int, last: int) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,7 @@ def reference_examples(task: Task, length: int, examples: int, seed: int) -> Ite
                 category=task.category,
                 length=length,
                 prompt=compose(episode, passages, question),
-                answer_prefix=task.answer_prefix,
+                answer_prefix=question.answer_prefix,
                 targets=solution.targets,
                 answer=solution.answer,
                 depth=math.nan,

@@ -1,6 +1,7 @@
 """Sample tables, run directories and a browser for the tests; small enough to reason about."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -92,6 +93,14 @@ def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The directory of SmolLM2-135M-Instruct."""
+    if "SMOLLM2" not in os.environ:
+        pytest.skip("SmolLM2-135M-Instruct is not here; name its directory in the environment variable SMOLLM2")
+    return Path(os.environ["SMOLLM2"])
 
 
 @pytest.fixture(scope="session")

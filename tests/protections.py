@@ -16,6 +16,7 @@ _REPRODUCE: Final = "tests/harness/test_reproduce.py::"
 _MODELS: Final = "tests/harness/test_models.py::"
 _DATA: Final = "tests/harness/test_data.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
+_BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
 _SYNCED: Final = _ARTIFACTS + "test_everything_is_on_the_disk_before_a_step_has_its_name"
@@ -510,7 +511,7 @@ PROTECTIONS: Final = (
         (
             "a file system without locks says so",
             "harness/artifacts.py",
-            "            if error.errno not in _NO_LOCKS:\n                raise\n",
+            "            if error.errno not in NO_LOCKS:\n                raise\n",
             "            raise\n",
             _ARTIFACTS + "test_a_file_system_without_locks_is_one_line",
         ),
@@ -547,17 +548,159 @@ PROTECTIONS: Final = (
         ),
         (
             "gc leaves what a process has begun to work on since it looked",
-            "harness/runs.py",
-            "        if free:\n            shutil.rmtree(step.path)\n",
-            "        shutil.rmtree(step.path)\n",
+            "harness/sweep.py",
+            "        if not free:\n            return False\n",
+            "",
             _RUNS + "test_gc_leaves_what_a_process_has_taken_up_since_it_looked",
         ),
         (
             "gc deletes no finished step if nothing says what is needed",
-            "harness/runs.py",
-            "    judged = (run.path / MANIFEST).exists() and not run.problems\n",
-            "    judged = (run.path / MANIFEST).exists()\n",
+            "harness/sweep.py",
+            "    judged = (root / MANIFEST).exists() and not run.problems\n",
+            "    judged = (root / MANIFEST).exists()\n",
             _RUNS + "test_gc_keeps_everything_finished_if_the_manifest_cannot_be_read",
+        ),
+    ),
+    *_protections(
+        "`gc` takes nothing from a command",
+        (
+            "a command holds its run directory",
+            "harness/rundir.py",
+            "        _lock(handle, fcntl.LOCK_SH, waiting)\n",
+            "        pass\n",
+            _RUNS + "test_gc_leaves_a_run_directory_that_a_command_uses",
+        ),
+        (
+            "gc looks again when it deletes",
+            "harness/sweep.py",
+            "            if handle is None:\n                return []\n",
+            "            if handle is None:\n                handle = os.open(self.root, os.O_RDONLY)\n",
+            _RUNS + "test_gc_leaves_a_run_directory_that_a_command_uses",
+        ),
+        (
+            "gc keeps commands out while it deletes",
+            "harness/rundir.py",
+            "            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+            "            pass\n",
+            _RUNS + "test_a_command_that_begins_while_gc_deletes_waits",
+        ),
+        (
+            "every command that has not finished is on record",
+            "harness/begun.py",
+            "        if path.lstat().st_mtime > oldest:\n            return _named(path)\n",
+            "        pass\n",
+            _RUNS + "test_gc_keeps_everything_for_a_command_that_has_not_finished",
+        ),
+        (
+            "one that finishes does not finish another",
+            "harness/begun.py",
+            '    (root / FOLDER / f"{_BEGUN}{identity(about)}.json").unlink(missing_ok=True)\n',
+            '    for each in (root / FOLDER).glob(f"{_BEGUN}*.json"):\n        each.unlink(missing_ok=True)\n',
+            _RUNS + "test_gc_keeps_everything_for_a_command_that_has_not_finished",
+        ),
+        (
+            "nor does an earlier version's",
+            "harness/begun.py",
+            "            return _named(root / COMMAND)\n",
+            "            pass\n",
+            _RUNS + "test_a_run_of_an_earlier_version_is_known_by_its_sealed_manifest",
+        ),
+    ),
+    *_protections(
+        "a page's files replace somebody's",
+        (
+            "a folder without our mark is refused",
+            "reports/beside.py",
+            '    raise NotOursError(f"{folder} is there and was not written by the harness")\n',
+            "    return set(there)\n",
+            "tests/harness/test_report_cli.py::test_a_folder_of_somebody_elses_is_neither_emptied_nor_written_to",
+        ),
+        (
+            "a link is refused",
+            "reports/beside.py",
+            "    if folder.is_symlink() or not folder.is_dir():\n",
+            "    if not folder.is_dir():\n",
+            _BESIDE + "test_no_link_is_followed_and_no_name_leaves_the_folder",
+        ),
+        (
+            "a mark names only what lies in its folder",
+            "reports/beside.py",
+            " if name in there and there[name].is_file(follow_symlinks=False)}",
+            " if name}",
+            _BESIDE + "test_no_link_is_followed_and_no_name_leaves_the_folder",
+        ),
+        (
+            "nothing of somebody's is overwritten",
+            "reports/beside.py",
+            "            if name not in old and os.path.lexists(folder / name):\n",
+            "            if False:\n",
+            _BESIDE + "test_what_somebody_put_into_our_folder_stays",
+        ),
+        (
+            "a page takes no other page's texts",
+            "reports/page.js",
+            "if (digest === data.digest) ",
+            "",
+            "tests/harness/test_report_cli.py::test_a_file_of_another_page_is_not_shown",
+        ),
+        (
+            "a checkpoint with masked heads deletes nothing beside it",
+            "retmask/ablate.py",
+            "    path.parent.mkdir(parents=True, exist_ok=True)\n",
+            '    import shutil\n    shutil.rmtree(f"{path}.partial", ignore_errors=True)\n',
+            "tests/retmask/test_ablate.py::test_a_checkpoint_is_written_without_deleting_anything_beside_it",
+        ),
+    ),
+    *_protections(
+        "`gc` deletes something else",
+        (
+            "steps that is a link",
+            "harness/sweep.py",
+            "    if (root / STEPS).is_symlink():\n",
+            "    if False:\n",
+            _RUNS + "test_gc_follows_no_link_called_steps",
+        ),
+        (
+            "steps that has become one",
+            "harness/sweep.py",
+            "os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle",
+            "os.O_RDONLY | os.O_DIRECTORY, dir_fd=handle",
+            _RUNS + "test_gc_follows_no_link_that_takes_the_place_of_steps_after_it_looked",
+        ),
+        (
+            "a step that is a link",
+            "harness/sweep.py",
+            "        if step.path.is_symlink():\n",
+            "        if False:\n",
+            _RUNS + "test_gc_leaves_links_among_the_steps_and_what_they_lead_to",
+        ),
+        (
+            "a folder without our mark",
+            "harness/sweep.py",
+            "    if not is_ours(root):\n",
+            "    if False:\n",
+            _RUNS + "test_gc_deletes_nothing_in_folders_called_steps_that_are_not_the_harness_s",
+        ),
+        (
+            "a mark elsewhere",
+            "harness/rundir.py",
+            "            handle = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)\n        finally:",
+            "            handle = os.open(MARK, os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)\n        finally:",
+            _RUNS + "test_a_mark_that_is_a_link_is_no_mark",
+        ),
+        (
+            "a name that is no step's",
+            "harness/sweep.py",
+            "        elif not _NAME.fullmatch(step.path.name) or",
+            "        elif",
+            _RUNS + "test_gc_deletes_only_what_has_a_step_s_name",
+        ),
+        (
+            "a step without a manifest",
+            "harness/sweep.py",
+            ' or (step.state in ("finished", "damaged") and not (step.path / MANIFEST).is_file())',
+            "",
+            _RUNS + "test_gc_deletes_only_what_has_a_step_s_name",
         ),
     ),
     *_protections(

@@ -29,6 +29,7 @@ MAY_LOAD = {
     "retmask/ablate.py": {"torch", "transformers"},
     "retmask/answers.py": {"torch", "transformers"},
     "retmask/audit.py": {"torch", "transformers"},
+    "harness/engines/attention.py": {"torch", "transformers"},
     "harness/engines/cache.py": {"torch", "transformers"},
     "retmask/detect.py": {"torch", "transformers"},
     "retmask/probe.py": {"torch", "transformers"},

@@ -30,7 +30,8 @@ ROWS = [*rows("reliability.md"), *rows("security.md")]
 def test_every_protection_can_be_taken_out(entry: Protection) -> None:
     text = (ROOT / entry.file).read_text()
     assert without(entry, text) != text
-    ast.parse(without(entry, text), entry.file)
+    if entry.file.endswith(".py"):
+        ast.parse(without(entry, text), entry.file)
     file, _, test = entry.test.partition("::")
     assert f"\ndef {test.partition('[')[0]}(" in (ROOT / file).read_text(), f"{file} has no such test"
 

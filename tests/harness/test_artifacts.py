@@ -372,9 +372,11 @@ def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: py
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
+    store = Store(tmp_path)
     monkeypatch.setattr(fcntl, "flock", none)
-    with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose another with --output"):
-        Store(tmp_path).step("greet", {}, never)
+    for use in (lambda: store.step("greet", {}, never), lambda: Store(tmp_path)):
+        with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose a folder on another"):
+            use()
 
 
 def test_one_command_at_a_time_writes_a_runs_own_files(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ TEMPLATES: Final = {
     "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}",
 }
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60).map(str.strip).filter(bool)
-PREFIXES = st.sampled_from(sorted({task.answer_prefix for task in TASKS.values()}))
+PREFIXES = st.sampled_from(["\nAnswer:", "\nThe code for the amber falcon is", " Label:"])
 
 
 @cache
@@ -106,7 +106,9 @@ def test_the_shipped_model_has_its_own_framing() -> None:
 
 def example(task: str, *targets: str) -> Example:
     found = TASKS[task]
-    return Example("x", "x", task, found.category, 512, "?", found.answer_prefix, targets, targets[0], 0.5)
+    return Example(
+        "x", "x", task, found.category, 512, "?", " Label:" if found.category == "icl" else "\nAnswer:", targets, targets[0], 0.5
+    )
 
 
 def scored(task: str, output: str, frame: Frame, *targets: str) -> float:

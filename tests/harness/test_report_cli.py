@@ -67,12 +67,44 @@ def test_the_page_is_rebuilt_from_the_run_alone(run: Path) -> None:
 
 def test_texts_beyond_the_budget_lie_beside_the_page(run: Path, tmp_path: Path) -> None:
     assert harness(run, "--output", tmp_path / "small" / "page.html", "--text-budget", "0").exit_code == 0
-    page, files = tmp_path / "small" / "page.html", sorted((tmp_path / "small" / "report_files").iterdir())
+    page, files = tmp_path / "small" / "page.html", sorted((tmp_path / "small" / "page_files").glob("*.js"))
     assert files
     starts = {file.name.partition("-")[0]: file.read_text().partition("(")[0] for file in files}
     assert starts == {"texts": "harnessTexts", "prompts": "harnessPrompts"}
     assert harness(run).exit_code == 0
     assert page.stat().st_size < (run / "report.html").stat().st_size
+
+
+def test_two_pages_in_one_folder_have_files_of_their_own(run: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    for name in ("a", "b"):
+        assert harness(run, "--output", site / f"{name}.html", "--text-budget", "0").exit_code == 0
+    assert sorted(path.name for path in site.iterdir()) == ["a.html", "a_files", "b.html", "b_files"]
+
+
+def test_a_folder_of_somebody_elses_is_neither_emptied_nor_written_to(run: Path, tmp_path: Path) -> None:
+    for name in ("a_files", "report_files"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.jpg").write_text("wedding")
+    result = harness(run, "--output", tmp_path / "a.html")
+    assert result.exit_code == 2
+    assert "a_files is there and was not written by the harness" in result.output.replace("\n", "")
+    assert [path.name for path in tmp_path.rglob("*.*") if path.is_file() and run not in path.parents] == ["photo.jpg"] * 2
+
+
+def test_a_file_of_another_page_is_not_shown(run: Path, tmp_path: Path, browser: Any) -> None:
+    """As after copying a page over another one."""
+    assert harness(run, "--output", tmp_path / "a.html", "--text-budget", "0").exit_code == 0
+    text = (tmp_path / "a.html").read_text()
+    digest = text.partition('"digest":"')[2][:16]
+    assert all(digest in path.read_text() for path in (tmp_path / "a_files").glob("*.js"))
+    (tmp_path / "a.html").write_text(text.replace(digest, "0123456789abcdef"))
+    page = browser.new_page()
+    page.goto((tmp_path / "a.html").as_uri())
+    page.locator("#examples-list summary").first.click()
+    page.get_by_text("that file belongs to another page").wait_for()
+    assert page.locator("#examples-list pre").count() == 0
+    page.close()
 
 
 def test_a_run_without_a_description_still_has_a_page(run: Path) -> None:
@@ -177,7 +209,7 @@ def test_a_page_without_its_files_says_where_the_prompt_is(run: Path, tmp_path: 
     alone.write_text((run / "report.html").read_text())
     small = tmp_path / "none.html"
     assert harness(run, "--output", small, "--prompt-budget", "0").exit_code == 0
-    assert not (tmp_path / "report_files").exists()
+    assert not (tmp_path / "none_files").exists()
     page = browser.new_page()  # its own: here a file is missing on purpose, which the console says
     for file in (alone, small):
         page.goto(file.as_uri())

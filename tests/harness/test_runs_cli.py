@@ -2,18 +2,23 @@
 
 import json
 import multiprocessing
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.api import Artifact, Json
-from harness.artifacts import Store, locked, write_sealed
+from harness.api import Artifact, HarnessError, Json
+from harness.artifacts import Store, locked, read_sealed, write_sealed
+from harness.begun import begin, finish
 from harness.cli import HarnessGroup
-from harness.runs import inspect, remove, unneeded
+from harness.rundir import FOLDER, MARK, unused
 from harness.runs_cli import runs
+from harness.sweep import sweeps
 
 
 def harness(*arguments: str | Path) -> Result:
@@ -92,7 +97,7 @@ def test_looking_changes_nothing(run: Path, unfinished: Path) -> None:
     for command in ("list", "verify"):
         harness(command, run.parent)
     harness("show", run)
-    harness("gc", run.parent, "--dry-run")
+    harness("gc", run.parent, "--dry-run", "--older-than", "0")
     assert state() == before
 
 
@@ -174,28 +179,32 @@ def steps(root: Path) -> list[str]:
     return sorted(path.name.rpartition("-")[0] + "".join(path.suffixes) for path in (root / "steps").iterdir())
 
 
-def test_gc_shows_asks_and_frees_what_nothing_needs(run: Path) -> None:
+OLD = ("--older-than", "0")
+
+
+def test_gc_shows_asks_and_frees_what_nothing_needs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = steps(run)
-    result = harness("gc", run, "--dry-run")
+    monkeypatch.chdir(run.parent)
+    result = harness("gc", run.name, "--dry-run", *OLD)
     assert result.exit_code == 0
     assert "could be freed" in result.output
-    assert sum("/steps/" in line for line in result.output.splitlines()) == 2
-    assert harness("gc", run).exit_code == 1, "nobody answered"
+    assert sum(f"  {run}/steps/" in line for line in result.output.splitlines()) == 2, "full paths, however the folder was called"
+    assert harness("gc", run, *OLD).exit_code == 1, "nobody answered"
     assert steps(run) == before
-    result = harness("gc", run, "--yes")
+    result = harness("gc", run, "--yes", *OLD)
     assert "freed" in result.output
     assert steps(run) == ["eval", "generate"]
     assert harness("verify", run).exit_code == 0
 
 
 def test_gc_keeps_the_finished_steps_of_a_run_that_has_not_finished(unfinished: Path) -> None:
-    harness("gc", unfinished, "--yes")
+    harness("gc", unfinished, "--yes", *OLD)
     assert steps(unfinished) == ["generate"]
 
 
 def test_gc_keeps_everything_finished_if_the_manifest_cannot_be_read(run: Path) -> None:
     flip(run / "manifest.json")
-    harness("gc", run, "--yes")
+    harness("gc", run, "--yes", *OLD)
     assert steps(run) == ["eval", "eval", "generate"]
 
 
@@ -205,35 +214,210 @@ def _hold(lock: Path, ready: Path) -> None:
         time.sleep(600)
 
 
-def test_gc_leaves_what_a_process_is_working_on(run: Path, tmp_path: Path) -> None:
-    (work,) = run.glob("steps/*.work")
-    holder = multiprocessing.get_context("fork").Process(target=_hold, args=(work.with_suffix(".lock"), tmp_path / "ready"))
+def _run(root: Path, ready: Path) -> None:
+    store = Store(root)
+    ready.touch()
+    time.sleep(600)
+    del store
+
+
+@contextmanager
+def another(target: Callable[..., None], *arguments: Path, ready: Path) -> Iterator[None]:
+    holder = multiprocessing.get_context("fork").Process(target=target, args=(*arguments, ready))
     holder.start()
     try:
-        while not (tmp_path / "ready").exists():
+        while not ready.exists():
             time.sleep(0.01)
-        assert "under way" in harness("show", run).output
-        harness("gc", run, "--yes")
-        assert work.exists()
+        yield
     finally:
         holder.kill()
         holder.join()
-    harness("gc", run, "--yes")
+
+
+def test_gc_leaves_what_a_process_is_working_on(run: Path, tmp_path: Path) -> None:
+    (work,) = run.glob("steps/*.work")
+    with another(_hold, work.with_suffix(".lock"), ready=tmp_path / "ready"):
+        assert "under way" in harness("show", run).output
+        harness("gc", run, "--yes", *OLD)
+        assert work.exists()
+    harness("gc", run, "--yes", *OLD)
     assert not work.exists()
 
 
 def test_gc_leaves_what_a_process_has_taken_up_since_it_looked(run: Path) -> None:
-    (step,) = (step for step in unneeded(inspect(run)) if step.state == "unfinished")
+    (sweep,) = sweeps(run, 0)
+    (step,) = (step for step in sweep.spare if step.state == "unfinished")
     with locked(step.path.with_suffix(".lock")):
-        assert not remove(step)
+        assert step not in sweep.remove()
     assert step.path.exists()
-    assert remove(step)
+
+
+def test_gc_leaves_a_run_directory_that_a_command_uses(run: Path, tmp_path: Path) -> None:
+    before = steps(run)
+    (looked,) = sweeps(run, 0)
+    with another(_run, run, ready=tmp_path / "ready"):
+        result = harness("gc", run, "--yes", *OLD)
+        assert f"left alone: {run} is in use by a running command" in result.output
+        assert looked.remove() == [], "nor what was spare before it began"
+        assert steps(run) == before
+    harness("gc", run, "--yes", *OLD)
+    assert steps(run) == ["eval", "generate"]
+
+
+def test_a_command_that_begins_while_gc_deletes_waits(run: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    started = threading.Event()
+
+    def begin_there() -> None:
+        started.set()
+        Store(run, say=said.append)
+
+    with unused(run):
+        thread = threading.Thread(target=begin_there)
+        thread.start()
+        started.wait()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join()
+    assert said == ["`harness runs gc` is deleting something here; waiting"]
+
+
+def about(name: str) -> dict[str, Json]:
+    return {"command": f"harness run {name}", "model": {"digest": "1"}, "methods": [name], "config": {}}
+
+
+def test_gc_keeps_everything_for_a_command_that_has_not_finished(run: Path) -> None:
+    before = steps(run)
+    for work in run.glob("steps/*.work"):
+        age(work, days=30)
+    begin(run, about("interrupted"))
+    begin(run, about("second"))
+    finish(run, about("second"))
+    result = harness("gc", run, "--yes")
+    assert "is kept for a command that has not finished (harness run interrupted)" in result.output
+    assert steps(run) == before
+    age(run / FOLDER, days=8)
+    harness("gc", run, "--yes")
+    assert steps(run) == ["eval", "generate"], "after a week nobody goes on from it"
+
+
+def test_gc_keeps_young_unfinished_work_of_commands_that_left_no_record(run: Path) -> None:
+    before = steps(run)
+    assert "is kept for a command that has not finished (unfinished work in dpo-" in harness("gc", run, "--yes").output
+    assert steps(run) == before
+
+
+def test_what_was_put_aside_goes_even_while_a_command_is_unfinished(run: Path) -> None:
+    (run / "steps" / "eval-0123456789ab.damaged").mkdir()
+    harness("gc", run, "--yes")
+    assert "eval.damaged" not in steps(run)
+    assert "dpo.work" in steps(run)
+
+
+def age(path: Path, days: float) -> None:
+    for each in (path, *path.rglob("*")):
+        os.utime(each, (time.time() - 86_400 * days,) * 2)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """Somebody's folders, called as a step is."""
+    folder = tmp_path / "elsewhere"
+    for name in ("thesis-0123456789ab.work", "thesis-0123456789ab.damaged", "thesis-0123456789ab", "thesis.work"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "thesis.tex").write_text("ten years")
+    return folder
+
+
+def test_gc_follows_no_link_called_steps(run: Path, elsewhere: Path) -> None:
+    (run / "steps").rename(run / "moved")
+    (run / "steps").symlink_to(elsewhere)
+    result = harness("gc", run, "--yes", *OLD)
+    assert f"left alone: {run}/steps is a link" in result.output
+    assert len(list(elsewhere.rglob("thesis.tex"))) == 4
+
+
+def test_gc_follows_no_link_that_takes_the_place_of_steps_after_it_looked(run: Path, elsewhere: Path) -> None:
+    (sweep,) = sweeps(run, 0)
+    (run / "steps").rename(run / "moved")
+    for name in [step.path.name for step in sweep.spare]:
+        (elsewhere / name).mkdir()
+        (elsewhere / name / "thesis.tex").write_text("ten years")
+    (run / "steps").symlink_to(elsewhere)
+    with pytest.raises(HarnessError, match="is a link"):
+        sweep.remove()
+    assert len(list(elsewhere.rglob("thesis.tex"))) == 6
+
+
+def test_gc_leaves_links_among_the_steps_and_what_they_lead_to(run: Path, elsewhere: Path) -> None:
+    link = run / "steps" / "thesis-0123456789ab.work"
+    link.symlink_to(elsewhere / link.name)
+    inner = next(run.glob("steps/dpo-*.work")) / "linked"
+    inner.symlink_to(elsewhere)
+    result = harness("gc", run, "--yes", *OLD)
+    assert f"left alone: {link} is a link" in result.output
+    assert link.is_symlink()
+    assert not inner.is_symlink()
+    assert len(list(elsewhere.rglob("thesis.tex"))) == 4
+
+
+def test_gc_names_runs_that_are_links(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "tiny").symlink_to(run)
+    before = steps(run)
+    assert f"left alone: {tmp_path}/links/tiny is a link" in harness("gc", tmp_path / "links", "--yes", *OLD).output
+    assert steps(run) == before
+
+
+def test_gc_deletes_nothing_in_folders_called_steps_that_are_not_the_harness_s(elsewhere: Path) -> None:
+    elsewhere.rename(elsewhere.with_name("steps"))
+    result = harness("gc", elsewhere.parent, "--yes", *OLD)
+    assert "has a folder called steps and no mark of the harness" in result.output
+    assert len(list(elsewhere.parent.rglob("thesis.tex"))) == 4
+
+
+def test_gc_deletes_only_what_has_a_step_s_name(run: Path, elsewhere: Path) -> None:
+    for name in ("thesis.work", "thesis-0123456789ab"):
+        (elsewhere / name).rename(run / "steps" / name)
+    result = harness("gc", run, "--yes", *OLD)
+    assert f"{run}/steps/thesis.work was not made by the harness" in result.output
+    assert len(list(run.rglob("thesis.tex"))) == 2
+
+
+def unmark(run: Path) -> None:
+    for path in (run / FOLDER / MARK, *run.glob(f"{FOLDER}/*")):
+        path.unlink(missing_ok=True)
+    (run / FOLDER).rmdir()
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_sealed_manifest(run: Path) -> None:
+    unmark(run)
+    about: dict[str, Json] = {**read_sealed(run / "manifest.json"), "config": {"seed": 1}}
+    (run / "manifest.json").unlink()
+    assert "no mark of the harness" in harness("gc", run, "--yes", *OLD).output
+    write_sealed(run / "manifest.json", about)
+    before = steps(run)
+    write_sealed(run / "command.json", {**about, "started": time.time()})
+    assert "is kept for a command that has not finished (harness run ...)" in harness("gc", run, "--yes").output
+    assert steps(run) == before
+    harness("gc", run, "--yes", *OLD)
+    assert steps(run) == ["eval", "generate"]
+
+
+def test_a_mark_that_is_a_link_is_no_mark(run: Path, tmp_path: Path) -> None:
+    (run / FOLDER / MARK).rename(tmp_path / "mark")
+    (run / FOLDER / MARK).symlink_to(tmp_path / "mark")
+    assert "no mark of the harness" in harness("gc", run, "--yes", *OLD).output
+    with pytest.raises(HarnessError, match="is a link"):
+        Store(run)
 
 
 def test_gc_as_json_deletes_only_when_told(run: Path) -> None:
-    listed = json.loads(harness("gc", run, "--json").output)
+    listed = json.loads(harness("gc", run, "--json", *OLD).output)
     assert [each["removed"] for each in listed] == [False, False]
-    listed = json.loads(harness("gc", run, "--json", "--yes").output)
+    listed = json.loads(harness("gc", run, "--json").output)
+    assert [each["state"] for each in listed] == ["left alone"]
+    listed = json.loads(harness("gc", run, "--json", "--yes", *OLD).output)
     assert [each["removed"] for each in listed] == [True, True]
     assert steps(run) == ["eval", "generate"]
 

@@ -43,7 +43,7 @@ def test_a_budget_bounds_the_page_and_loses_nothing(make_samples: Make, budget: 
     packed = pack({"baseline": base}, {}, budget=budget)
     page = json.loads(packed.embedded)
     assert len(json.dumps(page["texts"])) <= budget + 2000
-    chunks = {int(name[6:10]): json.loads(text.split(", ", 1)[1].removesuffix(");\n")) for name, text in packed.files.items()}
+    chunks = {int(name[6:10]): json.loads(text.split(", ", 2)[2].removesuffix(");\n")) for name, text in packed.files.items()}
     chunks[0] = page["texts"]
     places = {(example[6], example[7]) for example in page["examples"]}
     assert places == {(number, place) for number, chunk in chunks.items() for place in range(len(chunk))}
@@ -79,8 +79,8 @@ def whole_prompts(folder: Path) -> dict[tuple[int, int], str]:
     for path in folder.glob("prompts-*.js"):
         text = path.read_text()
         assert "<" not in text
-        assert text.startswith(f"harnessPrompts({int(path.name[8:12])}, [")
-        for place, prompt in enumerate(json.loads(text.partition(", ")[2].removesuffix(");\n"))):
+        assert text.startswith(f'harnessPrompts("3f9c", {int(path.name[8:12])}, [')
+        for place, prompt in enumerate(json.loads(text.split(", ", 2)[2].removesuffix(");\n"))):
             found[int(path.name[8:12]), place] = prompt
     return found
 
@@ -90,7 +90,7 @@ def test_whole_prompts_lie_in_files_of_a_bounded_size(tmp_path: Path) -> None:
     prompts = read_prompts(path)
     places = place_prompts(prompts, set(), 1 << 30)
     (tmp_path / "out").mkdir()
-    write_prompts(path, places, tmp_path / "out")
+    write_prompts(path, places, tmp_path / "out", "3f9c")
     found = whole_prompts(tmp_path / "out")
     assert ("t", 512, "e0") not in places, "the page shows a short prompt whole"
     assert {key[2]: found[place][:10] for key, place in places.items()} == {f"e{n}": f"</script>{n}" for n in (1, 2, 3, 4)}

@@ -96,3 +96,11 @@ def test_a_mask_for_another_model_is_refused(head: Head) -> None:
     message = f"names head {head.layer}-{head.head}, but the model has 2 layers of 4 heads"
     with pytest.raises(HarnessError, match=message), ablated(random_model("Llama"), HeadMask("foreign", (head,))):
         pass
+
+
+def test_a_checkpoint_is_written_without_deleting_anything_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "masked.partial").mkdir()
+    (tmp_path / "masked.partial" / "thesis.tex").write_text("ten years")
+    save_ablated(random_model("Llama"), MASK, tmp_path / "masked")
+    assert (tmp_path / "masked.partial" / "thesis.tex").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masked", "masked.partial"]
