@@ -37,7 +37,7 @@ def write_page(
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
     """
-    from reports import beside, depth, elsewhere, examples, page
+    from reports import anchors, beside, depth, elsewhere, examples, page
     from reports.compare import verdicts
     from reports.stopping import shared
 
@@ -72,6 +72,7 @@ def write_page(
         depths=depth.heat_maps(tables),
         examples=packed,
         extra=elsewhere.from_records(known.get("elsewhere", [])),
+        anchors=anchors.from_record(known.get("references")),
         notes=found.notes,
     )
     text = page.render(data)
