@@ -23,6 +23,7 @@ from harness.evaluations import Evaluation
 from harness.extra import ExtraTasks
 from harness.footprint import device_of
 from harness.models import resolve
+from harness.redact import plain
 from harness.results import Candidate, publish
 from harness.sources import find_source
 from harness.stopping import Rounds
@@ -358,7 +359,8 @@ def _write_manifest(
 
 
 def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:
-    return {
+    """What identifies a command, without the keys that may stand in it."""
+    about: dict[str, Json] = {
         "command": " ".join(sys.argv),
         "model": {"name": run.model.name, "path": str(run.model.path), "digest": run.model.digest},
         "methods": list(methods),
@@ -367,6 +369,7 @@ def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:
         "environment": environment(run.model, run.config),
         "started": run.begun[0],
     }
+    return {name: plain(value) for name, value in about.items()}
 
 
 def _plain(value: object) -> Json:

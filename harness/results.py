@@ -12,6 +12,7 @@ from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import MANIFEST, read_sealed, write_json
 from harness.extra import STEP
 from harness.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
+from harness.redact import plain
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
@@ -181,7 +182,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
     scores = next((outcome.head_scores for outcome in outcomes.values() if outcome.head_scores), None)
     return {
         "title": f"{run.model.name}: {', '.join(outcomes)}",
-        "settings": _settings(run, suite),
+        "settings": plain(_settings(run, suite)),
         "head_scores": None if scores is None else [list(layer) for layer in scores],
         "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
         "threshold": _threshold(run.options),
