@@ -19,6 +19,7 @@ from harness.framing import FRAMINGS
 from harness.models import resolve
 from harness.quiet import hush
 from harness.terminal import echo
+from harness.threads import threads_option
 from reports.safe import file_name, one_line
 from tasks.suite import WORDINGS
 
@@ -168,6 +169,7 @@ def run_options(command: Any) -> Any:
             help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
         ),
         *allow_options(),
+        threads_option,
     )
 
 
