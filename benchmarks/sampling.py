@@ -80,9 +80,7 @@ def main(name: str, prompts: int, new_tokens: int, plain: bool) -> None:
         with mock.patch.object(sampler, "has_plain_cache", return_value=False):
             theirs = measure("transformers' own")
         same = sum(one == other for one, other in zip(written["harness"], written["transformers' own"], strict=True))
-        print(
-            f"sampling: {theirs / ours:.2f} times as fast as with transformers' own; {same} of {prompts} answers the same"
-        )
+        print(f"sampling: {theirs / ours:.2f} times as fast as with transformers' own; {same} of {prompts} answers the same")
 
 
 if __name__ == "__main__":
