@@ -167,8 +167,8 @@ def _notes(stops: Mapping[str, stopping.Stopping], common: bool) -> list[str]:
     if partial and not common:
         name, mark = next(reversed(partial.items()))
         raise CompareError(
-            f"{name or _BASELINE}: stopped early after {mark.examples:,} of {mark.order.examples:,} examples; compare the examples that both "
-            "have, with always-valid intervals, by --common, or evaluate it without --stop-early"
+            f"{name or _BASELINE}: stopped early after {mark.examples:,} of {mark.order.examples:,} examples; compare the examples "
+            "that both have, with always-valid intervals, by --common, or evaluate it without --stop-early"
         )
     return [mark.sentence(name or _BASELINE) for name, mark in stops.items() if mark.looks or not mark.complete]
 
