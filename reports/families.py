@@ -51,11 +51,11 @@ def corrected(found: Mapping[Pair, Sequence[Comparison]], stepped: Mapping[Pair,
     single = not all(all(counts_once(column)) for column in found.values())
     joint = all(pair in stepped for pair in found)
     plain: dict[tuple[Pair, _Name], float] = {}
-    for tasks in (True, False):
-        plain |= _holm(found, lambda each, tasks=tasks: (each.scope == "task") == tasks, single)  # type: ignore[misc]
+    for names in (("tasks",), ("overall", "headlines")):
+        plain |= _holm(found, names, single)
     bounds: dict[tuple[Pair, _Name], float] = {}
     for name in SHARES:
-        bounds |= _holm(found, lambda each, name=name: family(each) == name, single)  # type: ignore[misc]
+        bounds |= _holm(found, (name,), single)
     result: dict[Pair, list[Comparison]] = {}
     for pair, column in found.items():
         known = _first(column, stepped[pair].p, single) if joint else {}
@@ -74,9 +74,8 @@ def _first(column: Sequence[Comparison], p: Sequence[float], single: bool) -> di
     return {_name(each, single): value for each, value in zip(column, p, strict=True) if not math.isnan(value)}
 
 
-def _holm(found: Mapping[Pair, Sequence[Comparison]], chosen: object, single: bool) -> dict[tuple[Pair, _Name], float]:
-    assert callable(chosen)
-    members = [(pair, each) for pair, each in _lines(found, single) if chosen(each)]
+def _holm(found: Mapping[Pair, Sequence[Comparison]], names: Sequence[str], single: bool) -> dict[tuple[Pair, _Name], float]:
+    members = [(pair, each) for pair, each in _lines(found, single) if family(each) in names]
     keys = [(pair, _name(each, single)) for pair, each in members]
     return dict(zip(keys, holm([each.p for _, each in members]), strict=True))
 

@@ -37,7 +37,7 @@ class Flips:
     @property
     def size(self) -> Floats:
         """Root of the sum of squares of each mean's parts, which no flip changes: its standard deviation over flips, targets x columns."""
-        return np.sqrt(np.column_stack([(each**2).sum(axis=0) for each in self.shares]))
+        return np.asarray(np.sqrt(np.column_stack([(each**2).sum(axis=0) for each in self.shares])), dtype=np.float64)
 
 
 def flips(plan: Design, differences: Floats, *, resamples: int, rng: np.random.Generator) -> Flips:
