@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from reports import canvas
-from reports.compare import Comparison
+from reports.comparison import Comparison
 from reports.hierarchy import Scope
 from reports.safe import visible
 from reports.tables import ByName, label, length_label, lines
@@ -175,7 +175,7 @@ def _ends(found: Sequence[Comparison]) -> tuple[list[float], list[float]]:
 def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series) -> None:
     low, high = 100 * each.low, 100 * each.high
     axes.plot([low, high], [height, height], color=series.colour, linewidth=1.3, marker="|", markersize=4)
-    fill = series.colour if each.sign else "none"
+    fill = series.colour if each.claim else "none"
     axes.plot(
         [100 * each.delta],
         [height],

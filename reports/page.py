@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from reports import anchors, canvas, elsewhere, figures, headfigures, safe
 from reports.anchors import Anchors
 from reports.bootstrap import POWER
-from reports.compare import Comparison, p_value, points
+from reports.comparison import Comparison, p_value, points
 from reports.examples import Packed
 from reports.hierarchy import Scope
 from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
@@ -263,7 +263,7 @@ def _table(comparisons: ByName, scopes: Sequence[Scope], *, contrast: bool = Fal
 
 def _cell(comparison: Comparison, contrast: bool) -> str:
     score = "" if contrast else f'<span class="score">{points(comparison.candidate)}</span>'
-    return f'{score}<span class="{_CLASSES[comparison.sign]}">{difference(comparison)}</span>'
+    return f'{score}<span class="{_CLASSES[comparison.claim]}">{difference(comparison)}</span>'
 
 
 def _evidence(comparisons: ByName) -> str:

@@ -99,11 +99,11 @@ def test_a_panel_without_one_below_it_labels_its_axis() -> None:
     assert [any(label.get_visible() for label in axes.get_xticklabels()) for axes in figure.axes] == [False, True, True]
 
 
-def test_forest_fills_a_marker_only_where_the_interval_excludes_0(found: MethodComparisons) -> None:
+def test_forest_fills_a_marker_only_where_a_difference_is_claimed(found: MethodComparisons) -> None:
     figure = forest(found.methods)
     markers = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
     expected = {
-        round(100 * each.delta, 9): each.sign != 0
+        round(100 * each.delta, 9): each.claim != 0
         for column in found.methods.values()
         for each in column
         if each.scope != "task" and each.length is None
