@@ -14,13 +14,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import torch
-from _sides import Clock, Recorder, batch_of, build_suite, evaluate_all, timed
+from _sides import Clock, Recorder, batch_of, build_suite, config_for, evaluate_all, timed
 
-from harness.config import load_preset, override
 from harness.engines import open_engine
 from harness.models import resolve
 
@@ -41,10 +40,10 @@ NAMES = {"own": "processor time", "wall": "wall time"}
 def main(name: str, lengths: str | None, tasks: str | None, examples: int, rounds: int, quick: bool) -> None:
     """Time all sides in turns; print seconds and ratios for each length."""
     model = resolve(name)
-    settings: dict[str, object] = {"examples": 6 if quick else examples, "device": "cpu"}
+    settings: dict[str, Any] = {"examples": 6 if quick else examples}
     settings |= {} if lengths is None else {"lengths": tuple(map(int, lengths.split(",")))}
     settings |= {} if tasks is None else {"tasks": tuple(tasks.split(","))}
-    config = override(load_preset("builtin"), settings, {})
+    config = config_for(name, settings)
     with tempfile.TemporaryDirectory() as folder:
         suite = build_suite(Path(folder), model, config)
         lm = open_engine(model, config)
