@@ -19,6 +19,7 @@ from harness.framing import FRAMINGS
 from harness.models import resolve
 from harness.quiet import hush
 from harness.terminal import echo
+from harness.threads import threads_option
 from reports.safe import file_name, one_line
 from tasks.suite import WORDINGS
 
@@ -168,6 +169,7 @@ def run_options(command: Any) -> Any:
             help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
         ),
         *allow_options(),
+        threads_option,
     )
 
 
@@ -187,6 +189,12 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
         click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
+        click.option(
+            "--reference-points",
+            is_flag=True,
+            default=None,
+            help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
+        ),
         click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
@@ -378,6 +386,7 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
     from harness.evaluations import find_one
     from harness.pipeline import run_evaluation
     from harness.preview import preview
+    from harness.references import show_references
     from harness.results import show_extra, show_scores
 
     root = run_root(output, model_name)
@@ -385,6 +394,7 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
     preview(root, model_name, (), config, yes=yes)
     samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))
     show_scores(samples)
+    show_references(root)
     show_extra(root)
     echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 

@@ -40,6 +40,8 @@ class RunConfig(EngineConfig):
     """As the published scorers, quirks included, or corrected; ``None``: parity for published data, strict for generated."""
     framing: Framing = "task"
     """How prompts are put to the model (:mod:`harness.framing`): as each task's published twin does, or all in one way."""
+    reference_points: bool = False
+    """Also ask every question with its gold passages alone, and without them."""
     wording: Wording = "full"
     """Of generated tasks: ``full`` says what form the answer has, ``terse`` is for the shipped model, which was trained on it."""
     judge: str | None = None

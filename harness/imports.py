@@ -109,6 +109,7 @@ def lm_eval(directory: Path, output: Path | None, length: int | None) -> None:
 
 def _publish(results: Results, output: Path | None) -> None:
     from harness.artifacts import Store, digest, write_sealed
+    from harness.redact import redacted
     from harness.results import show_scores
     from reports import samples
     from reports.safe import file_name
@@ -132,7 +133,7 @@ def _publish(results: Results, output: Path | None) -> None:
     write_sealed(
         root / "manifest.json",
         {
-            "command": " ".join(sys.argv),
+            "command": redacted(" ".join(sys.argv)),
             "model": {name: str(value) for name, value in model.items()},
             "methods": [],
             "config": {"imported from": results.backend},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
 from harness import extra as extras
-from harness import progress
+from harness import progress, references
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
 from harness.artifacts import MANIFEST, Store, write_sealed
 from harness.begun import begin, finish
@@ -23,6 +23,7 @@ from harness.evaluations import Evaluation
 from harness.extra import ExtraTasks
 from harness.footprint import device_of
 from harness.models import resolve
+from harness.redact import plain
 from harness.results import Candidate, publish
 from harness.sources import find_source
 from harness.stopping import Rounds
@@ -141,6 +142,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     suite = _suite(run, run.model)
     evaluations = _InRounds(run, suite) if config.stop_early else _InFull(run, suite)
     elsewhere = _elsewhere(run, run.model, extra)
+    anchored = _references(run)
     candidates = []
     for name, plugin in plugins.items():
         repeats = []
@@ -159,8 +161,8 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     evaluated = [baseline, *(samples for candidate in candidates for samples in candidate.evaluations)]
     asked = [] if elsewhere is None else [elsewhere, *(each for candidate in candidates for each in candidate.extra)]
     with run.alone():
-        page = publish(run, suite, baseline, candidates, elsewhere)
-        _write_manifest(run, methods, labels, suite, evaluated, asked)
+        page = publish(run, suite, baseline, candidates, elsewhere, anchored)
+        _write_manifest(run, methods, labels, suite, evaluated, asked, anchored)
     return page
 
 
@@ -195,8 +197,10 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Eval
         baseline = _checked(against, suite, run)
         samples = Rounds(run, suite, scoring(config)).candidate(run.model, lambda blocks: baseline)[0]
     elsewhere = _elsewhere(run, run.model, extra)
+    anchored = _references(run)
     with run.alone():
-        _write_manifest(run, (), [], suite, [samples], [] if elsewhere is None else [elsewhere])
+        references.publish(run.root, references.find(samples, anchored))
+        _write_manifest(run, (), [], suite, [samples], [] if elsewhere is None else [elsewhere], anchored)
     return samples
 
 
@@ -233,6 +237,11 @@ def find_extra(run: Run) -> ExtraTasks | None:
 
 def _elsewhere(run: Run, model: Model, extra: ExtraTasks | None) -> Artifact | None:
     return None if extra is None else extras.evaluate(run, model, extra, run.config)
+
+
+def _references(run: Run) -> Artifact | None:
+    """The reference points of the run's own model, if they are asked for: its methods' models are held to the same ones."""
+    return references.ask(run, run.model, suite_config(run.config), scoring(run.config)) if run.config.reference_points else None
 
 
 def scoring(config: RunConfig) -> Scoring:
@@ -321,7 +330,13 @@ def _write_command(run: Run, methods: Sequence[str]) -> None:
 
 
 def _write_manifest(
-    run: Run, methods: Sequence[str], labels: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact], extra: Sequence[Artifact]
+    run: Run,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    suite: Artifact,
+    evaluations: Sequence[Artifact],
+    extra: Sequence[Artifact],
+    anchored: Artifact | None,
 ) -> None:
     """``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
     facts = [artifact.manifest["facts"] for artifact in evaluations]
@@ -335,6 +350,7 @@ def _write_manifest(
             "evaluations": [artifact.key for artifact in evaluations],
             "samples": [fact.get("samples") if isinstance(fact, dict) else None for fact in facts],
             "extra": [artifact.key for artifact in extra],
+            "references": references.keys(anchored),
             "steps": [_plain(asdict(record)) for record in run.steps],
             "seconds": round(time.monotonic() - run.begun[1], 3),
         },
@@ -343,7 +359,8 @@ def _write_manifest(
 
 
 def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:
-    return {
+    """What identifies a command, without the keys that may stand in it."""
+    about: dict[str, Json] = {
         "command": " ".join(sys.argv),
         "model": {"name": run.model.name, "path": str(run.model.path), "digest": run.model.digest},
         "methods": list(methods),
@@ -352,6 +369,7 @@ def _about(run: Run, methods: Sequence[str]) -> dict[str, Json]:
         "environment": environment(run.model, run.config),
         "started": run.begun[0],
     }
+    return {name: plain(value) for name, value in about.items()}
 
 
 def _plain(value: object) -> Json:

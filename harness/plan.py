@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from harness import evaluate as evaluation
 from harness import extra as extras
+from harness import references
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
 from harness.estimate import seconds
@@ -35,6 +36,8 @@ _OPERATIONS, _PASSES, _LITTLE = 1e10, 100, 300
 _LOGIT_COPIES: Final = 3
 #: A training checkpoint: weights and both of AdamW's moments in float32.
 _CHECKPOINT_BYTES: Final = 12
+#: A prompt of a reference point, which has a few passages and at most two worked examples.
+_REFERENCE_TOKENS: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,7 @@ def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks |
     yield PlannedStep("suite", run.taken("suite"), Work("suite"))
     yield PlannedStep("generate: baseline", run.taken("generate"), generation)
     yield PlannedStep("eval: baseline", run.taken("eval"), Work("eval"))
+    yield from _references(run)
     yield from _extra(run, run.model, "baseline", extra)
     told: set[str] = set()
     for name, plugin in plugins.items():
@@ -271,6 +275,32 @@ def _method(
     yield PlannedStep(f"generate: {name}", evaluated[0], generation)
     yield PlannedStep(f"eval: {name}", evaluated[1], Work("eval"))
     yield from _extra(run, trained, name, extra)
+
+
+def _references(run: _Look) -> Iterator[PlannedStep]:
+    """The reference points, if they are asked for: short prompts with whole answer budgets."""
+    if not run.config.reference_points:
+        return
+    run.states.clear()
+    with suppress(_MissingError):
+        references.ask(run, run.model, suite_config(run.config), scoring(run.config))
+    yield PlannedStep("generate: reference points", run.taken("generate"), _reference_work(run))
+    run.states.clear()
+
+
+def _reference_work(run: _Look) -> Work:
+    config = clipped(run, suite_config(run.config), run.model)
+    source = find_source(config.data, config.wording)
+    prompts = prefill = new = passes = longest = 0
+    for task in source.tasks(config.tasks):
+        for length in config.lengths:
+            count = source.expected_references((task.name,), (length,), config.examples)
+            size, budget = min(length, _REFERENCE_TOKENS), task.max_new_tokens + config.think_tokens
+            prompts, prefill, new = prompts + count, prefill + count * size, new + count * budget
+            passes += ceil(count / max(1, run.config.batch_tokens // size)) * budget
+            longest = max(longest, size + budget)
+    in_flight = max(run.config.batch_tokens, longest)
+    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
 
 
 def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:

@@ -16,6 +16,7 @@ from harness.consent import Allowed
 from harness.evaluations import Evaluation, in_run
 from harness.models import has_name
 from harness.pipeline import resolve_model, run_evaluation, run_methods
+from harness.redact import HIDDEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,8 @@ def recorded(root: Path, granted: Collection[str] = (), allowed: Allowed = _NOTH
     name, path = str(model.get("name", "")), str(model.get("path", ""))
     chosen = path if not has_name(name) and path and Path(path).is_dir() else name
     settings = from_manifest(config, f"{where}, config", granted)
+    if HIDDEN in settings.url and not url:
+        raise HarnessError(f"{where}: the server's address was stored without its password or key; give it whole with --url")
     if url:
         settings = replace(settings, url=url)
     consent.check(settings, str(where), allowed, {"url": url or None}, {})

@@ -10,7 +10,7 @@ from harness.artifacts import begun
 from harness.catalogue import Entry, Wheel, entries
 from harness.models import BUILTIN, resolve
 from harness.runs import StepOnDisk, inspect, size
-from harness.runs import remove as remove_step
+from harness.sweep import Sweep
 
 __all__ = ["BUILTIN", "Cached", "Known", "cached", "find", "known", "matching", "remove"]
 _BUILTIN_TITLE: Final = "The small model that ships with the project"
@@ -149,5 +149,6 @@ def matching(name: str) -> list[Cached]:
 
 
 def remove(entry: Cached) -> bool:
-    """Delete it, unless a process is making it; whether it did."""
-    return remove_step(entry.step)
+    """Delete it, unless a process is making or reading it; whether it did."""
+    root = entry.path.parent.parent.resolve()
+    return bool(Sweep(root, (entry.step,), (), days=0.0).remove())

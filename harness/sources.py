@@ -1,5 +1,6 @@
 """Where examples come from: ``--data generated`` (invented, any length) or ``--data helmet`` (the published files)."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -8,6 +9,7 @@ from harness.api import HarnessError, Json
 from tasks.build import Budget, BudgetError, build
 from tasks.example import Example, Task
 from tasks.modes import Mode
+from tasks.references import REFERENCES, reference_examples
 from tasks.suite import CATEGORIES, TASKS, Wording, select, worded
 
 GENERATED: Final = "generated"
@@ -52,8 +54,14 @@ class Source(Protocol):
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         """The examples of one task at one length, one in memory at a time."""
 
+    def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        """As :meth:`build`, the reference points of the same questions: :mod:`tasks.references`. None where gold is not known."""
+
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         """How many examples there will be, at most."""
+
+    def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        """The same of the reference points."""
 
     def scored_as(self, task: str, length: int) -> str:
         """The name by which :mod:`tasks.scoring` knows the task."""
@@ -104,8 +112,15 @@ class Generated:
         except BudgetError as error:
             raise HarnessError(str(error)) from None
 
+    def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        return reference_examples(worded(self._wording)[task], length, examples or self.EXAMPLES, seed)
+
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         return len(self._select(names)) * len(lengths) * (examples or self.EXAMPLES)
+
+    def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        questions = sum(math.ceil((examples or self.EXAMPLES) / task.placements) for task in self._select(names))
+        return len(REFERENCES) * questions * len(lengths)
 
     def scored_as(self, task: str, length: int) -> str:
         return task
@@ -140,6 +155,25 @@ class Helmet:
         from tasks.helmet import DATASETS
 
         return published(DATASETS[task], length, count, examples, seed)
+
+    def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        from harness.data import published
+        from tasks.helmet import DATASETS, anchored
+
+        dataset = DATASETS[task]
+        for reference in REFERENCES if anchored(dataset) else ():
+            asked = set()
+            for example in published(dataset, length, count, examples, seed, reference):
+                if example.cluster not in asked:  # its other records differ in where the gold stands
+                    asked.add(example.cluster)
+                    yield example
+
+    def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        from harness.data import chosen
+        from tasks.helmet import anchored
+
+        found = [dataset for dataset in chosen(names) if anchored(dataset)]
+        return len(REFERENCES) * sum(dataset.examples if examples is None else examples for dataset in found) * len(lengths)
 
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         from harness.data import chosen

@@ -43,6 +43,8 @@ class SuiteConfig:
     """Room that a reasoning model needs beside the length."""
     framing: Framing = "task"
     """How prompts are put to the model, which their tokens depend on."""
+    references: bool = False
+    """Build the reference points of these examples' questions instead."""
     wording: Wording = "full"
     """Of generated tasks."""
 
@@ -54,7 +56,8 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
-        expected = source.expected(config.tasks, config.lengths, config.examples)
+        count = source.expected_references if config.references else source.expected
+        expected = count(config.tasks, config.lengths, config.examples)
         return {
             "data": config.data,
             "framing": config.framing,
@@ -73,6 +76,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         "thinking": config.think_tokens > 0,
         "framing": config.framing,
         **source.identity(config.tasks, config.lengths),
+        **({"references": True} if config.references else {}),
     }
     return run.step("suite", inputs, write, version=VERSION)
 
@@ -135,7 +139,8 @@ def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") ->
                 rendered = rendered_prompt(tokenizer, text, prefix, frame=frame, thinking=config.think_tokens > 0)
                 return len(tokenizer(rendered, add_special_tokens=not has_special_tokens(frame))["input_ids"])
 
-            yield from source.build(task.name, length, count, config.examples, config.seed)
+            build = source.references if config.references else source.build
+            yield from build(task.name, length, count, config.examples, config.seed)
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> dict[str, Json]:

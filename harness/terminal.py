@@ -1,4 +1,4 @@
-"""What goes to the terminal. Text that others wrote (a model, a file's name, a server) is shown there and never obeyed.
+"""What goes to the terminal. Text that others wrote (a model, a file's name, a server) is shown there and never obeyed, and keys are not.
 
 Every command prints through this module; a test looks for other ways.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.redact import redacted, without_known
 from reports.safe import encodable, visible
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 def echo(text: object = "", *, err: bool = False) -> None:
     """Print lines for a person."""
-    click.echo(visible(str(text)), err=err)
+    click.echo(visible(redacted(str(text))), err=err)
 
 
 def data(text: str) -> None:
     """Print a file's content, such as JSON or CSV: exactly into a pipe or a file, made visible only on a terminal."""
+    text = without_known(text)
     sys.stdout.write(visible(text) if sys.stdout.isatty() else encodable(text))
     sys.stdout.flush()
 
@@ -39,6 +41,6 @@ def console(*, stderr: bool = False) -> "Console":
     class Safe(Console):
         def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
             for segment in super().render(*arguments, **options):
-                yield segment if segment.control else Segment(visible(segment.text), segment.style)
+                yield segment if segment.control else Segment(visible(redacted(segment.text)), segment.style)
 
     return Safe(stderr=stderr)

@@ -10,6 +10,7 @@ import click
 from harness.api import HarnessError, Json
 from harness.models import resolve
 from harness.terminal import echo
+from harness.threads import threads_option
 from retmask import masks
 from retmask.agreement import compare as compare_scores
 from retmask.agreement import intervals, split_half, views
@@ -60,6 +61,7 @@ def _model(command: Command) -> Command:
         click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
         click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
         _UNSAFE,
+        threads_option,
     )
     for option in reversed(options):
         command = option(command)

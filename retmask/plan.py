@@ -80,16 +80,16 @@ def _writing(options: "Options") -> list[Work]:
 
 
 def _detection(options: "Options") -> Work:
-    """As if every answer were wrong and had to be written: the first alone, the others in batches, then read again."""
+    """As if no answer were guessed and all had to be written, in batches."""
     trials = options.detection_trials * len(options.detection_lengths)
     rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
     answers = trials * options.detection_max_new_tokens
     return Work(
         "heads",
         prompts=trials,
-        prefill_tokens=options.detection_trials * sum(options.detection_lengths) + answers,
+        prefill_tokens=options.detection_trials * sum(options.detection_lengths),
         new_tokens=answers,
-        passes=options.detection_max_new_tokens * (1 + ceil((trials - 1) / rows)),
+        passes=options.detection_max_new_tokens * ceil(trials / rows),
         in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
         shared=True,
     )

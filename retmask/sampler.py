@@ -23,6 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from harness.engines.cache import RoomyCache, has_plain_cache
 from harness.engines.memory import give_back, is_out_of_memory
 from retmask.ablate import ablated
 from retmask.masks import HeadMask
@@ -209,8 +210,10 @@ def _sample_batch(
     generation = plain_generation(model, tokenizer, settings.max_new_tokens)
     generation.eos_token_id = stops or None
     stop_text = turn.stop_text if turn else ""
+    cache = {"past_key_values": RoomyCache()} if has_plain_cache(model) else {}  # transformers' own is copied for every token
     with torch.inference_mode():
         output = generate(model)(
+            **cache,
             input_ids=torch.tensor(rows, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
             generation_config=generation,

@@ -17,6 +17,8 @@ from tasks.scoring import score
 from tasks.words import KINDS
 from tasks.world import Split
 
+#: Most shots in the prompt of a reference point (:mod:`tasks.references`).
+ANCHORS = 8
 _UTTERANCES = (
     "I would like to know more about the {word}.",
     "My sister talked about the {word}.",
@@ -58,6 +60,17 @@ class Shots:
 
     def render(self, passages: Sequence[Passage]) -> str:
         return "\n".join(passage.text for passage in passages)
+
+    def anchors(self, question: Question) -> tuple[Sequence[Passage], Sequence[Passage]]:
+        """Ceiling: a shot of each class, at most :data:`ANCHORS`, the right one's about the very word. Floor: every label, and no shot."""
+        label, word = question.facts
+        others = [kind for kind in self._labels if self._labels[kind] != label]
+        shots = [(self._labels[kind], self._rng.choice(KINDS[kind])) for kind in self._rng.sample(others, min(ANCHORS - 1, len(others)))]
+        shots.insert(self._rng.randrange(len(shots) + 1), (label, word))
+        lines = [f"{self._utterance(about)} Label: {number}" for number, about in shots]
+        return [Passage(line) for line in lines], [
+            Passage(f"Label: {number}") for number in self._rng.sample(list(self._labels.values()), len(self._labels))
+        ]
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
         label, _ = question.facts

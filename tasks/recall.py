@@ -24,7 +24,7 @@ class Needles:
     """Needles in prose. ``values`` codes belong to each key that is asked for."""
 
     intro = (
-        "Some codes are hidden in the text below. Each is a number of six digits and belongs to a key of two words. "
+        "Some codes are hidden in the text below. Each is a number of six digits and belongs to a key. "
         "Remember them: the question after the text asks for one key. Answer it with the digits of the code."
     )
 
@@ -62,7 +62,7 @@ class Needles:
 
 
 class Json:
-    instruction = "Look up one key in the JSON object below and answer with its value: two words, nothing else."
+    instruction = "Look up one key in the JSON object below and answer with its value alone, in quotation marks."
     #: Worked examples.
     shots = 2
 

@@ -17,6 +17,7 @@ _MODELS: Final = "tests/harness/test_models.py::"
 _DATA: Final = "tests/harness/test_data.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
 _CONSENT: Final = "tests/harness/test_consent.py::"
+_REDACT: Final = "tests/harness/test_redact.py::"
 _BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
@@ -856,14 +857,14 @@ PROTECTIONS: Final = (
         (
             "terminal: lines",
             "harness/terminal.py",
-            "    click.echo(visible(str(text)), err=err)\n",
-            "    click.echo(str(text), err=err)\n",
+            "    click.echo(visible(redacted(str(text))), err=err)\n",
+            "    click.echo(redacted(str(text)), err=err)\n",
             _TERMINAL + "test_lines",
         ),
         (
             "terminal: tables",
             "harness/terminal.py",
-            "Segment(visible(segment.text), segment.style)",
+            "Segment(visible(redacted(segment.text)), segment.style)",
             "segment",
             _TERMINAL + "test_tables_keep_their_own_colours_and_no_others",
         ),
@@ -966,6 +967,37 @@ PROTECTIONS: Final = (
             "    if sent and files:\n",
             "    if False:\n",
             _CONSENT + "test_local_files_are_not_read_for_what_a_preset_sends",
+        ),
+    ),
+    *_protections(
+        "a key, a password or a signed URL",
+        (
+            "printed",
+            "harness/terminal.py",
+            "    click.echo(visible(redacted(str(text))), err=err)\n",
+            "    click.echo(visible(str(text)), err=err)\n",
+            _REDACT + "test_a_refusal_that_repeats_the_key_does_not_show_it",
+        ),
+        (
+            "half a key, where an answer is cut",
+            "harness/engines/served.py",
+            'redacted(text[:4000].decode(errors="replace"))',
+            'text[:400].decode(errors="replace")',
+            _REDACT + "test_a_refusal_that_repeats_the_key_does_not_show_it",
+        ),
+        (
+            "stored",
+            "harness/pipeline.py",
+            "    return {name: plain(value) for name, value in about.items()}\n",
+            "    return about\n",
+            _REDACT + "test_a_refusal_that_repeats_the_key_does_not_show_it",
+        ),
+        (
+            "a key that cannot be a header",
+            "harness/engines/served.py",
+            "    if key and not _HEADER.fullmatch(key):\n",
+            "    if False:\n",
+            _REDACT + "test_a_key_that_cannot_be_a_header_is_one_line_without_it",
         ),
     ),
     *_protections(

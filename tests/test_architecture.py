@@ -14,7 +14,16 @@ MAY_IMPORT = {
     "tasks": {"tasks"},
     "reports": {"reports"},
     "harness": {"harness", "tasks", "reports"},
-    "retmask": {"retmask", "tasks", "harness.api", "harness.models", "harness.engines", "harness.journal", "harness.terminal"},
+    "retmask": {
+        "retmask",
+        "tasks",
+        "harness.api",
+        "harness.models",
+        "harness.engines",
+        "harness.journal",
+        "harness.terminal",
+        "harness.threads",
+    },
 }
 #: Modules that may import more: a command line is where packages meet.
 ALSO = {"retmask/cli.py": {"reports"}}

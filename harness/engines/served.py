@@ -8,6 +8,7 @@ that may pass (no connection, a stall, 429, 5xx, an answer that is none) are sen
 import json
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from harness.api import HarnessError, Json, Model
 from harness.engines import EngineConfig
 from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
 from harness.footprint import ModelShape
+from harness.redact import redacted, without_known
 from harness.suite import load_tokenizer
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _LONGEST_PAUSE: Final = 30.0
 _PASSING: Final = (408, 409, 425, 429, 500, 502, 503, 504)
 _LARGEST_ANSWER: Final = 64 << 20
 _CONNECT_TIMEOUT: Final = 10.0
+_HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class _PassingError(Exception):
@@ -56,9 +59,14 @@ class Client:
     attempts: int = _ATTEMPTS
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port or an address of IPv6 that is none
+            usable = False
+        if not usable:
             raise HarnessError(f"--url {self.url!r} is not the address of a server; it looks like http://localhost:8000/v1")
+        _headers()
 
     def models(self) -> list[str]:
         """Names of the models that the server has."""
@@ -129,6 +137,8 @@ def _read(response: Any, deadline: float) -> bytes:
 
 def _headers() -> dict[str, str]:
     key = os.environ.get(KEY_VARIABLE)
+    if key and not _HEADER.fullmatch(key):
+        raise HarnessError(f"{KEY_VARIABLE} holds a line end, a blank or a letter that no header can hold; set it to the bare key")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -141,7 +151,7 @@ def _cause(error: Exception) -> str:
 
 
 def _excerpt(text: bytes) -> str:
-    line = " ".join(text[:400].decode(errors="replace").split())
+    line = " ".join(redacted(text[:4000].decode(errors="replace")).split())  # before it is cut: half a key is not known as one
     return (line[:200] or "(nothing)").encode("unicode_escape").decode()
 
 
@@ -271,6 +281,7 @@ class Served:
                 f"the server read {read} of {len(prompt.ids)} prompt tokens: it cuts prompts; give it a longer context (--max-model-len in "
                 "vLLM) or ask for shorter --lengths"
             )
+        text, thoughts = without_known(text), without_known(thoughts)  # a server that echoes the key
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Completion(text, ids, reason == "stop", thoughts)
 

@@ -165,3 +165,9 @@ def test_reproduce_asks_the_server_that_is_typed(run: Path, listening: tuple[str
     url, heard = listening
     again(run, {"backend": "served", "url": "http://evil.example/v1"}, "--url", url)
     assert heard == ["Bearer sk-secret"]
+
+
+def test_an_address_that_was_stored_without_its_password_is_asked_for(run: Path) -> None:
+    result = again(run, {"backend": "served", "url": "http://[redacted]@evil.example/v1"})
+    assert result.exit_code == 2
+    assert "stored without its password or key; give it whole with --url" in result.stderr

@@ -133,7 +133,7 @@ def unigram_model(tokenizer: PreTrainedTokenizerFast, end: float, words: Sequenc
     Its layers add nothing to a hidden state that is the same everywhere, so the head alone decides. All words of the vocabulary are as
     likely unless some are given.
     """
-    model = random_model("Llama", vocab_size=len(tokenizer), tie_word_embeddings=False)
+    model = random_model("Llama", vocab_size=len(tokenizer), tie_word_embeddings=False, head_dim=32)  # vLLM on a CPU has no narrower ones
     chosen = [tokenizer.convert_tokens_to_ids(word) for word in words] or list(range(len(SPECIAL), len(tokenizer)))
     shares = torch.full((len(tokenizer),), 1e-30)
     shares[chosen] = (1 - end) / len(chosen)

@@ -17,7 +17,7 @@ from tasks.world import half
 FORM = {
     "niah_mk": "digits",
     "niah_mv": "digits",
-    "json_kv": "two words",
+    "json_kv": "value alone, in quotation marks",
     "rag_qa": "one word",
     "cite_facts": "in full sentences.*numbers of its documents in brackets",
     "rerank_reports": r"\[ID: \.\.\.\] > \[ID: \.\.\.\]",
