@@ -111,11 +111,12 @@ class HarnessGroup(click.Group):
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        def command() -> Any:
+            return click.Group.main(self, args, prog_name, *rest, standalone_mode=False, **extra)
+
         self._debug = False
-        sys.exit(ends.run(lambda: super(HarnessGroup, self).main(*args, standalone_mode=False, **extra), lambda: self._debug))
+        return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()
 
     def invoke(self, ctx: click.Context) -> Any:
         self._debug = bool(ctx.params.get("debug"))

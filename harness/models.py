@@ -9,6 +9,7 @@ from typing import Final
 from harness.api import HarnessError, Json, Model
 from harness.artifacts import digest, file_digest
 from harness.builtin import MODEL_DIR
+from harness.kernels import check_config
 
 BUILTIN: Final = "builtin"
 _WEIGHTS: Final = "*.safetensors"
@@ -85,6 +86,7 @@ def _has_safetensors(path: Path) -> bool:
 
 def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_remote_code: bool) -> str:
     config = _config(path)
+    check_config(config, path / "config.json")
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []
     if config.get("is_encoder_decoder") or not any(item.endswith("ForCausalLM") for item in names):

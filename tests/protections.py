@@ -1012,8 +1012,8 @@ PROTECTIONS: Final = (
         (
             "LaTeX: a name is no command",
             "reports/safe.py",
-            "    return encodable(bare).translate(_TEX)\n",
-            "    return encodable(bare)\n",
+            "    return visible(bare).translate(_TEX)\n",
+            "    return visible(bare)\n",
             _SAFE + "test_latex",
         ),
         (
@@ -1105,6 +1105,40 @@ PROTECTIONS: Final = (
             "    if key and not _HEADER.fullmatch(key):\n",
             "    if False:\n",
             _REDACT + "test_a_key_that_cannot_be_a_header_is_one_line_without_it",
+        ),
+    ),
+    *_protections(
+        "a model's configuration has compiled kernels",
+        (
+            "configurations are looked through",
+            "harness/models.py",
+            '    check_config(config, path / "config.json")\n',
+            "",
+            "tests/harness/test_kernels.py::test_a_kernel_in_a_configuration_is_refused",
+        ),
+    ),
+    *_protections(
+        "a text hides another",
+        (
+            "what cannot be seen has its number",
+            "reports/safe.py",
+            "for code in (*range(0x80, 0xA0), *_UNSEEN)}",
+            "for code in range(0x80, 0xA0)}",
+            _SAFE + "test_what_cannot_be_seen_is_shown_everywhere",
+        ),
+        (
+            "rows of selectors",
+            "reports/safe.py",
+            'encodable(_SELECTORS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.translate(_CONTROL)))',
+            "encodable(text.translate(_CONTROL))",
+            _SAFE + "test_pictures_stay_pictures_and_selectors_hide_nothing",
+        ),
+        (
+            "in the page's browser",
+            "reports/page.js",
+            "element.textContent = seen(text);",
+            "element.textContent = text;",
+            "tests/harness/test_report_cli.py::test_what_cannot_be_seen_in_an_output_is_shown",
         ),
     ),
     *_protections(
