@@ -9,11 +9,13 @@ SHA-256 of each of its files and a checksum of itself. A step is checked wheneve
 (weights) only if their time stamp is not the recorded one; ``harness runs verify`` hashes all.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -22,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Final
 
+from harness.access import denied, is_denied
 from harness.api import Artifact, HarnessError, Json
 from harness.journal import SUFFIX as JOURNAL_SUFFIX
 from harness.journal import sync_folder
@@ -80,9 +83,11 @@ def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool 
 
 
 def read_json(path: Path) -> dict[str, Json]:
-    """A JSON object written by :func:`write_json`. DamagedError if there is none."""
+    """A JSON object written by :func:`write_json`. DamagedError if there is none, AccessError if it may not be read."""
     try:
         value = json.loads(path.read_bytes())
+    except PermissionError as error:
+        raise denied(error, path) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read ({error})") from None
     if not isinstance(value, dict):
@@ -112,6 +117,8 @@ def read_sealed(path: Path) -> dict[str, Json]:
 def check(path: Path, *, thorough: bool = False) -> dict[str, Json]:
     """The manifest of the finished step in ``path``; DamagedError names the first file that is missing or not what it was.
 
+    AccessError for a file that may not be read: nobody can say what it is.
+
     ``thorough`` hashes large files even if their time stamp is as it was.
     """
     manifest = read_sealed(path / MANIFEST)
@@ -130,6 +137,8 @@ def _problem(path: Path, recorded: Json, thorough: bool) -> str:
     entry = recorded if isinstance(recorded, dict) else {"bytes": recorded}
     try:
         found = path.stat()
+    except PermissionError as error:
+        raise denied(error, path) from None
     except (OSError, ValueError):  # ValueError for a name that no file can have
         return "is missing"
     if found.st_size != entry.get("bytes"):
@@ -138,6 +147,8 @@ def _problem(path: Path, recorded: Json, thorough: bool) -> str:
         return ""
     try:
         return "" if file_digest(path) == entry["sha256"] else "does not match its checksum"
+    except PermissionError as error:
+        raise denied(error, path) from None
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -376,19 +387,40 @@ def if_free(path: Path) -> Iterator[bool]:
 def is_held(path: Path) -> bool:
     """Whether somebody holds the lock at ``path``. Nothing is written."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no such file, or no such thing as locks
+    except OSError:  # no such thing as locks
         return False
+    finally:
+        os.close(handle)
     return False
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """Opened, and made if need be. HarnessError for what is no file of ours to lock: another user's, a link, a pipe."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if is_denied(error):
+            raise denied(error, path) from None
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise HarnessError(f"{path} is a link or a folder, and should be a lock; delete it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise HarnessError(f"{path} is no ordinary file, and should be a lock; delete it")
+    return os.fdopen(handle, "r+")
 
 
 def _take(path: Path, how: int) -> IO[str] | None:
     """The locked file; None if somebody else holds it and ``how`` does not wait."""
     while True:
-        file = path.open("a")
+        file = _lock_file(path)
         try:
             fcntl.flock(file, how)
         except BlockingIOError:

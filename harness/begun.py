@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from harness.access import AccessError
 from harness.api import Json
 from harness.artifacts import MANIFEST, WORK, DamagedError, digest, read_sealed, write_sealed
 from harness.rundir import FOLDER, is_marked
@@ -64,5 +65,5 @@ def _named(path: Path) -> str:
 def _read(path: Path) -> dict[str, Json]:
     try:
         return read_sealed(path)
-    except DamagedError:
+    except (DamagedError, AccessError):
         return {}

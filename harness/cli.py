@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from harness import consent
+from harness import consent, ends
 from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
 from harness.config import RunConfig, load_preset, override, preset_names
@@ -36,6 +36,8 @@ Exit codes:
   1  a check did not pass, or a reproduction came out differently
   2  an error, and the line above says what to do about it
   3  incomplete: some examples could not be answered; all others are kept, and the same command goes on
+  70  a fault that nobody foresaw; please report it
+  130, 143  ended by Ctrl-C or SIGTERM; the same command goes on
 """
 
 
@@ -112,7 +114,15 @@ class HarnessGroup(click.Group):
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
 
+    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        def command() -> Any:
+            return click.Group.main(self, args, prog_name, *rest, standalone_mode=False, **extra)
+
+        self._debug = False
+        return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()
+
     def invoke(self, ctx: click.Context) -> Any:
+        self._debug = bool(ctx.params.get("debug"))
         try:
             return super().invoke(ctx)
         except HarnessError as error:
@@ -120,11 +130,6 @@ class HarnessGroup(click.Group):
                 raise
             echo(f"harness: {one_line(str(error))}", err=True)
             ctx.exit(error.exit_code)
-        except RecursionError:
-            if ctx.params.get("debug"):
-                raise
-            echo("harness: a file is nested too deeply to be read; --debug shows where it was read", err=True)
-            ctx.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or error.errno not in _FULL:
                 raise

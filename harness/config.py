@@ -119,7 +119,7 @@ def load_preset(name: str) -> RunConfig:
         file = resources.files("harness") / "presets" / f"{name}.toml"
         if not file.is_file():
             raise HarnessError(f"unknown preset {name!r}; choose from {', '.join(preset_names())}, or give a .toml file")
-        text, where = file.read_text(), f"preset {name}"
+        text, where = file.read_text(encoding="utf-8"), f"preset {name}"
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
@@ -184,7 +184,7 @@ def check_keys(table: Mapping[str, Any], known: list[str] | tuple[str, ...], whe
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise HarnessError(f"cannot read preset {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

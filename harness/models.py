@@ -11,6 +11,7 @@ from harness.artifacts import digest, file_digest
 from harness.builtin import MODEL_DIR
 from harness.catalogue import entries
 from harness.gguf import converted, instead_of, is_gguf
+from harness.kernels import check_config
 from harness.named import ready
 from harness.terminal import echo
 
@@ -108,6 +109,7 @@ def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_rem
     if (file := instead_of(path)) is not None:
         raise HarnessError(f"{path} holds no weights but a GGUF file; name that, --model {file}")
     config = _config(path)
+    check_config(config, path / "config.json")
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []
     if config.get("is_encoder_decoder") or not any(item.endswith("ForCausalLM") for item in names):

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from harness.access import AccessError, denied
 from harness.api import HarnessError, Json
 from harness.artifacts import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, is_held, read_sealed
 from harness.begun import COMMAND
 
-State = Literal["finished", "unfinished", "under way", "damaged"]
-StepState = Literal["finished", "unfinished", "under way", "damaged", "put aside"]
+State = Literal["finished", "unfinished", "under way", "damaged", "unreadable"]
+StepState = Literal["finished", "unfinished", "under way", "damaged", "unreadable", "put aside"]
 #: What a run shows of its report's step; whoever reads a run reads these. The page may have been written again since.
 _SHOWN: Final = ("comparison.json", "comparison.csv", "comparison.md", "table.txt")
 
@@ -34,7 +35,7 @@ class StepOnDisk:
     used: bool
     """Whether the run's manifest refers to it."""
     problem: str = ""
-    """What is wrong with a damaged one."""
+    """What is wrong with a damaged one, or whose an unreadable one is."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,14 @@ def size(path: Path) -> int:
     """Bytes of a file, or of all files in a directory."""
     if not path.is_dir():
         return path.lstat().st_size
-    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
+    return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except (PermissionError, FileNotFoundError):  # in a folder that may be listed and not entered, or gone meanwhile
+        return 0
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -99,40 +107,47 @@ def _run_directories(folder: Path) -> Iterator[Path]:
 
 def inspect(root: Path, *, thorough: bool = False) -> RunOnDisk:
     """What is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none."""
-    if not (root / "steps").is_dir():
-        raise HarnessError(f"{root} is no run directory: it has no steps/")
+    try:
+        if not (root / "steps").is_dir():
+            raise HarnessError(f"{root} is no run directory: it has no steps/")
+        folders = [path for path in sorted((root / "steps").iterdir()) if path.is_dir()]
+    except PermissionError as error:
+        raise denied(error) from None
     problems: list[str] = []
-    manifest = _read(root / MANIFEST, problems)
-    known = manifest or _read(root / COMMAND, problems)
+    unreadable: list[str] = []
+    manifest = _read(root / MANIFEST, problems, unreadable)
+    known = manifest or _read(root / COMMAND, problems, unreadable)
     used = _used(manifest)
-    steps = tuple(_step(path, used, thorough) for path in sorted((root / "steps").iterdir()) if path.is_dir())
-    there = {step.key for step in steps if step.state in ("finished", "damaged")}
+    steps = tuple(_step(path, used, thorough) for path in folders)
+    there = {step.key for step in steps if step.state in ("finished", "damaged", "unreadable")}
     problems += [f"{root / 'steps' / f'{name}-{key[:12]}'} is missing" for key, name in used.items() if key not in there]
     problems += _shown(root, manifest, used)
     model, config = known.get("model"), known.get("methods")
     methods = [name for name in config if isinstance(name, str)] if isinstance(config, list) else []
     return RunOnDisk(
         path=root,
-        state=_state(manifest, steps, problems),
+        state=_state(manifest, steps, problems, unreadable),
         model=str(model.get("name", "")) if isinstance(model, dict) else "",
         methods=tuple(dict.fromkeys(methods)),
         command=str(known.get("command", "")),
         started=_number(known.get("started")),
         seconds=_number(known.get("seconds")),
         steps=steps,
-        problems=tuple(problems),
+        problems=(*problems, *unreadable),
     )
 
 
-def _read(path: Path, problems: list[str]) -> dict[str, Json]:
-    """Empty if there is none; what is wrong with it goes to ``problems``."""
+def _read(path: Path, problems: list[str], unreadable: list[str]) -> dict[str, Json]:
+    """Empty if there is none; what is wrong with it goes to ``problems``, whose it is to ``unreadable``."""
     if not path.exists():
         return {}
     try:
         return read_sealed(path)
+    except AccessError as error:
+        unreadable.append(str(error))
     except DamagedError as error:
         problems.append(str(error))
-        return {}
+    return {}
 
 
 def _used(manifest: Mapping[str, Json]) -> dict[str, str]:
@@ -161,7 +176,12 @@ def _unlike(path: Path, recorded: Json) -> str:
 
 
 def _step(path: Path, used: Mapping[str, str], thorough: bool) -> StepOnDisk:
-    manifest = begun(path)
+    try:
+        manifest = begun(path)
+    except AccessError as error:
+        key = next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
+        name = path.name.partition(".")[0].rpartition("-")[0]
+        return StepOnDisk(name, key, path, "unreadable", None, size(path), key in used, str(error))
     key, problem = str(manifest.get("key", "")), ""
     state: StepState
     if path.suffix == DAMAGED:
@@ -172,18 +192,22 @@ def _step(path: Path, used: Mapping[str, str], thorough: bool) -> StepOnDisk:
         state = "finished"
         try:
             check(path, thorough=thorough)
+        except AccessError as error:
+            state, problem = "unreadable", str(error)
         except DamagedError as error:
             state, problem = "damaged", str(error)
             key = key or next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
-    finished = state in ("finished", "damaged")
+    finished = state in ("finished", "damaged", "unreadable")
     name = str(manifest.get("step") or path.name.partition(".")[0].rpartition("-")[0])
     return StepOnDisk(name, key, path, state, _number(manifest.get("seconds")), size(path), finished and key in used, problem)
 
 
-def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems: list[str]) -> State:
+def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems: list[str], unreadable: list[str]) -> State:
     states = {step.state for step in steps}
     if "damaged" in states or problems:
         return "damaged"
+    if "unreadable" in states or unreadable:
+        return "unreadable"
     if "under way" in states:
         return "under way"
     return "finished" if manifest else "unfinished"

@@ -105,9 +105,9 @@ def verify(context: click.Context, folder: Path, as_json: bool) -> None:
     else:
         for run in found:
             whole = sum(step.state == "finished" for step in run.steps)
-            echo(f"{run.path}: {whole} finished steps are whole" + (f", {run.state}" if run.state == "damaged" else ""))
+            echo(f"{run.path}: {whole} finished steps are whole" + (f", {run.state}" if run.state in ("damaged", "unreadable") else ""))
             _tell(run)
-    if any(run.state == "damaged" for run in found):
+    if any(run.state in ("damaged", "unreadable") for run in found):
         context.exit(_DAMAGED)
 
 

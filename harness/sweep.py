@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.access import AccessError
 from harness.api import HarnessError
 from harness.artifacts import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, if_free, read_sealed
 from harness.begun import COMMAND, unfinished
@@ -129,6 +130,6 @@ def is_ours(root: Path) -> bool:
 def _is_of_a_run(path: Path) -> bool:
     try:
         found = read_sealed(path) if stat.S_ISREG(path.lstat().st_mode) else {}
-    except (OSError, DamagedError):
+    except (OSError, DamagedError, AccessError):
         return False
     return isinstance(found.get("command"), str) and isinstance(found.get("model"), dict) and isinstance(found.get("config"), dict)

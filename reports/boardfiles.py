@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -18,7 +17,7 @@ from reports.comparison import percent, points
 from reports.export import publish
 from reports.leaderboard import Board, Column, Row, Versus
 from reports.reference import published
-from reports.safe import cell, xml
+from reports.safe import cell, escape, xml
 from reports.safe import markdown as escaped
 from reports.tables import length_label
 

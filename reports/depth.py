@@ -1,11 +1,11 @@
 """Success by depth and length: where in the context a gold passage is found, and where it is lost."""
 
 from collections.abc import Mapping
-from html import escape
 
 import numpy as np
 import pandas as pd
 
+from reports.safe import escape
 from reports.tables import length_label
 
 _BINS = 5

@@ -14,9 +14,16 @@
   const waiting = new Map();
   let shown = 0, matching = [];
 
+  // What cannot be seen is shown by its number, as everywhere in the reports (reports/safe.py).
+  const UNSEEN = /[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|[\u0000-\u0008\u000b-\u001f\u007f-\u009f]|(?<=[\ufe0e\ufe0f])[\ufe0e\ufe0f]|(?<!\S)[\ufe0e\ufe0f]/gu;
+  const seen = (text) => String(text).replace(UNSEEN, (found) => {
+    const code = found.codePointAt(0);
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    return code === 0x7f ? "\u2421" : "[U+" + code.toString(16).toUpperCase().padStart(4, "0") + "]";
+  });
   const make = (tag, text, kind) => {
     const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
+    if (text !== undefined) element.textContent = seen(text);
     if (kind) element.className = kind;
     return element;
   };

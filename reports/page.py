@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from html import escape
 from importlib.resources import files
 from string import Template
 
@@ -19,6 +18,7 @@ from reports.bootstrap import POWER
 from reports.comparison import Comparison, p_value, points
 from reports.examples import Packed
 from reports.hierarchy import Scope
+from reports.safe import escape
 from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
 
 _CLASSES = {1: "better", 0: "", -1: "worse"}

@@ -9,16 +9,24 @@ formulas, and UTF-8 cannot hold half of a surrogate pair. What would act is show
 "'=1+1"
 """
 
+import html
 import re
 from typing import Final
 
-#: Line breaks and tabs stay; every other control character has a picture, or is replaced as what has none: C1 controls, characters that
-#: turn the direction of text around, and halves of surrogate pairs.
-_CONTROL: Final = {
+#: What nobody sees: zero width, soft hyphens, fillers, direction overrides, invisible operators, tags, variation selectors.
+_UNSEEN: Final = (
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010)),
+    *(*range(0x2028, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE0E), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFFC)),
+    *(*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
+)
+#: Line breaks and tabs stay; every other control character has a picture, or its number, as what cannot be seen has.
+_CONTROL: Final[dict[int, int | str]] = {
     **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},
     0x7F: 0x2421,
-    **dict.fromkeys((*range(0x80, 0xA0), 0x200E, 0x200F, 0x061C, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF), 0xFFFD),
+    **{code: f"[U+{code:04X}]" for code in (*range(0x80, 0xA0), *_UNSEEN)},
 }
+#: The two selectors that make a character a picture or a text may follow one; what hides in rows of them may not.
+_SELECTORS: Final = re.compile("(?<=[\ufe0e\ufe0f])[\ufe0e\ufe0f]|(?<![^\\s])[\ufe0e\ufe0f]")
 _HALVES: Final = re.compile("[\ud800-\udfff]")
 #: What XML 1.0 (section 2.2) has no way to write.
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -47,8 +55,13 @@ def encodable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """``text`` for a terminal: nothing in it moves the cursor, changes colours or titles, or turns its direction around."""
-    return encodable(text.translate(_CONTROL))
+    """``text`` for a terminal: nothing in it moves the cursor, changes colours or titles, turns its direction around, or is invisible."""
+    return encodable(_SELECTORS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.translate(_CONTROL)))
+
+
+def escape(text: str) -> str:
+    """``text`` in HTML, as it is; what cannot be seen as in :func:`visible`."""
+    return html.escape(visible(text))
 
 
 def one_line(text: str) -> str:
@@ -80,14 +93,11 @@ def file_name(text: str) -> str:
 
 
 def tex(text: str) -> str:
-    """``text`` as it is, in LaTeX; control characters, which LaTeX refuses, go."""
-    bare = "".join(character for character in " ".join(text.split()) if character not in _INVISIBLE)
-    return encodable(bare).translate(_TEX)
+    """``text`` as it is, in LaTeX; control characters, which LaTeX refuses, go, and what cannot be seen is shown."""
+    bare = "".join(character for character in " ".join(text.split()) if not isinstance(_CONTROL.get(ord(character)), int))
+    return visible(bare).translate(_TEX)
 
 
 def xml(text: str) -> str:
     """``text`` without the characters that no XML file can hold; escaping is the writer's."""
     return _NOT_XML.sub("\ufffd", text)
-
-
-_INVISIBLE: Final = frozenset(map(chr, _CONTROL))

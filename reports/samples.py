@@ -112,6 +112,8 @@ def read(path: Path) -> pd.DataFrame:
             found = file.read()
             about = json.loads((found.schema.metadata or {}).get(_ABOUT, b"{}"))
             frame = found.replace_schema_metadata(None).to_pandas()
+    except PermissionError as error:
+        raise SamplesError(f"{path} cannot be read ({error.strerror}); nothing is wrong with it: ask whoever owns it for access") from None
     except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
         raise SamplesError(f"{path} is not a readable Parquet file ({error}); delete it and evaluate again") from error
     frame.attrs = about if isinstance(about, dict) else {}

@@ -18,6 +18,9 @@ _DATA: Final = "tests/harness/test_data.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
 _CONSENT: Final = "tests/harness/test_consent.py::"
 _REDACT: Final = "tests/harness/test_redact.py::"
+_ACCESS: Final = "tests/harness/test_access.py::"
+_DENIED: Final = "    except PermissionError as error:\n        raise denied(error, path) from None\n"
+_ENDS: Final = "tests/harness/test_ends.py::"
 _BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
@@ -499,8 +502,8 @@ PROTECTIONS: Final = (
         (
             "a killed holder frees its lock",
             "harness/artifacts.py",
-            '        file = path.open("a")\n',
-            '        if path.exists() and how & fcntl.LOCK_NB:\n            return None\n        file = path.open("a")\n',
+            "        file = _lock_file(path)\n",
+            "        if path.exists() and how & fcntl.LOCK_NB:\n            return None\n        file = _lock_file(path)\n",
             _ARTIFACTS + "test_a_lock_survives_neither_its_holder_nor_its_file",
         ),
         (
@@ -523,6 +526,110 @@ PROTECTIONS: Final = (
             "        return locked(self.root / LOCK, lambda:",
             '        return locked(self.root / f"{LOCK}{os.getpid()}", lambda:',
             _ARTIFACTS + "test_one_command_at_a_time_writes_a_runs_own_files",
+        ),
+    ),
+    *_protections(
+        "another user's files",
+        (
+            "a step's file",
+            "harness/artifacts.py",
+            _DENIED + "    except OSError as error:\n        return f",
+            "    except OSError as error:\n        return f",
+            _ACCESS + "test_what_may_not_be_read_is_not_damaged[data.bin]",
+        ),
+        (
+            "a step's manifest",
+            "harness/artifacts.py",
+            _DENIED + "    except (OSError, ValueError, RecursionError)",
+            "    except (OSError, ValueError, RecursionError)",
+            _ACCESS + "test_a_command_neither_uses_nor_replaces_it[manifest.json]",
+        ),
+        (
+            "whatever else a command meets",
+            "harness/ends.py",
+            "        if is_denied(error):\n",
+            "        if False:\n",
+            _ACCESS + "test_another_user_s_journal_is_one_line",
+        ),
+        (
+            "a lock",
+            "harness/artifacts.py",
+            "        if is_denied(error):\n            raise denied(error, path) from None\n",
+            "        if is_denied(error):\n            return open(os.devnull)\n",
+            _ACCESS + "test_another_user_s_lock_is_one_line",
+        ),
+        (
+            "a lock that leads elsewhere",
+            "harness/artifacts.py",
+            "os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666",
+            "os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666",
+            _ACCESS + "test_a_lock_that_is_none_is_neither_followed_nor_waited_for[link]",
+        ),
+        (
+            "a table of samples",
+            "reports/samples.py",
+            "    except PermissionError as error:\n",
+            "    except ZeroDivisionError as error:\n",
+            _ACCESS + "test_a_samples_table_that_may_not_be_read_is_not_to_be_deleted",
+        ),
+    ),
+    *_protections(
+        "every end has its exit code",
+        (
+            "what nobody foresaw",
+            "harness/ends.py",
+            "UNFORESEEN: Final = 70",
+            "UNFORESEEN: Final = 1",
+            _ENDS + "test_one_code_for_each_kind_of_end",
+        ),
+        (
+            "signals",
+            "harness/ends.py",
+            "                before[number] = signal.signal(number, end)\n",
+            "                pass\n",
+            _ENDS + "test_a_signal_ends_children_and_folders_too",
+        ),
+        (
+            "children",
+            "harness/ends.py",
+            "            os.kill(child, signal.SIGKILL)\n",
+            "            pass\n",
+            _ENDS + "test_a_signal_ends_children_and_folders_too",
+        ),
+        (
+            "a reader who leaves",
+            "harness/terminal.py",
+            "    except BrokenPipeError:\n        for stream in",
+            "    except ZeroDivisionError:\n        for stream in",
+            _ENDS + "test_a_reader_who_leaves_changes_no_verdict",
+        ),
+        (
+            "a reader of tables who leaves",
+            "harness/terminal.py",
+            "            raise BrokenPipeError  # rich would end the program\n",
+            "            super().on_broken_pipe()\n",
+            _ENDS + "test_a_reader_who_leaves_changes_no_verdict",
+        ),
+        (
+            "closed streams",
+            "harness/ends.py",
+            "    _open_streams()\n",
+            "",
+            _ENDS + "test_closed_streams_change_no_verdict",
+        ),
+        (
+            "encodings",
+            "harness/ends.py",
+            '            stream.reconfigure(errors="backslashreplace")',
+            "            pass",
+            _ENDS + "test_no_encoding_of_the_output_changes_a_verdict",
+        ),
+        (
+            "an output that cannot be written",
+            "harness/terminal.py",
+            "        _to_nowhere(sys.stdout)\n        return 2\n",
+            "        _to_nowhere(sys.stdout)\n        return 0\n",
+            _ENDS + "test_an_output_that_cannot_be_written_is_an_error",
         ),
     ),
     *_protections(
@@ -905,8 +1012,8 @@ PROTECTIONS: Final = (
         (
             "LaTeX: a name is no command",
             "reports/safe.py",
-            "    return encodable(bare).translate(_TEX)\n",
-            "    return encodable(bare)\n",
+            "    return visible(bare).translate(_TEX)\n",
+            "    return visible(bare)\n",
             _SAFE + "test_latex",
         ),
         (
@@ -998,6 +1105,40 @@ PROTECTIONS: Final = (
             "    if key and not _HEADER.fullmatch(key):\n",
             "    if False:\n",
             _REDACT + "test_a_key_that_cannot_be_a_header_is_one_line_without_it",
+        ),
+    ),
+    *_protections(
+        "a model's configuration has compiled kernels",
+        (
+            "configurations are looked through",
+            "harness/models.py",
+            '    check_config(config, path / "config.json")\n',
+            "",
+            "tests/harness/test_kernels.py::test_a_kernel_in_a_configuration_is_refused",
+        ),
+    ),
+    *_protections(
+        "a text hides another",
+        (
+            "what cannot be seen has its number",
+            "reports/safe.py",
+            "for code in (*range(0x80, 0xA0), *_UNSEEN)}",
+            "for code in range(0x80, 0xA0)}",
+            _SAFE + "test_what_cannot_be_seen_is_shown_everywhere",
+        ),
+        (
+            "rows of selectors",
+            "reports/safe.py",
+            'encodable(_SELECTORS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.translate(_CONTROL)))',
+            "encodable(text.translate(_CONTROL))",
+            _SAFE + "test_pictures_stay_pictures_and_selectors_hide_nothing",
+        ),
+        (
+            "in the page's browser",
+            "reports/page.js",
+            "element.textContent = seen(text);",
+            "element.textContent = text;",
+            "tests/harness/test_report_cli.py::test_what_cannot_be_seen_in_an_output_is_shown",
         ),
     ),
     *_protections(

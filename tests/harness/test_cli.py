@@ -104,7 +104,7 @@ def test_a_threshold_that_selects_no_head_or_all(tmp_path: Path, threshold: str)
 
 def test_the_help_explains_the_exit_codes() -> None:
     codes = harness("--help").output.split("Exit codes:", 1)[1]
-    assert [line.split()[0] for line in codes.splitlines() if line.strip()] == ["0", "1", "2", "3"]
+    assert [line.split()[0] for line in codes.splitlines() if line.strip()] == ["0", "1", "2", "3", "70", "130,"]
 
 
 @pytest.mark.parametrize("command", ["run", "eval", "heads detect", "heads show", "heads ablate"])

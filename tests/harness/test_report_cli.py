@@ -107,6 +107,15 @@ def test_a_file_of_another_page_is_not_shown(run: Path, tmp_path: Path, browser:
     page.close()
 
 
+def test_what_cannot_be_seen_in_an_output_is_shown(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun, page: Any) -> None:
+    base = make_samples().assign(output="good\u200bbye\U000e0041 \u202eevil")
+    root = make_run(tmp_path / "run", base, a=base)
+    assert harness(root).exit_code == 0
+    page.goto((root / "report.html").as_uri())
+    page.locator("#examples-list summary").first.click()
+    page.get_by_text("good[U+200B]bye[U+E0041] [U+202E]evil").first.wait_for()
+
+
 def test_a_run_without_a_description_still_has_a_page(run: Path) -> None:
     (run / "report.json").unlink()
     result = harness(run)

@@ -189,7 +189,7 @@ def test_gc_shows_asks_and_frees_what_nothing_needs(run: Path, monkeypatch: pyte
     assert result.exit_code == 0
     assert "could be freed" in result.output
     assert sum(f"  {run}/steps/" in line for line in result.output.splitlines()) == 2, "full paths, however the folder was called"
-    assert harness("gc", run, *OLD).exit_code == 1, "nobody answered"
+    assert harness("gc", run, *OLD).exit_code == 2, "nobody answered"
     assert steps(run) == before
     result = harness("gc", run, "--yes", *OLD)
     assert "freed" in result.output

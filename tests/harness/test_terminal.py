@@ -13,7 +13,7 @@ from harness.api import HarnessError
 from harness.cli import HarnessGroup
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\ud800b"
-SHOWN = "a␛]0;owned␇␛[2J�31m��b"
+SHOWN = "a␛]0;owned␇␛[2J[U+009B]31m[U+202E]�b"
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ ANY = st.text(st.characters(exclude_categories=()))
 HOSTILE = (
     "=1+1|</script><script>window.hacked=1</script>\x1b[2J\x1b]0;t\x07\x9b31m\u202e\r\n| a | b |\n[x] & \\input{y} $z$ # ]]>\x00\ud800`*_"
 )
-ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff\ud800-\udfff]")
 
 
 @given(ANY)
@@ -37,7 +37,7 @@ def test_nothing_in_visible_text_acts_and_it_can_be_written(text: str) -> None:
     assert not ACTS.search(shown)
     shown.encode()
     assert safe.visible(shown) == shown
-    assert len(shown) == len(text)
+    assert len(shown) >= len(text)
 
 
 @given(ANY)
@@ -48,9 +48,36 @@ def test_one_line_is_one_line(text: str) -> None:
 
 
 def test_control_characters_have_pictures_and_the_rest_stays() -> None:
-    assert safe.visible("a\x1b[31mb\r\x00\x7f\x9b\u202e\ud800\n\té漢🙂") == "a␛[31mb␍␀␡���\n\té漢🙂"
+    assert safe.visible("a\x1b[31mb\r\x00\x7f\x9b\u202e\ud800\n\té漢🙂") == "a␛[31mb␍␀␡[U+009B][U+202E]�\n\té漢🙂"
     assert safe.one_line("a\n\n  b\tc\x0b") == "a   b c␋"
     assert safe.one_line("x" * 5000).startswith("x" * 500 + " … ")
+
+
+#: Zero width, a soft hyphen, an invisible sign, a filler, an override, a tag, hidden bytes in selectors.
+UNSEEN = ["\u200b", "\u200d", "\u00ad", "\u2062", "\u3164", "\u202e", "\U000e0041", "\ufe01", "\U000e0110", "\u2066", "\ufeff"]
+
+
+@pytest.mark.parametrize("hidden", UNSEEN)
+def test_what_cannot_be_seen_is_shown_everywhere(hidden: str) -> None:
+    number = f"U+{ord(hidden):04X}"
+    text = f"good{hidden}bye"
+    assert safe.visible(text) == safe.one_line(text) == f"good[{number}]bye"
+    assert safe.markdown(text) == f"good\\[{number}\\]bye"
+    assert safe.tex(text) == f"good{{[}}{number}{{]}}bye"
+    assert safe.escape(text) == f"good[{number}]bye"
+
+
+def test_pictures_stay_pictures_and_selectors_hide_nothing() -> None:
+    assert safe.visible("❤\ufe0f and ☎\ufe0e") == "❤\ufe0f and ☎\ufe0e"
+    assert safe.visible("❤\ufe0f\ufe0e\ufe0f") == "❤\ufe0f[U+FE0E][U+FE0F]"
+    assert safe.visible("a \ufe0f") == "a [U+FE0F]"
+
+
+@given(ANY)
+def test_no_html_hides_or_acts(text: str) -> None:
+    shown = safe.escape(text)
+    assert not ACTS.search(shown)
+    assert "<" not in shown
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\u00a0+1", "＝1", "＋1", "－1", "＠x"])
