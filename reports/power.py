@@ -29,18 +29,29 @@ _MOST_QUESTIONS: Final = 1_000_000
 _LARGE: Final = 2_000
 
 
-def power(shape: Shape, effect: float, questions: int | None = None, simulations: int = SIMULATIONS) -> float:
-    """Share of experiments with so many questions (default: as many as there are) that claim a true difference of ``effect``."""
+def power(
+    shape: Shape, effect: float, questions: int | None = None, simulations: int = SIMULATIONS, seeds: tuple[int, float] | None = None
+) -> float:
+    """Share of experiments with so many questions (default: as many as there are) that claim a true difference of ``effect``.
+
+    ``seeds``: claim it of the method, from so many training seeds whose scores have this standard deviation.
+    """
     size = shape.questions if questions is None else questions
     if size < FEWEST:
         return 0.0
-    if size > _LARGE:  # a mean of thousands is normal: no need to draw them
+    if size > _LARGE and seeds is None:  # a mean of thousands is normal: no need to draw them
         return _normal_power(shape, effect, size)
     rng = np.random.default_rng([_SEED, size])
     picked = rng.integers(0, shape.questions, (simulations, size)) if questions is not None else _strata(shape, simulations, rng)
     weights = shape.weights[picked]
     weights = weights / weights.sum(axis=1, keepdims=True)
-    return float(_claims(weights, _differences(shape, effect, picked, rng), shape).mean())
+    differences = _differences(shape, effect, picked, rng)
+    if seeds is None:
+        return float(_claims(weights, differences, shape).mean())
+    count, deviation = seeds
+    moved = rng.normal(0, deviation / math.sqrt(count), simulations)
+    seen = deviation * np.sqrt(rng.chisquare(count - 1, simulations) / (count - 1)) / math.sqrt(count)
+    return float(_claims(weights, differences, shape, moved, stats.t.isf((1 - shape.confidence) / 2, count - 1) * seen).mean())
 
 
 def _differences(shape: Shape, effect: float, picked: Ints, rng: np.random.Generator) -> Floats:
@@ -100,22 +111,30 @@ def _recipe(shape: Shape, effect: float) -> tuple[float, float, float]:
     return usual, min(1.0, (effect - total) / (equal * usual)) if equal else 0.0, 1.0
 
 
-def _claims(weights: Floats, differences: Floats, shape: Shape) -> npt.NDArray[np.bool_]:
-    """Whether the verdict would claim the candidate to be better, (simulations,)."""
+def _claims(
+    weights: Floats, differences: Floats, shape: Shape, moved: Floats | float = 0.0, reach: Floats | float = 0.0
+) -> npt.NDArray[np.bool_]:
+    """Whether the verdict would claim the candidate to be better, (simulations,).
+
+    Training seeds have ``moved`` the mean, and their Student's interval has this ``reach``.
+    """
     parts = weights * differences
-    mean, squares, count = parts.sum(axis=1), (parts**2).sum(axis=1), parts.shape[1]
+    mean, squares, count = parts.sum(axis=1) + moved, (parts**2).sum(axis=1), parts.shape[1]
     differing = (parts != 0).sum(axis=1)
     p = 2 * stats.norm.sf(mean / np.sqrt(np.maximum(squares, 1e-30)))
     few = (differing <= _ENUMERATED) & (2.0 ** (1.0 - differing) <= shape.level) & (mean > 0)
-    for at in np.flatnonzero(few):
+    one_sided = (parts >= 0).all(axis=1)
+    p = np.where(few & one_sided, 2.0 ** (1.0 - differing), p)
+    for at in np.flatnonzero(few & ~one_sided):
         p[at] = exact(parts[at][parts[at] != 0])
     p = np.where(2.0 ** (1.0 - differing) > shape.level, 1.0, p)
     chance = (1 - shape.confidence) / 2
     largest = np.minimum(1.0, np.abs(differences).max(axis=1))
-    reach = largest + (1 - largest) / (differing + 1)
-    unseen = np.maximum(0, count - differing - 1) / (count - 1) * reach * (1 - chance ** weights.max(axis=1))
+    worst = largest + (1 - largest) / (differing + 1)
+    unseen = np.maximum(0, count - differing - 1) / (count - 1) * worst * (1 - chance ** weights.max(axis=1))
     error = np.sqrt((weights**2 * (differences - mean[:, None]) ** 2).sum(axis=1) * count / (count - 1))
-    return np.asarray((mean > np.hypot(stats.t.ppf(1 - chance, count - 1) * error, unseen)) & (p < shape.level))
+    limit = np.sqrt((stats.t.ppf(1 - chance, count - 1) * error) ** 2 + unseen**2 + reach**2)
+    return np.asarray((mean > limit) & (p < shape.level))
 
 
 def _normal_power(shape: Shape, effect: float, size: int) -> float:
