@@ -114,9 +114,11 @@ class HarnessGroup(click.Group):
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
 
-    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self, args: Any = None, prog_name: str | None = None, complete_var: str | None = None, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
         def command() -> Any:
-            return click.Group.main(self, args, prog_name, *rest, standalone_mode=False, **extra)
+            return click.Group.main(self, args, prog_name, complete_var, False, **extra)
 
         self._debug = False
         return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()

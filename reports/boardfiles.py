@@ -83,8 +83,8 @@ def csv_text(board: Board) -> str:
         for each in column.references:
             scores = [each.scores.get(name, "") for name in board.categories]
             overall = each.overall(board.categories)
-            figures = ["", "", "" if overall is None else overall, "", "", *scores]
-            writer.writerow([length, "published", each.model, *figures, "not re-run", "", ""])
+            reference = ["", "", "" if overall is None else overall, "", "", *scores]
+            writer.writerow([length, "published", each.model, *reference, "not re-run", "", ""])
     for name, reason in board.others:
         writer.writerow(["", "not ranked", cell(name), "", "", "", "", "", *("" for _ in board.categories), cell(reason), "", ""])
     return out.getvalue()
