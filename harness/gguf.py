@@ -8,16 +8,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness import ggufheader
 from harness.api import Artifact, HarnessError, Json
 from harness.artifacts import file_digest
 from harness.cache import ENVIRONMENT, models
+from harness.ggufheader import Header
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader
     from transformers import PreTrainedModel
 
 SUFFIX: Final = ".gguf"
@@ -25,7 +25,6 @@ SUFFIX: Final = ".gguf"
 STEP: Final = "gguf"
 MODEL: Final = "model"
 VERSION: Final = 1
-_MAGIC: Final = b"GGUF"
 _PART: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 #: Positions scaled for long contexts, by tensor or by setting: transformers reads neither, for all architectures but one.
 _ROPE_FACTORS: Final = "rope_freqs.weight"
@@ -35,14 +34,6 @@ _READS_SCALING: Final = "gpt-oss"
 #: begins with the beginning-of-text token.
 _END_OF_TURN: Final = "tokenizer.ggml.eot_token_id"
 _BEGINS: Final = "tokenizer.ggml.add_bos_token"
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of its tokenizer and transformers leaves out."""
-
-    end_of_turn: int | None
-    begins: bool
 
 
 def is_gguf(name: str) -> bool:
@@ -59,9 +50,6 @@ def converted(file: Path, say: Callable[[str], None] = lambda _: None) -> Path:
     """
     if not file.is_file():
         raise HarnessError(f"no model at {str(file)!r}: there is no such file")
-    with file.open("rb") as opened:
-        if opened.read(len(_MAGIC)) != _MAGIC:
-            raise HarnessError(f"{file} is no GGUF file: its first four bytes are not {_MAGIC.decode()}")
     sha256 = file_digest(file)
     if (found := find(sha256)) is not None:
         return found.path / MODEL
@@ -98,27 +86,20 @@ def check(file: Path) -> Header:
     """The file's header. HarnessError unless a whole model is in the file that transformers reads rightly."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
+    header = ggufheader.read(file)
     part = _PART.search(file.name)
-    if part and int(part[1]) > 1:
-        raise HarnessError(f"{file} is one of {int(part[1])} parts; join them with llama.cpp's llama-gguf-split --merge")
-    with _as_damage(file):
-        from gguf import GGUFReader
-
-        reader = GGUFReader(file)
-        parts, architecture = int(_value(reader, "split.count") or 1), str(_value(reader, "general.architecture"))
-        end = max((int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors), default=0)
-        factors = any(tensor.name == _ROPE_FACTORS for tensor in reader.tensors)
-        scaling = str(_value(reader, architecture + _SCALING) or "none")
-        token = _value(reader, _END_OF_TURN)
-        header = Header(None if token is None else int(token), bool(_value(reader, _BEGINS)))
+    parts = max(int(part[1]) if part else 1, header.number("split.count") or 1)
     if parts > 1:
         raise HarnessError(f"{file} is one of {parts} parts; join them with llama.cpp's llama-gguf-split --merge")
-    if not end or end > file.stat().st_size:
-        raise HarnessError(f"{file} is damaged: its tensors end at byte {end} and the file at {file.stat().st_size}; get it again")
+    architecture = header.text("general.architecture")
     if architecture not in GGUF_SUPPORTED_ARCHITECTURES and not _renamed(architecture):
         raise HarnessError(
             f"{file} holds a model of architecture {architecture}, which transformers cannot read from GGUF; get it as safetensors"
         )
+    if (layers := header.number(f"{architecture}.block_count") or 0) > len(header.tensors):
+        raise HarnessError(f"{file} is damaged: {layers} layers in {len(header.tensors)} tensors; get it again")
+    scaling = header.text(architecture + _SCALING) or "none"
+    factors = _ROPE_FACTORS in header.tensors
     if factors or (scaling != "none" and architecture != _READS_SCALING):
         what = _ROPE_FACTORS if factors else f"rope scaling {scaling}"
         raise HarnessError(
@@ -131,12 +112,6 @@ def check(file: Path) -> Header:
 def _renamed(architecture: str) -> bool:
     """Whether transformers knows an architecture by another name than GGUF files use."""
     return any(name in architecture for name in ("t5", "qwen2moe", "qwen3moe", "gpt-oss", "gpt_oss", "minimax-m2"))
-
-
-def _value(reader: "GGUFReader", name: str) -> Any:
-    """A field of the file's metadata; None if it is not there."""
-    field = reader.get_field(name)
-    return None if field is None else field.contents()
 
 
 @contextmanager
@@ -181,8 +156,8 @@ def _dequantise(file: Path, target: Path, header: Header) -> None:
     model, found = loaded
     _complete(file, found["missing_keys"])
     alone.unlink()
-    _end_turns(model, header.end_of_turn)
-    if header.begins and not tokenizer.add_bos_token:
+    _end_turns(model, header.number(_END_OF_TURN))
+    if header.number(_BEGINS) and not tokenizer.add_bos_token:
         tokenizer.add_bos_token = True
     _forget_quantisation(model)
     try:

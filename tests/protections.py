@@ -14,6 +14,7 @@ _PAIRS: Final = "tests/retmask/test_pairs.py::"
 _RUNS: Final = "tests/harness/test_runs_cli.py::"
 _REPRODUCE: Final = "tests/harness/test_reproduce.py::"
 _MODELS: Final = "tests/harness/test_models.py::"
+_NAMED: Final = "tests/harness/test_named.py::"
 _DATA: Final = "tests/harness/test_data.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
 _CONSENT: Final = "tests/harness/test_consent.py::"
@@ -1159,6 +1160,40 @@ PROTECTIONS: Final = (
             "    except (OSError, ValueError, RecursionError) as error:\n",
             "    except (OSError, ValueError) as error:\n",
             "tests/fuzz/test_files.py::test_manifests",
+        ),
+    ),
+    *_protections(
+        "a wheel is not the one that was meant",
+        (
+            "a wheel is believed for its digest",
+            "harness/wheels.py",
+            "        if not brought.is_file() or not _is_right(wheel, brought):\n",
+            "        if not brought.is_file():\n",
+            _NAMED + "test_another_file_of_that_name_is_not_believed",
+        ),
+        (
+            "what was in it has a digest too",
+            "harness/wheels.py",
+            "    if written != size or file_digest(target) != sha256:\n",
+            "    if False:\n",
+            _NAMED + "test_a_member_is_checked_too",
+        ),
+    ),
+    *_protections(
+        "a GGUF file says that it is longer than it is",
+        (
+            "counts are held against the bytes that are there",
+            "harness/ggufheader.py",
+            "        if count * smallest > self._size - self._at:\n",
+            "        if False:\n",
+            "tests/fuzz/test_files.py::test_gguf_files",
+        ),
+        (
+            "every tensor lies within the file",
+            "harness/ggufheader.py",
+            "            if end > self._size:\n",
+            "            if False:\n",
+            "tests/harness/test_gguf.py::test_a_truncated_file_is_read_by_nobody",
         ),
     ),
     *_protections(

@@ -38,7 +38,7 @@ def test_a_command_can_be_typed_as_it_is_shown(page: str, command: str, monkeypa
         return
     found: click.Command = main
     context = click.Context(main, info_name="harness")
-    while isinstance(found, click.Group):
+    while isinstance(found, click.Group) and arguments:
         name, arguments = arguments[0], arguments[1:]
         inner = found.get_command(context, name)
         assert inner is not None, f"{page}: no command {name}"

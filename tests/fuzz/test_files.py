@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from harness import ggufheader
 from harness.api import Artifact, HarnessError
 from harness.artifacts import DamagedError, check, read_json, read_sealed, write_sealed
 from harness.cli import HarnessGroup, Setting
@@ -462,6 +463,41 @@ def test_model_directories(folder: Path, config: bytes, generation: bytes) -> No
     written(folder, "model/generation_config.json", generation)
     written(folder, "model/model.safetensors", b"")
     survives(lambda: resolve(str(folder / "model")), HarnessError)
+
+
+def gguf_file() -> bytes:
+    """A small whole GGUF file: a text, a number, arrays of texts and of numbers, two tensors."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        writer = GGUFWriter(Path(folder) / "m.gguf", "llama")
+        writer.add_block_count(1)
+        writer.add_token_list(["a", "bc", "<|end|>"])
+        writer.add_token_types([1, 1, 3])
+        writer.add_tensor("token_embd.weight", np.ones((3, 4), np.float32))
+        writer.add_tensor("output_norm.weight", np.ones(4, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return (Path(folder) / "m.gguf").read_bytes()
+
+
+GGUF = gguf_file()
+LONGEST = (2**62).to_bytes(8, "little")
+
+
+@fuzz
+@given(damaged(GGUF))
+@example(GGUF)
+@example(GGUF[:8] + LONGEST + GGUF[16:])
+@example(GGUF[:16] + LONGEST + GGUF[24:])
+@example(GGUF.replace((3).to_bytes(8, "little"), LONGEST))
+@example(GGUF.replace((4).to_bytes(8, "little"), LONGEST))
+def test_gguf_files(folder: Path, data: bytes) -> None:
+    found = survives(lambda: ggufheader.read(written(folder, "m.gguf", data)), HarnessError)
+    assert (found is not None) or data != GGUF
 
 
 @fuzz

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from harness import cache
+from harness import cache, gguf
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
 from harness.cli import main
@@ -76,7 +76,8 @@ def own_lines(stderr: str) -> list[str]:
 
 
 def cached() -> list[Path]:
-    return sorted(cache.directory().rglob("*"))
+    """Everything in the cache but the store's own mark."""
+    return sorted(path for path in cache.directory().rglob("*") if ".harness" not in path.parts)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -184,6 +185,13 @@ def test_a_truncated_file(make_gguf: MakeGguf, kept: float) -> None:
     assert "damaged" in refused(file)
 
 
+def test_a_truncated_file_is_read_by_nobody(make_gguf: MakeGguf) -> None:
+    file = make_gguf()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(HarnessError, match="ends at byte"):
+        gguf.check(file)
+
+
 @pytest.mark.parametrize("start", [4, 8, 16, 24, 32, 200])
 def test_a_damaged_header(make_gguf: MakeGguf, start: int) -> None:
     file = make_gguf()
@@ -269,8 +277,8 @@ def test_the_cache_is_where_it_was_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_the_whole_loop_runs_on_one(shipped: Path, tmp_path: Path) -> None:
     """Evaluation, detection, pairs, training and the comparison; then again from the manifest."""
     small = {
-        "prompts": 8, "max_new_tokens": 6, "temperature": 1.0, "batch_size": 4, "micro_batch_size": 4, "detection_lengths": "[128]",
-        "detection_trials": 6, "epochs": 1,
+        "prompts_from": "generated", "prompts": 8, "max_new_tokens": 6, "temperature": 1.0, "batch_size": 4, "micro_batch_size": 4,
+        "detection_lengths": "[128]", "detection_trials": 6, "epochs": 1,
     }  # fmt: skip
     options = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
     asked = ("--preset", "builtin", "--lengths", "256", "--examples", "2", "--tasks", "niah_mk", "--device", "cpu")
