@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -111,9 +111,16 @@ class HarnessGroup(click.Group):
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
 
-    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         def command() -> Any:
-            return click.Group.main(self, args, prog_name, *rest, standalone_mode=False, **extra)
+            return click.Group.main(self, args, prog_name, complete_var, False, **extra)
 
         self._debug = False
         return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()
