@@ -125,6 +125,12 @@ class HarnessGroup(click.Group):
         self._debug = False
         return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()
 
+    def _main_shell_completion(self, *args: Any, **extra: Any) -> None:
+        try:
+            super()._main_shell_completion(*args, **extra)
+        except SystemExit as end:  # click's own way to end, where nothing was run
+            raise click.exceptions.Exit(end.code if isinstance(end.code, int) else 0) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         self._debug = bool(ctx.params.get("debug"))
         try:
