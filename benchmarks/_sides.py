@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import evaluate as evaluation
 from harness.api import Artifact, Model
-from harness.config import RunConfig
+from harness.config import RunConfig, load_preset, override
 from harness.journal import Journal
 from harness.pipeline import Run, suite_config
 from harness.quiet import hush
-from harness.sources import find_source
-from harness.suite import prepare
+from harness.suite import prepare, source_of
 
 if TYPE_CHECKING:
     from harness.engines.lm import Batch, Completion, Failed, HarnessLM, Prompt
@@ -58,6 +57,11 @@ def batch_of(tokens: int) -> "Batch":
     return Batch(tokens, print)
 
 
+def config_for(name: str, settings: dict[str, Any]) -> RunConfig:
+    """The settings on a CPU, over the demo's for the shipped model and the usual ones for any other."""
+    return override(load_preset("builtin" if name == "builtin" else "default"), {"device": "cpu", "dtype": "float32", **settings}, {})
+
+
 def build_suite(root: Path, model: Model, config: RunConfig) -> Artifact:
     """The suite of ``config``."""
     return prepare(Run(root, model, config), suite_config(config), model)
@@ -67,7 +71,7 @@ def evaluate_all(lm: "HarnessLM", suite: Artifact, journal: Path, batch_tokens: 
     """Have ``lm`` answer the suite through lm-eval into a new journal, as the harness's step does."""
     journal.unlink(missing_ok=True)
     lm.journal, lm.batch = Journal(journal), batch_of(batch_tokens)
-    source = find_source("generated")
+    source, framing = source_of(suite), evaluation._framing(suite)
     for (task, length), examples in evaluation.groups(suite):
-        evaluation.ask(lm, source.tasks((task,))[0], length, examples, thinking=False)
+        evaluation.ask(lm, source.tasks((task,))[0], length, examples, framing, thinking=False)
     return lm.journal

@@ -28,12 +28,12 @@ def main(length: int, examples: int) -> None:
     tokenizer = load_tokenizer(resolve("builtin"))
     tokenizer.model_max_length = 2 * length  # transformers warns of longer texts
     worst = 0.0
+
+    def count(text: str, prefix: str) -> int:
+        return len(tokenizer(rendered_prompt(tokenizer, text, prefix), add_special_tokens=False)["input_ids"])
+
     for name, task in TASKS.items():
-
-        def count(text: str, prefix: str = task.answer_prefix) -> int:
-            return len(tokenizer(rendered_prompt(tokenizer, text, prefix), add_special_tokens=False)["input_ids"])
-
-        building, counting = measure(lambda task=task, count=count: build(task, Budget(length, count), examples, seed=0), count)
+        building, counting = measure(lambda task=task: build(task, Budget(length, count), examples, seed=0), count)
         worst = max(worst, building / counting)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         times = f"built in {building:6.1f} s, counted once in {counting:6.1f} s"
@@ -42,13 +42,13 @@ def main(length: int, examples: int) -> None:
     sys.exit(worst > MOST)
 
 
-def measure(examples: Callable, count: Callable[[str], int]) -> tuple[float, float]:
+def measure(examples: Callable, count: Callable[[str, str], int]) -> tuple[float, float]:
     """CPU seconds to build the examples, and to count each finished prompt once."""
     counting = 0.0
     begun = time.process_time()
     for example in examples():
         start = time.process_time()
-        count(example.prompt)
+        count(example.prompt, example.answer_prefix)
         counting += time.process_time() - start
     return time.process_time() - begun - counting, counting
 

@@ -3,6 +3,7 @@
     python benchmarks/detection.py                                   the shipped model, all of it: about ten minutes on two cores
     python benchmarks/detection.py --part loop --needles 1           the comparison with the published loop alone, smaller
     python benchmarks/detection.py --part paper --needles 1 --thin 4 --depths 5         a 24th of the paper's grid
+    python benchmarks/detection.py --model smollm2-135m --part grid                     as `heads detect --lengths 512 --trials 24`
     python benchmarks/detection.py --shape llama-3.1-8b --device cuda --dtype bfloat16 --part loop
 
 Every comparison runs side by side in this one process, on the same prompts. Without ``--model`` or ``--shape`` it is the shipped model.
@@ -11,7 +12,6 @@ Every comparison runs side by side in this one process, on the same prompts. Wit
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -20,12 +20,12 @@ import torch
 from _published import published_scores
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.builtin import MODEL_DIR
+from harness.models import resolve
 from retmask.detect import run_trials
 from retmask.model import load_model, load_tokenizer
 from retmask.protocols import LENGTHS, paper_trials, parity_trials
 from retmask.rules import PUBLISHED, RIGHT
-from retmask.trials import Trial
+from retmask.trials import Trial, build_trials, evenly
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-3.1-8b": {
@@ -91,7 +91,7 @@ def against_loop(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, len
             published[id(layout)] = scores, now(device) - started
         theirs, their_time = published[id(layout)]
         started = now(device)
-        results = run_trials(model, tokenizer, trials, rules=rules)
+        results = run_trials(model, tokenizer, trials, rules=rules, uncounted=True)
         our_time = now(device) - started
         ours = np.array([result.scores for result in results])
         found[name] = {
@@ -119,13 +119,14 @@ def read_plainly(model: PreTrainedModel, trials: Sequence[Trial], device: str) -
 
 
 def against_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, trials: Sequence[Trial], device: str) -> dict[str, Any]:
-    """The paper's trials, from prompts to scores, against reading their prompts."""
-    half = len(trials) // 2
-    reading = read_plainly(model, trials[:half], device)  # half before and half after: the machine may change its pace
+    """Trials, from prompts to scores, against reading each of their distinct prompts once."""
+    distinct = list({trial.prompt_ids: trial for trial in trials}.values())
+    half = len(distinct) // 2
+    reading = read_plainly(model, distinct[:half], device)  # half before and half after: the machine may change its pace
     started = now(device)
     results = run_trials(model, tokenizer, trials)
     detecting = now(device) - started
-    reading = reading.plus(read_plainly(model, trials[half:], device))
+    reading = reading.plus(read_plainly(model, distinct[half:], device))
     found = {
         "trials": len(trials),
         "succeeded": sum(result.success for result in results),
@@ -135,12 +136,12 @@ def against_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         "ratio": round(detecting.wall / reading.wall, 3),
         "ratio_in_cpu_time": round(detecting.own / reading.own, 3),
     }
-    print(f"paper protocol: {json.dumps(found)}", flush=True)
+    print(f"against reading: {json.dumps(found)}", flush=True)
     return found
 
 
 @click.command()
-@click.option("--model", "path", type=click.Path(path_type=Path, exists=True), default=MODEL_DIR)
+@click.option("--model", "name", default="builtin", show_default=True, help="A directory, or a name that `harness` knows.")
 @click.option("--shape", type=click.Choice(sorted(SHAPES)), help="Random weights in this shape, with the shipped tokenizer.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
@@ -148,10 +149,11 @@ def against_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 @click.option("--needles", type=int, help="Needles: 2 in the comparison with the loop and 3 in the paper's grid, unless given.")
 @click.option("--thin", default=1, show_default=True, help="Take every n-th length of the paper's grid.")
 @click.option("--depths", default=10, show_default=True, help="Depths of the paper's grid.")
-@click.option("--part", type=click.Choice(["all", "loop", "paper"]), default="all", show_default=True)
+@click.option("--part", type=click.Choice(["all", "loop", "paper", "grid"]), default="all", show_default=True)
+@click.option("--trials", default=24, show_default=True, help="Of the grid, with prompts of 512 tokens.")
 @click.option("--require", type=float, default=0.0, help="Fail if parity is not this many times faster.")
 def main(
-    path: Path,
+    name: str,
     shape: str | None,
     device: str,
     dtype: str,
@@ -160,18 +162,22 @@ def main(
     thin: int,
     depths: int,
     part: str,
+    trials: int,
     require: float,
 ) -> None:
     """Time detection side by side with the published loop and with plain reading."""
+    path = resolve(name).path
     tokenizer = load_tokenizer(path)
     model = random_weights(shape, device, dtype) if shape else load_model(path, dtype, device)
-    print(f"{shape or path.name} on {device} in {dtype}, {torch.get_num_threads()} threads", flush=True)
-    if part != "paper":
+    print(f"{shape or name} on {device} in {dtype}, {torch.get_num_threads()} threads", flush=True)
+    if part in ("all", "loop"):
         found = against_loop(model, tokenizer, length, needles or 2, device)
         fastest = found["parity: published layout and scoring"]["times_faster"]
         if fastest < require:
             raise SystemExit(f"parity is {fastest} times faster, not {require}")
-    if part != "loop":
+    if part == "grid":
+        against_reading(model, tokenizer, build_trials(tokenizer, [512], trials, evenly(10), 42), device)
+    if part in ("all", "paper"):
         lengths = LENGTHS[min(1, thin - 1) :: thin]
         against_reading(model, tokenizer, paper_trials(tokenizer, 42, needles=needles or 3, lengths=lengths, depths=depths), device)
 

@@ -62,10 +62,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Work:
-    """What a method's step has to compute at most, for ``harness plan``."""
+    """What a method's step has to compute, for ``harness plan``: about as much as is read, and at most as much as is written."""
 
     step: str
-    """Its name, as :meth:`RunContext.step` gets it."""
+    """Its name, as :meth:`RunContext.step` gets it. A method that takes a step twice, of different inputs, has two of that name."""
     prompts: int = 0
     """Prompts that the model reads."""
     prefill_tokens: int = 0
@@ -82,6 +82,16 @@ class Work:
     """Whether every parameter is trained."""
     shared: bool = False
     """Whether other methods of a run share this step."""
+    passes: int = 0
+    """Passes in which it writes them, each a token for every row of a batch; 0 where nothing is known of batches."""
+    train_passes: int = 4
+    """Forward passes that a token costs: its own, two for the way back, one for the reference model."""
+    updates: int = 0
+    """Steps of the optimizer."""
+    checkpoints: int = 0
+    """Checkpoints that a training writes, with the optimizer's state."""
+    title: str = ""
+    """What the plan calls it, where that is something else."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,8 @@ class Outcome:
     """The same, measured on the trained model."""
     masked_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs that the method ablated."""
+    instructions: tuple[str, ...] = ()
+    """A few of those that the model was trained on, for a person to read."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +164,7 @@ class Method(Protocol):
 
     It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use;
     ``prepare(context)``, called for every training seed before the first evaluation, for cheap steps that show whether it can run at
-    all; and ``plan(options)``, which returns the :class:`Work` of each of its steps in order.
+    all; and ``plan(options, model)``, which returns the :class:`Work` of each of its steps in order.
     """
 
     name: str
@@ -166,6 +178,9 @@ class StagedMethod(Method, Protocol):
 
     Each does what is missing of the stages before it, so that ``run`` afterwards finds them all finished.
     """
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The step whose ``prompts.jsonl`` holds the instructions that are answered."""
 
     def pairs(self, context: RunContext) -> Artifact:
         """The step whose ``pairs.jsonl`` holds what is trained on."""

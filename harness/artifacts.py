@@ -172,10 +172,18 @@ def _recorded(path: Path) -> Json:
 class Store:
     """The steps of one run directory. With ``read_only`` nothing is made or written: only :meth:`find` may be asked.
 
-    ``say`` tells the person watching about waiting for another process, and about damage.
+    ``say`` tells the person watching about waiting for another process, and about damage; ``remedy`` ends the error where ``root`` cannot
+    be written to.
     """
 
-    def __init__(self, root: Path, *, read_only: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        read_only: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        remedy: str = "choose another folder with --output",
+    ) -> None:
         self.root = root
         self._say = say
         if read_only:
@@ -186,7 +194,7 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise HarnessError(f"cannot write to {root} ({error.strerror}); choose another folder with --output") from None
+            raise HarnessError(f"cannot write to {root} ({error.strerror}); {remedy}") from None
         use(root, self, lambda: say("`harness runs gc` is deleting something here; waiting"))
 
     @property
@@ -422,7 +430,7 @@ def _take(path: Path, how: int) -> IO[str] | None:
             file.close()
             if error.errno not in NO_LOCKS:
                 raise
-            raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose another with --output") from None
+            raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose a folder on another") from None
         # Whoever held it before has deleted the file; a lock on a deleted file keeps nobody out.
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:

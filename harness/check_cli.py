@@ -56,7 +56,7 @@ def check(
 
     names = (baseline.name, candidate.name if candidate.name != baseline.name else f"{candidate.name} (candidate)")
     try:
-        report = hold(baseline.read(), candidate.read(), policy, names=names, resamples=resamples, seed=seed, allow=allow)
+        report = hold(baseline.tables(), candidate.tables(), policy, names=names, resamples=resamples, seed=seed, allow=allow)
     except CompareError as error:
         raise HarnessError(str(error)) from None
     for path, text in ((junit, checkfiles.junit(report)), (summary, checkfiles.markdown(report))):

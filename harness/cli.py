@@ -12,13 +12,16 @@ import click
 from harness import consent, ends
 from harness.allocator import keep_freed_memory
 from harness.api import HarnessError, Json
-from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, RunConfig, load_preset, override, preset_names
+from harness.config import RunConfig, load_preset, override, preset_names
 from harness.consent import KINDS, Allowed
 from harness.engines import BACKENDS, SERVED_APIS
-from harness.models import BUILTIN
+from harness.framing import FRAMINGS
+from harness.models import resolve
 from harness.quiet import hush
 from harness.terminal import echo
+from harness.threads import threads_option
 from reports.safe import file_name, one_line
+from tasks.suite import WORDINGS
 
 #: Entry points of click commands that other packages add.
 _COMMANDS: Final = "harness.commands"
@@ -167,9 +170,14 @@ def run_options(command: Any) -> Any:
     """The options of every command that works on a model in a run directory."""
     return _with(
         command,
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
-        click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: builtin or default]"),
+        click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
         click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
         click.option(
@@ -179,6 +187,7 @@ def run_options(command: Any) -> Any:
             help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
         ),
         *allow_options(),
+        threads_option,
     )
 
 
@@ -197,6 +206,14 @@ def _evaluation_options(command: Any) -> Any:
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
+        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
+        click.option(
+            "--reference-points",
+            is_flag=True,
+            default=None,
+            help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
+        ),
+        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
@@ -224,6 +241,11 @@ def _evaluation_options(command: Any) -> Any:
     )
 
 
+def yes_option(command: Any) -> Any:
+    """The option of commands that may take days."""
+    return _with(command, click.option("--yes", "-y", is_flag=True, help="Do not ask, however long it takes."))
+
+
 def _stopping_options(command: Any) -> Any:
     """The options of commands whose evaluation may stop before its last example."""
     return _with(
@@ -244,13 +266,27 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
-    """The preset, with the command line's choices. HarnessError if a preset of somebody's asks for what ``--allow`` has to allow."""
-    chosen = preset or (BUILTIN_PRESET if model_name == BUILTIN else DEFAULT_PRESET)
+    """The preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
+
+    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
+    """
     allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
+    chosen = preset or _suitable(model_name, settings)
     config = override(load_preset(chosen), settings, options)
     if chosen not in preset_names():
         consent.check(config, chosen, allowed, settings, options)
     return config
+
+
+def _suitable(model_name: str, settings: dict[str, Any]) -> str:
+    from harness.footprint import device_of
+    from harness.sizing import suitable
+
+    risks = {name: bool(settings.get(name)) for name in ("allow_unsafe_weights", "trust_remote_code")}
+    preset, why = suitable(resolve(model_name, **risks), device_of(settings.get("device") or "auto"))
+    if why:
+        echo(why, err=True)
+    return preset
 
 
 def run_root(output: Path | None, model_name: str) -> Path:
@@ -269,6 +305,7 @@ def run_root(output: Path | None, model_name: str) -> Path:
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
 @_stopping_options
 @click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
+@yes_option
 def run_command(
     model_name: str,
     output: Path | None,
@@ -277,6 +314,7 @@ def run_command(
     options: tuple[tuple[str, Json], ...],
     dry_run: bool,
     heads: str | None,
+    yes: bool,
     **settings: Any,
 ) -> None:
     """Evaluate, apply each method, evaluate again, and compare.
@@ -289,16 +327,20 @@ def run_command(
       harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
       harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
 
-    The same command again reuses whatever is finished, and goes on where it was killed.
+    The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
+    said first; where it is more than a day and there is a terminal, a question is asked.
     """
     from harness.pipeline import run_methods
+    from harness.preview import preview
     from harness.results import show
 
     chosen = dict(options) | ({} if heads is None else {"heads": heads})
+    config = run_config(model_name, preset, settings, chosen)
     if dry_run:
-        return _plan(model_name, output, methods, run_config(model_name, preset, settings, chosen), probe=True, as_json=False)
-    root = run_root(output, model_name)
-    page = run_methods(root, model_name, tuple(dict.fromkeys(methods)), run_config(model_name, preset, settings, chosen))
+        return _plan(model_name, output, methods, config, probe=True, as_json=False)
+    root, names = run_root(output, model_name), tuple(dict.fromkeys(methods))
+    preview(root, model_name, names, config, yes=yes)
+    page = run_methods(root, model_name, names, config)
     show(root)
     echo(f"\nreport: {page}")
     return None
@@ -335,17 +377,21 @@ def plan_command(
 def _plan(model_name: str, output: Path | None, methods: tuple[str, ...], config: RunConfig, probe: bool, as_json: bool) -> None:
     import json
 
-    from harness.plan import as_text, make_plan
+    from harness.plan import make_plan, timed
+    from harness.plantable import as_text
 
-    plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config, probe=probe)
-    echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan))
+    plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config)
+    if probe:
+        plan = timed(plan, config)
+    echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan, config))
 
 
 @main.command("eval")
 @_evaluation_options
 @_stopping_options
 @click.option("--against", help="With --stop-early: the baseline, a run directory, RUN:METHOD or a samples file.")
-def eval_command(model_name: str, output: Path | None, preset: str | None, against: str | None, **settings: Any) -> None:
+@yes_option
+def eval_command(model_name: str, output: Path | None, preset: str | None, against: str | None, yes: bool, **settings: Any) -> None:
     """Evaluate one model.
 
     \b
@@ -357,12 +403,16 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
     """
     from harness.evaluations import find_one
     from harness.pipeline import run_evaluation
+    from harness.preview import preview
+    from harness.references import show_references
     from harness.results import show_extra, show_scores
 
     root = run_root(output, model_name)
     config = run_config(model_name, preset, settings, {})
+    preview(root, model_name, (), config, yes=yes)
     samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))
     show_scores(samples)
+    show_references(root)
     show_extra(root)
     echo(f"\nsamples: {samples.path / 'samples.parquet'}")
 
@@ -378,7 +428,7 @@ def tasks_path() -> None:
 
     \b
     Example:
-      lm_eval --model hf --model_args pretrained=MODEL --apply_chat_template \\
+      lm_eval --model hf --model_args pretrained=MODEL \\
         --include_path "$(harness tasks path)" --tasks helmet_recall_8k
     """
     from harness.lmeval import include_path

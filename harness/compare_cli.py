@@ -1,5 +1,6 @@
 """``harness compare``: evaluations that are on disk already, compared again (entry-point group ``harness.commands``)."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="What to print.")
 @click.option("--tasks/--no-tasks", "with_tasks", default=False, help="Show every dataset-metric too.")
 @click.option("--effect", type=click.FloatRange(min=0, min_open=True), help="Also say how many examples would find this many points.")
+@click.option("--margin", type=click.FloatRange(0, 100, min_open=True),
+              help="Points of difference that do not matter: also say where two are equal within them.")  # fmt: skip
 @click.option("--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True)
 @click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
@@ -40,6 +43,7 @@ def compare(
     form: str,
     with_tasks: bool,
     effect: float | None,
+    margin: float | None,
     interval: str,
     confidence: float,
     resamples: int,
@@ -55,10 +59,12 @@ def compare(
       harness compare runs/demo
       harness compare runs/demo:baseline runs/demo:retmask --interval bca --output table.tex --output table.csv
       harness compare runs/base ours=runs/seed1:retmask ours=runs/seed2:retmask control=runs/seed1:randmask
+      harness compare runs/demo:baseline runs/demo:retmask@2 --margin 1
       harness compare runs/stopped --common
       harness compare --aa runs/monday runs/tuesday
 
-    An EVALUATION is a run directory, RUN:METHOD, or a .parquet file of samples. The same NAME again is another training seed.
+    An EVALUATION is a run directory, RUN:METHOD (all its training seeds), RUN:METHOD@SEED, or a .parquet file of samples. The same
+    NAME again is another training seed.
     """
     found = find_all(evaluations)
     if aa:
@@ -68,11 +74,12 @@ def compare(
     from reports.compare import CompareError, compare_methods
 
     _check_outputs(outputs, export.SUFFIXES)
-    methods = _by_name(found[1:], evaluations)
+    baseline, methods = _by_name(found, evaluations)
     try:
         result = compare_methods(
-            found[0].read(), methods, resamples=resamples, seed=seed, confidence=confidence,
+            baseline, methods, resamples=resamples, seed=seed, confidence=confidence,
             interval="bca" if interval == "bca" else "percentile", allow=allow, common=common,
+            margin=math.nan if margin is None else margin / 100,
         )  # fmt: skip
     except CompareError as error:
         raise HarnessError(str(error)) from None
@@ -88,14 +95,17 @@ def compare(
         data(export.TEXTS[form](exported))
 
 
-def _by_name(candidates: list[Evaluation], arguments: tuple[str, ...]) -> "dict[str, Tables]":
-    """Tables by method; evaluations under one given name are training seeds."""
+def _by_name(found: list[Evaluation], arguments: tuple[str, ...]) -> "tuple[list[pd.DataFrame], dict[str, Tables]]":
+    """The baseline's tables, and the others' by method; evaluations under one given name are training seeds."""
     groups: dict[str, list[pd.DataFrame]] = {}
-    for each in candidates:
+    for each in found:
         if each.name in groups and not any(argument.startswith(f"{each.name}=") for argument in arguments):
             raise HarnessError(f"two evaluations are called {each.name}; give names, such as first={each.path.parent}")
-        groups.setdefault(each.name, []).append(each.read())
-    return {name: tables[0] if len(tables) == 1 else tables for name, tables in groups.items()}
+        groups.setdefault(each.name, []).extend(each.tables())
+    baseline = groups.pop(found[0].name)
+    if not groups:
+        raise HarnessError(f"all evaluations are called {found[0].name}, so they are its training seeds; name another to compare them with")
+    return baseline, dict(groups)
 
 
 def _check_outputs(outputs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:

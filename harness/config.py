@@ -10,12 +10,15 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
+from harness.framing import FRAMINGS, Framing
+from tasks.suite import WORDINGS, Wording
 
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 #: Settings that a file of somebody else's must not make.
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
+SMALL_PRESET: Final = "small"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class RunConfig(EngineConfig):
     """Where examples come from: ``generated`` or ``helmet``, the published files."""
     scoring: Literal["parity", "strict"] | None = None
     """As the published scorers, quirks included, or corrected; ``None``: parity for published data, strict for generated."""
+    framing: Framing = "task"
+    """How prompts are put to the model (:mod:`harness.framing`): as each task's published twin does, or all in one way."""
+    reference_points: bool = False
+    """Also ask every question with its gold passages alone, and without them."""
+    wording: Wording = "full"
+    """Of generated tasks: ``full`` says what form the answer has, ``terse`` is for the shipped model, which was trained on it."""
     judge: str | None = None
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
@@ -69,6 +78,15 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"examples is {self.examples}; ask for at least 1")
         if self.seed < 0:
             raise HarnessError(f"seed is {self.seed}; give a whole number from 0")
+        if self.framing not in FRAMINGS:
+            raise HarnessError(f"unknown framing {self.framing!r}; choose from {', '.join(FRAMINGS)}")
+        if self.wording not in WORDINGS:
+            raise HarnessError(f"unknown wording {self.wording!r}; choose from {', '.join(WORDINGS)}")
+        if self.framing in ("completion", "prefill"):
+            if self.served_api == "chat":
+                raise HarnessError(f"--served-api chat begins no answer: for --framing {self.framing} use --served-api completions")
+            if self.think_tokens:
+                raise HarnessError(f"--think-tokens needs a turn that begins with thoughts, not --framing {self.framing}; use chat")
         if self.resamples < 1:
             raise HarnessError(f"resamples is {self.resamples}; give at least 1, better 10000")
         if not self.lengths or min(self.lengths) < 64:
@@ -85,6 +103,11 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"extra_fewshot is {self.extra_fewshot}; give 0 or more")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
+
+    @property
+    def suite_framing(self) -> Framing:
+        """``framing``, except that thoughts and messages to a server are chats, whatever the task."""
+        return "chat" if self.framing == "task" and (self.think_tokens or self.served_api == "chat") else self.framing
 
 
 def load_preset(name: str) -> RunConfig:

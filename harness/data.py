@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from harness import cache
 from harness.api import HarnessError, Json
 from harness.artifacts import file_digest, write_json
 from tasks.build import BudgetError
@@ -25,6 +26,7 @@ from tasks.helmet.catalog import CATEGORIES, File, files, megabytes
 from tasks.helmet.checkout import read as read_checkout
 from tasks.helmet.request import locate
 from tasks.helmet.wordings import WordingError, digest, dump, load
+from tasks.references import Reference
 
 #: Names a data directory and outranks everything remembered.
 ENVIRONMENT: Final = "HARNESS_DATA"
@@ -45,7 +47,7 @@ class Source:
 
 def default_directory() -> Path:
     """Where files are fetched to unless the user says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP / "helmet"
+    return cache.directory() / "helmet"
 
 
 def target_directory() -> Path:
@@ -141,11 +143,13 @@ def chosen(names: Sequence[str]) -> tuple[Dataset, ...]:
         raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *DATASETS))}") from None
 
 
-def published(dataset: Dataset, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+def published(
+    dataset: Dataset, length: int, count: Count, examples: int | None, seed: int, reference: Reference | None = None
+) -> Iterator[Example]:
     """The examples of ``dataset`` at ``length``, as :func:`tasks.helmet.examples` gives them, from wherever the files are."""
     words, _ = wordings()
     try:
-        yield from read_examples(dataset, length, roots(), count, examples=examples, seed=seed, wordings=words)
+        yield from read_examples(dataset, length, roots(), count, examples=examples, seed=seed, wordings=words, reference=reference)
     except (DataError, BudgetError, WordingError) as error:
         raise HarnessError(str(error)) from None
 

@@ -18,9 +18,10 @@ from harness import lmeval
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.artifacts import begun
 from harness.engines import EngineConfig, open_engine
+from harness.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_digest, template_name
 from harness.journal import Generation, Journal
-from harness.sources import Source, TaskInfo, find_source
-from harness.suite import load, rendered_prompt
+from harness.sources import Source, TaskInfo
+from harness.suite import load, load_tokenizer, source_of
 from reports import samples
 from reports.safe import encodable
 from tasks.example import Example
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from harness.pipeline import Run
 
 #: Raise when the same inputs should give other answers, or other scores, than before.
-GENERATION_VERSION: Final = 2
+GENERATION_VERSION: Final = 3
 SCORING_VERSION: Final = 3
 _JOURNAL: Final = "generations.journal"
 _FILE: Final = "samples.parquet"
@@ -71,7 +72,7 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     """The step that holds ``model``'s samples on ``suite``, or on a part of it."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
-    source = find_source(str(facts["data"]))
+    source = source_of(suite)
     mode = scoring.mode or source.mode
     generated = _generate(run, model, suite, engine, part)
 
@@ -106,6 +107,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
     inputs: dict[str, Json] = {
         "model": model.digest,
         "suite": facts["digest"],
+        "framing": _framing(suite),
         **config.inputs(),
     }
     asked: dict[str, Json] = {**inputs, **({} if part is None else {"part": dict(part.inputs)})}
@@ -113,7 +115,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch
 
-        source = find_source(str(facts["data"]))
+        source = source_of(suite)
         journal = _journal(run, work)
         others = run.relatives("generate", asked, apart_from="part", version=GENERATION_VERSION)
         known = _carry_over(others, journal, None if part is None else part.examples)
@@ -123,7 +125,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
             lm.journal, lm.batch, lm.advance = journal, Batch(config.batch_tokens, run.say), advance
             lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
             for (task, length), examples in groups(suite, part):
-                ask(lm, _info(source, task), length, examples, thinking=config.think_tokens > 0)
+                ask(lm, _info(source, task), length, examples, _framing(suite), thinking=config.think_tokens > 0)
             lm.check_complete()
         how: dict[str, Json] = {"chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
         return {"examples": total, **how, "taken_over": lm.taken_over, **lm.batch.facts()}
@@ -170,19 +172,39 @@ def _info(source: Source, task: str) -> TaskInfo:
     return source.tasks((task,))[0]
 
 
-def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], *, thinking: bool) -> None:
+def _framing(suite: Artifact) -> Framing:
+    """The framing that the suite's prompts were fitted to."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    framing = facts["framing"]
+    assert framing in FRAMINGS
+    return framing
+
+
+def templates(suite: Artifact, model: Model, think_tokens: int) -> dict[str, str]:
+    """Task -> the ``template`` that ``model``'s samples of the suite will have, before anything is generated."""
+    template = load_tokenizer(model).chat_template
+    digest = None if template is None else template_digest(template)
+    return {
+        task.name: template_name(frame_for(_framing(suite), chat=task.chat, has_template=digest is not None), digest, think_tokens)
+        for task in source_of(suite).tasks(())
+    }
+
+
+def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], framing: Framing, *, thinking: bool) -> None:
     """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
     from lm_eval import evaluate as lm_evaluate
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks import TaskManager
 
-    templated = task.chat and lm.has_chat_template
+    frame = frame_for(framing, chat=task.chat, has_template=lm.has_chat_template)
+    until = task.until if is_continued(frame) else ()
 
     def render(example: Example) -> str:
-        return rendered_prompt(lm.tokenizer, example.prompt, example.answer_prefix, templated=templated, thinking=thinking)
+        return rendered_prompt(lm.tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=thinking)
 
     config = {
-        **lmeval.task_config(f"{task.name}_{length}", task.max_new_tokens, task.metrics),
+        **lmeval.task_config(f"{task.name}_{length}", task.max_new_tokens, task.metrics, until),
         "custom_dataset": partial(lmeval.dataset, examples, render),
         "doc_to_text": lmeval.text,
         "doc_to_target": lmeval.target,
@@ -207,9 +229,7 @@ def write_samples(table: pd.DataFrame, work: Path) -> None:
 
 def suite_rows(suite: Artifact) -> pd.DataFrame:
     """What a suite's samples table will have rows for, with the columns that need no answer."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
-    source = find_source(str(facts["data"]))
+    source = source_of(suite)
     metrics = {task.name: task.metrics for task in source.tasks(())}
     columns = ("category", "task", "metric", "length", "example_id", "cluster")
     rows = [
@@ -231,24 +251,22 @@ def _rows(
     assert isinstance(facts, dict)
     answers = Journal(generated.path / _JOURNAL, read_only=True).finished
     judge = find_judge(judge_name, None)
-    template = f"{facts['chat_template']}+think{facts['think_tokens']}" if facts["think_tokens"] else str(facts["chat_template"])
+    digest, think_tokens = facts["chat_template"], facts["think_tokens"]
+    assert isinstance(digest, str | None)
+    assert isinstance(think_tokens, int)
     for (name, length), examples in groups(suite, part):
         task = _info(source, name)
-        templated = task.chat and facts["chat_template"] is not None
+        frame = frame_for(_framing(suite), chat=task.chat, has_template=digest is not None)
+        template = template_name(frame, digest, think_tokens)
         scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")
-        pairs = [(example, _as_scored(example, answers[example.id].output, mode, templated=templated)) for example in examples]
+        pairs = [(example, lmeval.as_scored(example, answers[example.id].output, mode, frame)) for example in examples]
         try:
             scored = score_all(source.scored_as(name, length), pairs, mode=mode, judge=judge if task.judged else None, only=task.metrics)
         except FieldError as error:
             raise HarnessError(f"{examples[error.index or 0].id}: {error}") from None
         for example, result in zip(examples, scored, strict=True):
-            columns = {**_columns(example, answers[example.id]), "template": template if templated else "none", "scorer": scorer}
+            columns = {**_columns(example, answers[example.id]), "template": template, "scorer": scorer}
             yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
-
-
-def _as_scored(example: Example, output: str, mode: Mode, *, templated: bool) -> str:
-    """What the scorers read: HELMET's see the answer's prefix before an output that continued from it."""
-    return example.answer_prefix.lstrip("\n") + output if mode == "parity" and not templated else output
 
 
 def _columns(example: Example, generation: Generation) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What a user calls an evaluation -> its samples.
 
-runs/demo:retmask           the method ``retmask`` of a run; ``runs/demo:baseline`` is its baseline
+runs/demo:retmask           the method ``retmask`` of a run, all its training seeds; ``runs/demo:baseline`` is its baseline
+runs/demo:retmask@2         its training seed 2 alone
 runs/qwen                   a run directory that holds one evaluation
 baseline.parquet            a file: `harness baseline save` writes a small one
 ours=runs/seed1:retmask     any of these under another name; the same name again is another training seed of the same method
@@ -8,7 +9,7 @@ ours=runs/seed1:retmask     any of these under another name; the same name again
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,15 +35,30 @@ class Evaluation:
     """As the user called the evaluated model or its baseline; "" if unknown."""
     run: Path | None = None
     """The run directory, if it is part of one."""
+    repeats: tuple[Path, ...] = ()
+    """The samples tables of the method's other training seeds."""
+    seeds: tuple[int, ...] = ()
+    """The training seed of each table, if the run has several."""
 
     def read(self) -> "pd.DataFrame":
-        """The samples; raises HarnessError for a table that cannot be trusted."""
-        from reports.samples import SamplesError, read
+        """The samples of one model; raises HarnessError for a table that cannot be trusted, and for several training seeds."""
+        if self.repeats:
+            some = self.seeds[0] if self.seeds else 1
+            raise HarnessError(f"{self.name} has {len(self.repeats) + 1} training seeds and one is needed here; name it, such as "
+                               f"{self.run}:{self.name}@{some}")  # fmt: skip
+        return _read(self.path)
 
-        try:
-            return read(self.path)
-        except SamplesError as error:
-            raise HarnessError(f"{self.path}: {error}") from None
+    def tables(self) -> "list[pd.DataFrame]":
+        """The samples of every training seed; raises HarnessError for a table that cannot be trusted."""
+        return [_read(path) for path in (self.path, *self.repeats)]
+
+    def seed(self, number: int) -> "Evaluation":
+        """One training seed's evaluation; raises HarnessError if there is none."""
+        seeds = self.seeds or tuple(range(1, len(self.repeats) + 2))
+        if number not in seeds:
+            raise HarnessError(f"{self.name} has no training seed {number}; it has {', '.join(map(str, seeds))}")
+        path = (self.path, *self.repeats)[seeds.index(number)]
+        return replace(self, name=f"{self.name}@{number}", path=path, repeats=(), seeds=(number,))
 
 
 def find(argument: str) -> list[Evaluation]:
@@ -58,15 +74,21 @@ def find(argument: str) -> list[Evaluation]:
             raise HarnessError(f"{path} is one evaluation and has no method {method!r}; leave out :{method}")
         file = path if path.is_file() else path / _FILE
         return [Evaluation(name or path.stem, file, "")]
-    found = in_run(path)
+    found = by_method(path)
     if method:
+        method, _, seed = method.partition("@")
         chosen = [each for each in found if each.name == method]
+        if chosen and seed:
+            if not seed.isdigit():
+                raise HarnessError(f"{argument}: {seed!r} is no training seed; write a number, such as {path}:{method}@1")
+            chosen = [chosen[0].seed(int(seed))]
+            method = chosen[0].name
         if not chosen:
             raise HarnessError(f"{path} has no evaluation {method!r}; it has {', '.join(each.name for each in found)}")
         found = chosen
     if len(found) == 1:
         only = found[0]
-        return [Evaluation(name or (method if method != BASELINE else "") or path.name, only.path, only.model, path)]
+        return [replace(only, name=name or (method if method != BASELINE else "") or path.name)]
     if name:
         raise HarnessError(f"{name}={path} names several evaluations; choose one, such as {name}={path}:{found[-1].name}")
     return found
@@ -90,8 +112,22 @@ def find_all(arguments: Sequence[str]) -> list[Evaluation]:
     return [find_one(argument) for argument in arguments]
 
 
+def by_method(root: Path) -> list[Evaluation]:
+    """The evaluations of a finished run, the training seeds of a method together: the baseline first, then its methods in their order."""
+    groups: dict[str, list[Evaluation]] = {}
+    for each in in_run(root):
+        groups.setdefault(each.name, []).append(each)
+    config = read_sealed(root / MANIFEST).get("config")
+    given = config.get("seeds") if isinstance(config, dict) else None
+    known = tuple(each for each in given if isinstance(each, int)) if isinstance(given, list) else ()
+    return [
+        replace(first, repeats=tuple(each.path for each in rest), seeds=known if rest and len(known) == len(rest) + 1 else ())
+        for first, *rest in groups.values()
+    ]
+
+
 def in_run(root: Path) -> list[Evaluation]:
-    """The evaluations of a finished run: the baseline first, then its methods in their order."""
+    """Every evaluation of a finished run, one for each training seed: the baseline first, then its methods in their order."""
     if not (root / MANIFEST).is_file():
         hint = "the run has not finished; start the same command again" if (root / "steps").is_dir() else "nothing of that kind is there"
         raise HarnessError(f"{root} is neither a run directory nor a samples table: {hint}")
@@ -109,6 +145,15 @@ def in_run(root: Path) -> list[Evaluation]:
             raise DamagedError(f"{error}; start the run's own command again, which builds what is damaged") from None
     names = [BASELINE, *methods]
     return [Evaluation(name, folder / _FILE, called, root) for name, folder in zip(names, folders, strict=True)]
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    from reports.samples import SamplesError, read
+
+    try:
+        return read(path)
+    except SamplesError as error:
+        raise HarnessError(f"{path}: {error}") from None
 
 
 def _texts(value: Json) -> list[str]:

@@ -100,6 +100,13 @@ def gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):.1f} MiB"
 
 
+def device_of(asked: str) -> str:
+    """Where a model is put. ``auto`` is the first CUDA device where the driver is there, found without loading torch."""
+    if asked != "auto":
+        return asked
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+
+
 def devices(device: str) -> tuple[DeviceMemory, ...]:
     """The machine's memory for ``cpu``; every visible GPU for ``cuda``, one for ``cuda:1``."""
     if not device.startswith("cuda"):

@@ -1,5 +1,6 @@
 """``harness leaderboard``: many runs in one table (entry-point group ``harness.commands``)."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--length", type=Lengths(), help="Length of the printed table, such as 8k.  [default: mean over lengths]")
 @click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="File to write: .html, .md or .csv, with every length. Repeat for several.")  # fmt: skip
+@click.option("--margin", type=click.FloatRange(0, 100, min_open=True), help="Points of difference that do not matter.")
 @click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
@@ -28,6 +30,7 @@ def leaderboard(
     reference: str | None,
     length: tuple[int, ...] | None,
     outputs: tuple[Path, ...],
+    margin: float | None,
     confidence: float,
     resamples: int,
     seed: int,
@@ -52,7 +55,11 @@ def leaderboard(
         raise HarnessError("--length takes one length; files hold them all")
     references = published() if reference else []
     try:
-        found = board(_entries(runs), references=references, resamples=resamples, seed=seed, confidence=confidence)
+        entries, again = _entries(runs)
+        found = board(
+            entries, references=references, resamples=resamples, seed=seed, confidence=confidence,
+            margin=math.nan if margin is None else margin / 100, notes=again,
+        )  # fmt: skip
         shown = boardfiles.terminal(found, length[0] if length else found.columns[0].length)
     except (CompareError, ValueError) as error:
         raise HarnessError(str(error)) from None
@@ -64,25 +71,27 @@ def leaderboard(
     show(shown)
 
 
-def _entries(runs: tuple[str, ...]) -> "list[Entry]":
-    """Every evaluation of every run once, under names that tell them apart."""
+def _entries(runs: tuple[str, ...]) -> "tuple[list[Entry], list[str]]":
+    """Every evaluation of every run, under names that tell them apart; and which tables were left out since they are others' again."""
     from reports.leaderboard import Entry
+    from reports.samples import digest
 
-    found = [each for argument in runs for each in _labelled(argument)]
     entries: dict[str, Entry] = {}
     seen: dict[tuple[str, ...], str] = {}
-    for name, each in found:
-        table = each.read()
-        same = ("model_digest", "suite_digest", "backend", "template", "scorer")
-        identity = (*("+".join(sorted(table[column].unique())) for column in same), str(len(table)))
+    again: list[str] = []
+    for name, each in [each for argument in runs for each in _labelled(argument)]:
+        tables = each.tables()
+        identity = tuple(digest(table) + "+".join(sorted(table["model_digest"].unique())) for table in tables)
         if identity in seen:
-            continue  # the baseline of several runs is one model, evaluated once
+            where = each.run.name if each.run else each.path.name
+            again.append(f"{name} of {where} is the same table as {seen[identity]}, which is shown once.")
+            continue
         label = name if name not in entries else f"{name} ({each.run.name if each.run else each.path})"
         if label in entries:
             raise HarnessError(f"two evaluations are called {label}; give them names, NAME=RUN")
         seen[identity] = label
-        entries[label] = Entry(label, table)
-    return list(entries.values())
+        entries[label] = Entry(label, tables)
+    return list(entries.values()), again
 
 
 def _labelled(argument: str) -> list[tuple[str, Evaluation]]:

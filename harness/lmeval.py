@@ -4,13 +4,17 @@ Both routes share these functions, so they ask the same examples and give the sa
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from harness.api import HarnessError
+from harness.framing import FRAMINGS, Frame, Framing, frame_for, is_continued, rendered_prompt
+from harness.sources import generated_info
 from tasks.example import Example
+from tasks.modes import Mode
 from tasks.suite import TASKS
 
 if TYPE_CHECKING:
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Metric that lm-eval averages over the tasks of a category: the mean of a task's own metrics.
 MEAN: Final = "helmet_score"
+#: Key of an example's metadata with which a document of the YAML tasks says how it was framed.
+_FRAME: Final = "frame"
+_FLAG: Final = "--apply_chat_template"
 
 
 def dataset(examples: Iterable[Example], render: Callable[[Example], str], **_: object) -> "datasets.DatasetDict":
@@ -36,11 +43,14 @@ def generated(
     pretrained: str | None = None,
     examples: int = 100,
     seed: int = 42,
+    framing: str = "task",
     **_: object,
 ) -> "datasets.DatasetDict":
     """``custom_dataset`` of the YAML tasks. The model's arguments and ``--metadata`` arrive as keywords.
 
-    Raises :class:`HarnessError` where neither names the tokenizer that the prompts are to be fitted to.
+    Prompts come framed, chat template and all, so that tasks with different frames can be asked together; only of ``framing="chat"`` does
+    lm-eval make chats itself, by ``--apply_chat_template``. Raises :class:`HarnessError` where nothing names the tokenizer that the
+    prompts are to be fitted to, for an unknown framing, and where lm-eval's command line would frame a second time, or not at all.
     """
     from harness.models import resolve
     from harness.suite import SuiteConfig, build_examples, load_tokenizer
@@ -49,9 +59,50 @@ def generated(
     if name is None:
         raise HarnessError('prompts are fitted to a tokenizer: name it with --metadata \'{"tokenizer": "MODEL"}\'')
     loaded = load_tokenizer(resolve(name))
-    config = SuiteConfig((helmet_task,), (helmet_length,), examples, seed)
-    templated = loaded.chat_template is not None  # lm-eval itself frames what `doc_to_text` gives
-    return dataset(build_examples(config, loaded), lambda example: example.prompt if templated else example.prompt + example.answer_prefix)
+    chosen = _framing(framing)
+    config = SuiteConfig((helmet_task,), (helmet_length,), examples, seed, framing=chosen)
+    frame = frame_for(chosen, chat=generated_info(TASKS[helmet_task]).chat, has_template=loaded.chat_template is not None)
+    by_lm_eval = framing == "chat" and frame == "chat"
+    _check_command_line(by_lm_eval=by_lm_eval)
+
+    def render(example: Example) -> str:
+        return example.prompt if by_lm_eval else rendered_prompt(loaded, example.prompt, example.answer_prefix, frame=frame)
+
+    return dataset((_framed(example, frame) for example in build_examples(config, loaded)), render)
+
+
+def _framing(name: str) -> Framing:
+    for each in FRAMINGS:
+        if each == name:
+            return each
+    raise HarnessError(f"unknown framing {name!r} in --metadata; choose from {', '.join(FRAMINGS)}")
+
+
+def _check_command_line(*, by_lm_eval: bool) -> None:
+    """HarnessError if this is lm-eval's command, and it would put prompts into a chat template twice or never."""
+    if Path(sys.argv[0]).stem not in ("lm_eval", "lm-eval"):
+        return
+    asked = any(argument.startswith(_FLAG) for argument in sys.argv)
+    if asked and not by_lm_eval:
+        raise HarnessError(f'these prompts are framed already: leave out {_FLAG}, or give --metadata \'{{"framing": "chat"}}\' too')
+    if by_lm_eval and not asked:
+        raise HarnessError(f'"framing": "chat" leaves the chat template to lm-eval: add {_FLAG}')
+
+
+def _framed(example: Example, frame: Frame) -> Example:
+    """The example as a document that :func:`score` can read: its answers go on from a prefix or not."""
+    return replace(example, meta={**example.meta, _FRAME: frame})
+
+
+def as_scored(example: Example, output: str, mode: Mode, frame: Frame) -> str:
+    """What the scorers read of an output.
+
+    Where it goes on from the answer's prefix, the prefix stands before it: in parity as HELMET puts it there, strictly so that the first
+    line after it is the answer, whatever prefix a later line has. Strict sentences with citations (cite) are read without one.
+    """
+    if not is_continued(frame) or (mode == "strict" and example.category == "cite"):
+        return output
+    return example.answer_prefix.lstrip("\n") + output
 
 
 def text(document: Mapping[str, str]) -> str:
@@ -63,9 +114,13 @@ def target(document: Mapping[str, str]) -> str:
 
 
 def score(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Every metric of the document's task, and their mean."""
+    """Every metric of the document's task, and their mean. Lines that the harness would have stopped before are not read."""
     example = _example(document)
-    scores = TASKS[example.task].score(example, results[0])
+    frame = cast(Frame, example.meta[_FRAME])
+    output = results[0]
+    for stop in generated_info(TASKS[example.task]).until if is_continued(frame) else ():
+        output = output.partition(stop)[0]
+    scores = TASKS[example.task].score(example, as_scored(example, output, "strict", frame))
     return {**scores, MEAN: sum(scores.values()) / len(scores)}
 
 
@@ -73,14 +128,14 @@ def _example(document: Mapping[str, str]) -> Example:
     return Example(**json.loads(document["example"]))
 
 
-def task_config(task: str, max_new_tokens: int, metrics: Iterable[str]) -> dict[str, object]:
+def task_config(task: str, max_new_tokens: int, metrics: Iterable[str], until: Iterable[str] = ()) -> dict[str, object]:
     """What every one of our lm-eval tasks says, whatever its examples come from."""
     return {
         "task": task,
         "test_split": "test",
         "output_type": "generate_until",
         "num_fewshot": 0,
-        "generation_kwargs": {"until": [], "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0},
+        "generation_kwargs": {"until": list(until), "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0},
         "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in (*metrics, MEAN)],
     }
 

@@ -9,7 +9,11 @@ from typing import Final
 from harness.api import HarnessError, Json, Model
 from harness.artifacts import digest, file_digest
 from harness.builtin import MODEL_DIR
+from harness.catalogue import entries
+from harness.gguf import converted, instead_of, is_gguf
 from harness.kernels import check_config
+from harness.named import ready
+from harness.terminal import echo
 
 BUILTIN: Final = "builtin"
 _WEIGHTS: Final = "*.safetensors"
@@ -32,7 +36,7 @@ _SETTINGS: Final = (
 
 
 def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code: bool = False) -> Model:
-    """The model called ``name``: ``builtin``, a local directory, or a Hub id.
+    """The model called ``name``: ``builtin``, a named one (fetched once), a directory, a GGUF file (converted once), or a Hub id.
 
     Weights come from safetensors files, which hold numbers and nothing else. With ``allow_unsafe_weights`` those of a model that has none
     may come from pickled files (``pytorch_model.bin``), of which torch unpickles tensors alone (``weights_only``). Only with
@@ -41,13 +45,28 @@ def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code:
     Raises:
         HarnessError: nothing is there, there are no such weights, or it is not a decoder-only language model.
     """
-    path = MODEL_DIR if name == BUILTIN else Path(name)
+    path = _on_disk(name)
     if not path.is_dir():
         code = [_CODE] if trust_remote_code else []
         path = _download(name, _WEIGHTS, *code)
         if allow_unsafe_weights and not _has_safetensors(path):
             path = _download(name, _WEIGHTS, _PICKLED, *code)
     return Model(name, path.resolve(), _checked_digest(name, path, allow_unsafe_weights, trust_remote_code), trust_remote_code)
+
+
+def has_name(name: str) -> bool:
+    """Whether the project itself knows a model by this name, wherever its files are."""
+    return name == BUILTIN or name in entries()
+
+
+def _on_disk(name: str) -> Path:
+    """Where the model is, made or fetched first if need be; a path that is not there for a Hub id."""
+    if name == BUILTIN:
+        return MODEL_DIR
+    if name in entries():
+        return ready(name, lambda line: echo(line, err=True))
+    path = Path(name)
+    return converted(path, lambda line: echo(line, err=True)) if is_gguf(name) and not path.is_dir() else path
 
 
 def cannot_load(path: Path, error: Exception) -> HarnessError:
@@ -69,7 +88,9 @@ def _download(name: str, *weights: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[*weights, "*.json", "*.txt", "*.model", "*.jinja"]))
     except HFValidationError:
-        raise HarnessError(f"no model at {name!r}: not a directory, not a Hub id (owner/name), and not 'builtin'") from None
+        raise HarnessError(
+            f"no model at {name!r}: no directory, .gguf file, Hub id (owner/name) or name that `harness models` lists"
+        ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise HarnessError(f"no model at {name!r}: no such directory, and the Hub did not deliver it ({reason})") from None
@@ -85,6 +106,8 @@ def _has_safetensors(path: Path) -> bool:
 
 
 def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_remote_code: bool) -> str:
+    if (file := instead_of(path)) is not None:
+        raise HarnessError(f"{path} holds no weights but a GGUF file; name that, --model {file}")
     config = _config(path)
     check_config(config, path / "config.json")
     architectures = config.get("architectures")

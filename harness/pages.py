@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, check, read_json, read_sealed
-from harness.evaluations import in_run
+from harness.evaluations import by_method
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def write_page(
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
     """
-    from reports import beside, depth, elsewhere, examples, page
+    from reports import anchors, beside, depth, elsewhere, examples, page
     from reports.compare import verdicts
     from reports.stopping import shared
 
@@ -65,12 +65,14 @@ def write_page(
         head_scores=known.get("head_scores"),
         masked_heads={method: [(layer, head) for layer, head in heads] for method, heads in known.get("masked_heads", {}).items()},
         threshold=known.get("threshold"),
+        instructions=tuple(map(str, known.get("instructions", ()))),
         facts=known.get("facts", {}),
         steps=tuple(page.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
         curves=known.get("curves", {}),
         depths=depth.heat_maps(tables),
         examples=packed,
         extra=elsewhere.from_records(known.get("elsewhere", [])),
+        anchors=anchors.from_record(known.get("references")),
         notes=found.notes,
     )
     text = page.render(data)
@@ -89,19 +91,20 @@ def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: 
     """Write the page of a finished run again; its path."""
     from reports.compare import CompareError, compare_methods
 
-    evaluations = in_run(root)
+    evaluations = by_method(root)
     if len(evaluations) < 2:
         raise HarnessError(f"{root} holds one evaluation and nothing to compare it with; a report needs a `harness run`")
     manifest = read_sealed(root / MANIFEST)
     description = read_json(root / DESCRIPTION) if (root / DESCRIPTION).is_file() else {"title": evaluations[0].model}
     config = manifest.get("config")
     settings = config if isinstance(config, dict) else {}
-    tables = {each.name: each.read() for each in evaluations}
+    every = {each.name: each.tables() for each in evaluations}
+    tables = {name: seeds[0] for name, seeds in every.items()}
     baseline, *methods = tables
     try:
         found = compare_methods(
             tables[baseline],
-            {name: tables[name] for name in methods},
+            {name: every[name] for name in methods},
             resamples=_number(settings.get("resamples"), 10_000),
             seed=_number(settings.get("seed"), 0),
             confidence=float(_number(settings.get("confidence"), 0.95)),

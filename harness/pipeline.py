@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from harness import evaluate as evaluation
 from harness import extra as extras
-from harness import progress
+from harness import progress, references
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
 from harness.artifacts import MANIFEST, Store, write_sealed
 from harness.begun import begin, finish
@@ -21,6 +21,7 @@ from harness.environment import environment, versions
 from harness.evaluate import Scoring, evaluate
 from harness.evaluations import Evaluation
 from harness.extra import ExtraTasks
+from harness.footprint import device_of
 from harness.models import resolve
 from harness.redact import plain
 from harness.results import Candidate, publish
@@ -51,7 +52,7 @@ class Run:
     def __init__(self, root: Path, model: Model, config: RunConfig, *, read_only: bool = False) -> None:
         self.root = root
         self.model = model
-        self.config = replace(config, device=_device(config.device))
+        self.config = replace(config, device=device_of(config.device))
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
         self.begun = time.time(), time.monotonic()
@@ -141,6 +142,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     suite = _suite(run, run.model)
     evaluations = _InRounds(run, suite) if config.stop_early else _InFull(run, suite)
     elsewhere = _elsewhere(run, run.model, extra)
+    anchored = _references(run)
     candidates = []
     for name, plugin in plugins.items():
         repeats = []
@@ -159,12 +161,12 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     evaluated = [baseline, *(samples for candidate in candidates for samples in candidate.evaluations)]
     asked = [] if elsewhere is None else [elsewhere, *(each for candidate in candidates for each in candidate.extra)]
     with run.alone():
-        page = publish(run, suite, baseline, candidates, elsewhere)
-        _write_manifest(run, methods, labels, suite, evaluated, asked)
+        page = publish(run, suite, baseline, candidates, elsewhere, anchored)
+        _write_manifest(run, methods, labels, suite, evaluated, asked, anchored)
     return page
 
 
-def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["pairs", "train"]) -> Artifact:
+def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["prompts", "pairs", "train"]) -> Artifact:
     """One stage of a method, and what is missing of those before it; its artifact. ``run_methods`` afterwards finds it finished."""
     plugin: Any = find_method(method)
     getattr(plugin, "check", lambda options: None)(config.options)
@@ -192,11 +194,13 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Eval
     if against is None:
         samples = evaluate(run, run.model, suite, run.config, scoring(config))
     else:
-        baseline = _checked(against, suite, config)
+        baseline = _checked(against, suite, run)
         samples = Rounds(run, suite, scoring(config)).candidate(run.model, lambda blocks: baseline)[0]
     elsewhere = _elsewhere(run, run.model, extra)
+    anchored = _references(run)
     with run.alone():
-        _write_manifest(run, (), [], suite, [samples], [] if elsewhere is None else [elsewhere])
+        references.publish(run.root, references.find(samples, anchored))
+        _write_manifest(run, (), [], suite, [samples], [] if elsewhere is None else [elsewhere], anchored)
     return samples
 
 
@@ -235,6 +239,11 @@ def _elsewhere(run: Run, model: Model, extra: ExtraTasks | None) -> Artifact | N
     return None if extra is None else extras.evaluate(run, model, extra, run.config)
 
 
+def _references(run: Run) -> Artifact | None:
+    """The reference points of the run's own model, if they are asked for: its methods' models are held to the same ones."""
+    return references.ask(run, run.model, suite_config(run.config), scoring(run.config)) if run.config.reference_points else None
+
+
 def scoring(config: RunConfig) -> Scoring:
     """How the run's answers are scored."""
     return Scoring(config.scoring, config.judge)
@@ -250,6 +259,8 @@ def suite_config(config: RunConfig) -> SuiteConfig:
         data=config.data,
         clip=config.clip,
         think_tokens=config.think_tokens,
+        framing=config.suite_framing,
+        wording=config.wording,
     )
 
 
@@ -257,11 +268,11 @@ def _suite(run: Run, model: Model) -> Artifact:
     return prepare(run, suite_config(run.config), model)
 
 
-def _checked(against: Evaluation, suite: Artifact, config: RunConfig) -> "pd.DataFrame":
+def _checked(against: Evaluation, suite: Artifact, run: Run) -> "pd.DataFrame":
     """The samples of ``against``; HarnessError, before anything is generated, if they cannot be compared with this evaluation."""
     from reports.stopping import stopping_of
 
-    table = against.read()
+    table, config = against.read(), run.config
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
     if (table["suite_digest"] != facts["digest"]).any():
@@ -271,6 +282,11 @@ def _checked(against: Evaluation, suite: Artifact, config: RunConfig) -> "pd.Dat
         )
     if (table["backend"] != config.backend).any():
         raise HarnessError(f"--against {against.path}: evaluated by another backend; give --backend {table['backend'].iloc[0]}")
+    if (table["template"] != table["task"].map(evaluation.templates(suite, run.model, config.think_tokens))).any():
+        raise HarnessError(
+            f"--against {against.path}: its prompts were framed otherwise, or by another chat template; give the same --framing and "
+            "--think-tokens"
+        )
     mark = stopping_of(table)
     if mark is not None and not mark.complete:
         raise HarnessError(f"--against {against.path}: stopped early itself; name an evaluation of every example")
@@ -314,7 +330,13 @@ def _write_command(run: Run, methods: Sequence[str]) -> None:
 
 
 def _write_manifest(
-    run: Run, methods: Sequence[str], labels: Sequence[str], suite: Artifact, evaluations: Sequence[Artifact], extra: Sequence[Artifact]
+    run: Run,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    suite: Artifact,
+    evaluations: Sequence[Artifact],
+    extra: Sequence[Artifact],
+    anchored: Artifact | None,
 ) -> None:
     """``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
     facts = [artifact.manifest["facts"] for artifact in evaluations]
@@ -328,6 +350,7 @@ def _write_manifest(
             "evaluations": [artifact.key for artifact in evaluations],
             "samples": [fact.get("samples") if isinstance(fact, dict) else None for fact in facts],
             "extra": [artifact.key for artifact in extra],
+            "references": references.keys(anchored),
             "steps": [_plain(asdict(record)) for record in run.steps],
             "seconds": round(time.monotonic() - run.begun[1], 3),
         },
@@ -357,10 +380,3 @@ def _plain(value: object) -> Json:
         return [_plain(item) for item in value]
     assert value is None or isinstance(value, bool | int | float | str)
     return value
-
-
-def _device(asked: str) -> str:
-    """``auto`` is the first CUDA device where the driver is there, found without loading torch."""
-    if asked != "auto":
-        return asked
-    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"

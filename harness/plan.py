@@ -2,32 +2,42 @@
 
 The steps' own code is asked, over a store that only looks: what is finished is found by its key as a run would find it, and the first step
 that is missing ends the asking. What comes after it is known from the settings and from what a method says of itself (``plan``).
-Token counts are upper bounds; the time is that of a short probe, and right to a factor of two or so.
+What is written counts with its whole budget. The time comes from a short probe (:mod:`harness.estimate`); ``benchmarks/plan.py`` compares
+it with what the steps then take.
 """
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Final, Literal
 
 from harness import evaluate as evaluation
 from harness import extra as extras
+from harness import references
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
-from harness.footprint import DeviceMemory, ModelShape, devices, gib, width
+from harness.estimate import seconds
+from harness.footprint import DeviceMemory, ModelShape, device_of, devices, gib, width
 from harness.models import resolve
 from harness.pipeline import Run, find_method, resolve_model, scoring, suite_config
-from harness.probe import Speed, measure
+from harness.probe import Speed, probe
 from harness.sources import find_source
 from harness.suite import clipped, prepare
 
 State = Literal["finished", "started", "to do"]
+Stage = Literal["pairs", "train"]
+REPORT: Final = "report"
+#: What no step is begun for: without a probe, at so many operations and passes in a second, it is done in so many seconds.
+_OPERATIONS, _PASSES, _LITTLE = 1e10, 100, 300
 #: Copies of the logits, in float32, that a training step holds: forward, log-softmax, gradient.
 _LOGIT_COPIES: Final = 3
 #: A training checkpoint: weights and both of AdamW's moments in float32.
 _CHECKPOINT_BYTES: Final = 12
+#: A prompt of a reference point, which has a few passages and at most two worked examples.
+_REFERENCE_TOKENS: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,27 @@ class Plan:
     needs: tuple[Need, ...]
     devices: tuple[DeviceMemory, ...]
     warnings: tuple[str, ...]
+    disk: int
+    """Bytes that trainings write, checkpoints and all."""
     seconds: float | None
+    """Estimate of what is left, with nothing else on the machine; None where nothing was timed."""
+    slowed: float = 1.0
+    """How many times as long it takes beside what else runs now."""
+    untimed: str = ""
+    """Why there is no time."""
+
+    @property
+    def left(self) -> tuple[PlannedStep, ...]:
+        """What a model has to work for. The report is drawn anew each time."""
+        return tuple(step for step in self.steps if step.state != "finished" and step.work.step != REPORT)
+
+    @property
+    def is_little(self) -> bool:
+        """Whether so little is left that timing it would not pay."""
+        works = [step.work for step in self.left]
+        tokens = sum(work.prefill_tokens + work.new_tokens + work.train_passes * work.train_tokens for work in works)
+        operations = 2 * self.parameters * tokens
+        return operations / _OPERATIONS + sum(work.passes for work in works) / _PASSES < _LITTLE
 
     @property
     def prefill_tokens(self) -> int:
@@ -79,10 +109,16 @@ class Plan:
         """Left to write."""
         return sum(step.work.new_tokens for step in self.steps if step.state != "finished")
 
+    @property
+    def train_tokens(self) -> int:
+        """Left to train on, over all epochs."""
+        return sum(step.work.train_tokens for step in self.steps if step.state != "finished")
+
     def as_json(self) -> dict[str, object]:
         """Everything, with the sums."""
         needs = [{**asdict(need), "total": need.total} for need in self.needs]
-        return {**asdict(self), "needs": needs, "prefill_tokens": self.prefill_tokens, "new_tokens": self.new_tokens}
+        sums = {"prefill_tokens": self.prefill_tokens, "new_tokens": self.new_tokens, "train_tokens": self.train_tokens}
+        return {**asdict(self), "needs": needs, **sums}
 
 
 class _MissingError(Exception):
@@ -94,26 +130,33 @@ class _Look(Run):
 
     def __init__(self, root: Path, model: Model, config: RunConfig) -> None:
         super().__init__(root, model, config, read_only=True)
-        self.states: dict[str, State] = {}
+        self.states: dict[tuple[str, str], State] = {}
+        """By name and key, in the order in which the steps were asked for."""
 
     def step(
         self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
     ) -> Artifact:
         artifact = self._store.find(name, inputs, version=version)
         if artifact is None:
-            self.states[name] = "started" if self._store.is_started(name, inputs, version=version) else "to do"
+            self.states[name, ""] = "started" if self._store.is_started(name, inputs, version=version) else "to do"
             raise _MissingError(name)
-        self.states[name] = "finished"
+        self.states[name, artifact.key] = "finished"
         return artifact
+
+    def taken(self, *names: str) -> State:
+        """Take a step's state out of those that were asked for; ``to do`` if none of these was."""
+        found = next((key for key in self.states if key[0] in names), None)
+        return "to do" if found is None else self.states.pop(found)
 
     def say(self, message: str) -> None:
         """A plan has no progress to tell of."""
 
 
-def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunConfig, *, probe: bool = True) -> Plan:
-    """The plan of :func:`harness.pipeline.run_methods`, or of an evaluation where there are no methods.
+def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunConfig, *, stage: Stage | None = None) -> Plan:
+    """The plan of :func:`harness.pipeline.run_methods`, of one stage of a method, or of an evaluation where there are no methods.
 
-    HarnessError for what would stop the run at its beginning: no such model, method or task, a length that the model cannot take.
+    It has no times; :func:`timed` adds them. HarnessError for what would stop the run at its beginning: no such model, method or task, a
+    length that the model cannot take.
     """
     plugins = {name: find_method(name) for name in methods}
     for plugin in plugins.values():
@@ -126,17 +169,57 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     shape = ModelShape.read(run.model)
     extra = extras.find(config)
     steps = list(_steps(run, plugins, extra))
+    if stage is not None:
+        steps = list(_only(stage, steps))
     found = () if config.backend == "served" else devices(run.device)
     needs = tuple(_needs(steps, shape, config))
-    warnings = _warnings(needs, steps, shape, found, config, root)
+    disk = _disk(steps, shape)
+    warnings = _warnings(needs, disk, found, config, root)
     if any(step.work.step == extras.STEP and step.state != "finished" for step in steps):
         warnings.append("the extra tasks' tokens, memory and time are not counted: their documents are read when they are asked")
-    speed = None
-    if probe and found and any(step.state != "finished" for step in steps) and shape.weight_bytes(config.dtype) < found[0].free:
-        speed = measure(run.model, shape, config.dtype, run.device)
-        steps = [_timed(step, speed) for step in steps]
-    seconds = sum(step.seconds or 0.0 for step in steps) if speed else None
-    return Plan(model_name, shape.parameters, tuple(steps), needs, found, tuple(warnings), seconds)
+    return Plan(model_name, shape.parameters, tuple(steps), needs, found, tuple(warnings), disk, None)
+
+
+def timed(plan: Plan, config: RunConfig, *, limit: float | None = None) -> Plan:
+    """The plan with the time that each step takes, by a probe of at most ``limit`` seconds; with a reason where there is none."""
+    model = resolve_model(plan.model, config)
+    shape = ModelShape.read(model)
+    if not plan.left:
+        return replace(plan, untimed="all of it is there already")
+    if not plan.devices:
+        return replace(plan, untimed="how fast a served engine is, only its machine knows")
+    if shape.weight_bytes(config.dtype) >= max(device.free for device in plan.devices):
+        return replace(plan, untimed="the model does not fit")
+    try:
+        found = probe(model, shape, config.dtype, device_of(config.device), limit)
+    except HarnessError as error:
+        return replace(plan, untimed=str(error))
+    idle, now = with_speed(plan, found.idle, shape), with_speed(plan, found.now, shape)
+    return replace(idle, slowed=(now.seconds or 0.0) / (idle.seconds or 1.0))
+
+
+def with_speed(plan: Plan, speed: Speed, shape: ModelShape) -> Plan:
+    """The plan with times at this speed."""
+    steps: list[PlannedStep] = []
+    before: list[str] = []
+    for step in plan.steps:
+        if step.state != "finished":
+            step = replace(step, seconds=seconds(step.work, speed, shape, before))
+            before.append(step.work.step)
+        steps.append(step)
+    return replace(plan, steps=tuple(steps), seconds=sum(step.seconds or 0.0 for step in steps))
+
+
+def _only(stage: Stage, steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
+    """The steps of one method's first stages."""
+    for step in steps:
+        if step.work.step in ("generate", "eval", extras.STEP):
+            continue
+        if step.work.train_tokens:
+            if stage == "train":
+                yield step
+            return
+        yield step
 
 
 def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
@@ -147,9 +230,10 @@ def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks |
         evaluation.evaluate(run, run.model, suite, run.config, scoring(run.config))
     except _MissingError:
         pass
-    yield PlannedStep("suite", run.states.get("suite", "to do"), Work("suite"))
-    yield PlannedStep("generate: baseline", run.states.get("generate", "to do"), generation)
-    yield PlannedStep("eval: baseline", run.states.get("eval", "to do"), Work("eval"))
+    yield PlannedStep("suite", run.taken("suite"), Work("suite"))
+    yield PlannedStep("generate: baseline", run.taken("generate"), generation)
+    yield PlannedStep("eval: baseline", run.taken("eval"), Work("eval"))
+    yield from _references(run)
     yield from _extra(run, run.model, "baseline", extra)
     told: set[str] = set()
     for name, plugin in plugins.items():
@@ -157,7 +241,7 @@ def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks |
             label = f"{name}, seed {seed}" if run.config.seeds else name
             yield from _method(run, seed, label, plugin, suite, generation, extra, told)
     if plugins:
-        yield PlannedStep("report", "to do", Work("report"))
+        yield PlannedStep("report", "to do", Work(REPORT))
 
 
 def _method(
@@ -172,52 +256,80 @@ def _method(
 ) -> Iterator[PlannedStep]:
     run.states.clear()
     trained: Model | None = None
-    try:
+    with suppress(_MissingError):
         outcome = plugin.run(run.repeated(seed))  # type: ignore[attr-defined]  # find_method checked it
         trained = resolve(str(outcome.checkpoint))
         if suite is not None:
             evaluation.evaluate(run, trained, suite, run.config, scoring(run.config))
-    except _MissingError:
-        pass
-    own = {step: state for step, state in run.states.items() if step not in ("suite", "generate", "eval")}
-    works: Sequence[Work] = getattr(plugin, "plan", lambda options: ())(run.config.options)
-    planned = {work.step: work for work in works}
-    for step in own:
-        planned.setdefault(step, Work(step))
-    for step, work in planned.items():
-        if work.shared and step in told:
+    run.states = {key: state for key, state in run.states.items() if key[0] != "suite"}
+    evaluated = run.taken("generate"), run.taken("eval")
+    works: Sequence[Work] = getattr(plugin, "plan", lambda options, model: ())(run.config.options, run.model)
+    planned = [(work, run.taken(work.step)) for work in works]
+    planned += [(Work(step), state) for (step, _), state in run.states.items()]
+    for work, state in planned:
+        title = work.title or work.step
+        if work.shared and title in told:
             continue
-        told.add(step)
-        yield PlannedStep(step if work.shared else f"{step} ({name})", own.get(step, "to do"), work)
-    yield PlannedStep(f"generate: {name}", run.states.get("generate", "to do"), generation)
-    yield PlannedStep(f"eval: {name}", run.states.get("eval", "to do"), Work("eval"))
+        told.add(title)
+        yield PlannedStep(title if work.shared else f"{title} ({name})", state, work)
+    yield PlannedStep(f"generate: {name}", evaluated[0], generation)
+    yield PlannedStep(f"eval: {name}", evaluated[1], Work("eval"))
     yield from _extra(run, trained, name, extra)
+
+
+def _references(run: _Look) -> Iterator[PlannedStep]:
+    """The reference points, if they are asked for: short prompts with whole answer budgets."""
+    if not run.config.reference_points:
+        return
+    run.states.clear()
+    with suppress(_MissingError):
+        references.ask(run, run.model, suite_config(run.config), scoring(run.config))
+    yield PlannedStep("generate: reference points", run.taken("generate"), _reference_work(run))
+    run.states.clear()
+
+
+def _reference_work(run: _Look) -> Work:
+    config = clipped(run, suite_config(run.config), run.model)
+    source = find_source(config.data, config.wording)
+    prompts = prefill = new = passes = longest = 0
+    for task in source.tasks(config.tasks):
+        for length in config.lengths:
+            count = source.expected_references((task.name,), (length,), config.examples)
+            size, budget = min(length, _REFERENCE_TOKENS), task.max_new_tokens + config.think_tokens
+            prompts, prefill, new = prompts + count, prefill + count * size, new + count * budget
+            passes += ceil(count / max(1, run.config.batch_tokens // size)) * budget
+            longest = max(longest, size + budget)
+    in_flight = max(run.config.batch_tokens, longest)
+    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
 
 
 def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
     """The extra tasks of a model, which may not be there yet. How much there is to read, only their documents say."""
     if extra is None:
         return
-    run.states.pop(extras.STEP, None)
+    run.states.clear()
     if model is not None:
         with suppress(_MissingError):
             extras.evaluate(run, model, extra, run.config)
-    yield PlannedStep(f"{extras.STEP}: {name}", run.states.get(extras.STEP, "to do"), Work(extras.STEP))
+    yield PlannedStep(f"{extras.STEP}: {name}", run.taken(extras.STEP), Work(extras.STEP))
 
 
 def _generation(run: _Look) -> Work:
     """Every example of every task and length, full to its length and with its whole answer budget."""
     config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data)
-    prompts = prefill = new = budget = 0
+    source = find_source(config.data, config.wording)
+    prompts = prefill = new = budget = passes = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:
             count = source.expected((task.name,), (length,), config.examples)
             budget = max(budget, task.max_new_tokens + config.think_tokens)
             prompts, prefill, new = prompts + count, prefill + count * length, new + count * (task.max_new_tokens + config.think_tokens)
+            rows = max(1, run.config.batch_tokens // length)
+            passes += ceil(count / rows) * (task.max_new_tokens + config.think_tokens)
     longest = max(config.lengths) + config.think_tokens
     batch = max(run.config.batch_tokens, longest) + budget * max(1, run.config.batch_tokens // longest)
-    return Work("generate", prompts, prefill, new, in_flight=longest if run.config.backend == "vllm" else batch)
+    in_flight = longest if run.config.backend == "vllm" else batch
+    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
 
 
 def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig) -> Iterator[Need]:
@@ -242,8 +354,7 @@ def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig) -
 
 def _warnings(
     needs: Sequence[Need],
-    steps: Sequence[PlannedStep],
-    shape: ModelShape,
+    disk: int,
     found: Sequence[DeviceMemory],
     config: RunConfig,
     root: Path,
@@ -259,12 +370,16 @@ def _warnings(
                 f"{need.name} does not fit: it needs {gib(need.total)} on a device, and {device.name} has {gib(device.free)} free "
                 f"of {gib(device.total)}; {_advice(need)}"
             )
-    trainings = sum(step.state != "finished" and step.work.full_training and step.work.train_tokens > 0 for step in steps)
-    disk = trainings * shape.parameters * (_CHECKPOINT_BYTES + width(shape.dtype))
     place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     if disk > shutil.disk_usage(place).free:
         warnings.append(f"checkpoints take {gib(disk)} and {place} has {gib(shutil.disk_usage(place).free)} free; name another --output")
     return warnings
+
+
+def _disk(steps: Sequence[PlannedStep], shape: ModelShape) -> int:
+    """What the full trainings that are left write; adapters and answers are little beside it."""
+    trainings = sum(step.state != "finished" and step.work.full_training and step.work.train_tokens > 0 for step in steps)
+    return trainings * shape.parameters * (_CHECKPOINT_BYTES + width(shape.dtype))
 
 
 def _advice(need: Need) -> str:
@@ -273,53 +388,3 @@ def _advice(need: Need) -> str:
     if need.kv_cache > need.weights:
         return "ask for shorter --lengths or a smaller --batch-tokens"
     return "use --dtype bfloat16, --backend vllm with --tensor-parallel, or a smaller model"
-
-
-def _timed(step: PlannedStep, speed: Speed) -> PlannedStep:
-    if step.state == "finished":
-        return step
-    work = step.work
-    reading = work.prompts * speed.prefill_seconds(work.prefill_tokens / work.prompts) if work.prompts else 0.0
-    writing = work.new_tokens / speed.new_tokens_per_second
-    training = work.train_tokens * speed.train_seconds_per_token
-    return PlannedStep(step.name, step.state, work, reading + writing + training)
-
-
-# ---- for a person -------------------------------------------------------------------------------------------------------------------
-
-
-def as_text(plan: Plan) -> str:
-    """The plan as a person reads it."""
-    lines = [f"{plan.model}: {plan.parameters:,} parameters", "", *_step_lines(plan)]
-    if plan.needs:
-        lines += ["", "memory on each device, without activations", *(f"  {line}" for line in _need_lines(plan.needs))]
-    lines += ["", *(f"{device.name}: {gib(device.free)} free of {gib(device.total)}" for device in plan.devices)]
-    if plan.seconds is not None:
-        lines.append(f"about {duration(plan.seconds)} by a short probe with transformers; token counts are upper bounds")
-    lines += [f"WARNING: {warning}" for warning in plan.warnings]
-    return "\n".join(lines)
-
-
-def _step_lines(plan: Plan) -> Iterator[str]:
-    size = max(len(step.name) for step in plan.steps)
-    yield f"{'step':{size}}  {'state':8}  {'prefill':>13}  {'generate':>11}  {'train':>13}  time"
-    for step in plan.steps:
-        counts = [step.work.prefill_tokens, step.work.new_tokens, step.work.train_tokens]
-        numbers = [f"{count:,}" if count and step.state != "finished" else "" for count in counts]
-        time = "" if step.seconds is None else duration(step.seconds) if step.seconds else ""
-        yield f"{step.name:{size}}  {step.state:8}  {numbers[0]:>13}  {numbers[1]:>11}  {numbers[2]:>13}  {time}".rstrip()
-    yield f"{'left, in tokens':{size}}  {'':8}  {plan.prefill_tokens:>13,}  {plan.new_tokens:>11,}"
-
-
-def _need_lines(needs: Sequence[Need]) -> Iterator[str]:
-    for need in needs:
-        parts = {"weights": need.weights, "KV cache": need.kv_cache, "optimizer state": need.optimizer, "logits": need.logits}
-        yield f"{need.name:10} {gib(need.total):>10}  " + " + ".join(f"{name} {gib(size)}" for name, size in parts.items() if size)
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
-    for size, unit in ((86_400, "days"), (3_600, "h")):
-        if seconds >= 2 * size or (unit == "h" and seconds >= size):
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 1):.0f} s"

@@ -14,7 +14,7 @@ from harness.artifacts import MANIFEST, read_sealed
 from harness.config import RunConfig, from_manifest
 from harness.consent import Allowed
 from harness.evaluations import Evaluation, in_run
-from harness.models import BUILTIN
+from harness.models import has_name
 from harness.pipeline import resolve_model, run_evaluation, run_methods
 from harness.redact import HIDDEN
 
@@ -98,7 +98,7 @@ def recorded(root: Path, granted: Collection[str] = (), allowed: Allowed = _NOTH
     if not isinstance(config, dict) or not isinstance(model, dict) or not isinstance(methods, list) or "imported from" in config:
         raise HarnessError(f"{root} was not made by harness run or harness eval, so nothing says how to make it again")
     name, path = str(model.get("name", "")), str(model.get("path", ""))
-    chosen = path if name != BUILTIN and path and Path(path).is_dir() else name
+    chosen = path if not has_name(name) and path and Path(path).is_dir() else name
     settings = from_manifest(config, f"{where}, config", granted)
     if HIDDEN in settings.url and not url:
         raise HarnessError(f"{where}: the server's address was stored without its password or key; give it whole with --url")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness import terminal
+from harness import references, terminal
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.artifacts import MANIFEST, read_sealed, write_json
 from harness.extra import STEP
@@ -16,10 +16,11 @@ from harness.redact import plain
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
+    from reports.anchors import Anchors
     from reports.elsewhere import Change
     from reports.tables import ByName
 
-VERSION: Final = 4
+VERSION: Final = 5
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 #: The same of the extra tasks, where there are any.
@@ -46,10 +47,17 @@ class Candidate:
         return (self.samples, *self.repeats)
 
 
-def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], extra: Artifact | None = None) -> Path:
+def publish(
+    run: "Run",
+    suite: Artifact,
+    baseline: Artifact,
+    candidates: Sequence[Candidate],
+    extra: Artifact | None = None,
+    anchored: Artifact | None = None,
+) -> Path:
     """Compare every candidate with the baseline and write tables and page into the run directory; the page's path.
 
-    ``extra`` is the baseline's extra tasks.
+    ``extra`` is the baseline's extra tasks, ``anchored`` its reference points.
     """
     settings = run.config
     inputs: dict[str, Json] = {
@@ -62,7 +70,11 @@ def publish(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequenc
     }
     if extra is not None:
         inputs["extra"] = [extra.key, *(each.key for candidate in candidates for each in candidate.extra)]
-    artifact = run.step("report", inputs, lambda work: _write(run, suite, baseline, candidates, extra, work), version=VERSION)
+    if anchored is not None:
+        inputs["references"] = anchored.key
+    found = references.find(baseline, anchored)
+    artifact = run.step("report", inputs, lambda work: _write(run, suite, baseline, candidates, extra, found, work), version=VERSION)
+    references.publish(run.root, found)
     for name in (*_FILES, _ELSEWHERE):
         if not (artifact.path / name).is_file():
             (run.root / name).unlink(missing_ok=True)  # of an earlier run with extra tasks
@@ -113,9 +125,17 @@ def show_extra(root: Path) -> None:
         terminal.show(elsewhere.scores(elsewhere.read(root / "steps" / f"{STEP}-{str(key)[:12]}")))
 
 
-def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence[Candidate], extra: Artifact | None, work: Path) -> None:
+def _write(
+    run: "Run",
+    suite: Artifact,
+    baseline: Artifact,
+    candidates: Sequence[Candidate],
+    extra: Artifact | None,
+    anchored: "Anchors | None",
+    work: Path,
+) -> None:
     from harness.evaluate import read_samples
-    from reports import elsewhere, tables
+    from reports import anchors, elsewhere, tables
     from reports.compare import CompareError, compare_methods, verdicts
     from reports.safe import markdown
 
@@ -141,10 +161,13 @@ def _write(run: "Run", suite: Artifact, baseline: Artifact, candidates: Sequence
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
     parts = [escaped[0], tables.markdown(found.methods)]
     parts += [tables.markdown(found.contrasts, contrast=True)] if found.contrasts else []
+    parts += [anchors.markdown(anchored)] if anchored else []
     parts += [escaped[1], elsewhere.markdown(changes)] if changes else []
     (work / "comparison.md").write_text("\n\n".join(parts), encoding="utf-8")
-    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, said, changes, beside), encoding="utf-8")
+    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, said, anchored, changes, beside), encoding="utf-8")
     described = _describe(run, suite, candidates)
+    if anchored:
+        described["references"] = anchors.record(anchored)
     if changes:
         records: Any = elsewhere.records(changes)
         described["elsewhere"] = records
@@ -163,6 +186,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "head_scores": None if scores is None else [list(layer) for layer in scores],
         "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
         "threshold": _threshold(run.options),
+        "instructions": list(next((outcome.instructions for outcome in outcomes.values() if outcome.instructions), ())),
         "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
@@ -192,13 +216,20 @@ def _tables(candidate: Candidate) -> Any:
     return tables if candidate.repeats else tables[0]
 
 
-def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str, changes: "dict[str, list[Change]]", beside: str) -> str:
+def _text_tables(
+    methods: "ByName",
+    contrasts: "ByName",
+    verdicts: str,
+    anchored: "Anchors | None",
+    changes: "dict[str, list[Change]]",
+    beside: str,
+) -> str:
     import io
 
     from rich.console import Console
     from rich.text import Text
 
-    from reports import elsewhere, tables
+    from reports import anchors, elsewhere, tables
     from reports.safe import visible
 
     out = io.StringIO()
@@ -207,6 +238,10 @@ def _text_tables(methods: "ByName", contrasts: "ByName", verdicts: str, changes:
     if contrasts:
         console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))
     console.print(Text(verdicts))
+    if anchored:
+        console.print()
+        console.print(anchors.terminal(anchored))
+        console.print(Text("\n".join(anchored.sentences())))
     if changes:
         console.print()
         console.print(elsewhere.terminal(changes))

@@ -48,7 +48,7 @@ def use(root: Path, user: object, waiting: Callable[[], None] = lambda: None) ->
 
 def _cannot(root: Path, error: OSError) -> HarnessError:
     if error.errno in NO_LOCKS:
-        return HarnessError(f"the file system of {root} has no locks ({error.strerror}); choose another with --output")
+        return HarnessError(f"the file system of {root} has no locks ({error.strerror}); choose a folder on another")
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
         return HarnessError(f"{root / FOLDER} is a link, or no folder of the harness's; delete it, or choose another folder with --output")
     return HarnessError(f"cannot write to {root / FOLDER} ({error.strerror}); choose another folder with --output")

@@ -1,5 +1,6 @@
 """Where examples come from: ``--data generated`` (invented, any length) or ``--data helmet`` (the published files)."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -8,7 +9,8 @@ from harness.api import HarnessError, Json
 from tasks.build import Budget, BudgetError, build
 from tasks.example import Example, Task
 from tasks.modes import Mode
-from tasks.suite import CATEGORIES, TASKS, select
+from tasks.references import REFERENCES, reference_examples
+from tasks.suite import CATEGORIES, TASKS, Wording, select, worded
 
 GENERATED: Final = "generated"
 HELMET: Final = "helmet"
@@ -28,7 +30,9 @@ class TaskInfo:
     judged: bool = False
     """Whether its citations need a judge (generated facts are known and need none)."""
     chat: bool = True
-    """Whether the model's chat template, if it has one, frames the prompt."""
+    """Whether by itself it is asked in the model's chat template, if there is one: :mod:`harness.framing`."""
+    until: tuple[str, ...] = ()
+    """What ends an answer that goes on from its prefix. A model that completes a text goes on to the next question otherwise."""
 
 
 class Source(Protocol):
@@ -50,11 +54,29 @@ class Source(Protocol):
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         """The examples of one task at one length, one in memory at a time."""
 
+    def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        """As :meth:`build`, the reference points of the same questions: :mod:`tasks.references`. None where gold is not known."""
+
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         """How many examples there will be, at most."""
 
+    def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        """The same of the reference points."""
+
     def scored_as(self, task: str, length: int) -> str:
         """The name by which :mod:`tasks.scoring` knows the task."""
+
+
+#: HELMET chats where the answer is prose; LongQA and summaries would be two more.
+_CHATS: Final = ("cite",)
+#: Tasks whose answer may take several lines.
+_LINES: Final = ("cite_facts", "niah_mv")
+
+
+def generated_info(task: Task) -> TaskInfo:
+    """A generated task with the frame of its published twin, and the end of the line as the end of answers that take only one."""
+    until = () if task.name in _LINES else ("\n",)
+    return TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens, chat=task.category in _CHATS, until=until)
 
 
 class Generated:
@@ -65,30 +87,40 @@ class Generated:
     #: Examples of each task at each length, unless the user says how many.
     EXAMPLES = 100
 
+    def __init__(self, wording: Wording = "full") -> None:
+        self._wording = wording
+
     def _select(self, names: Sequence[str]) -> tuple[Task, ...]:
         try:
-            return select(tuple(names))
+            return select(tuple(names), self._wording)
         except KeyError as error:
             raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *TASKS))}") from None
 
     def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
-        return tuple(TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens) for task in self._select(names))
+        return tuple(generated_info(task) for task in self._select(names))
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
-        return {}
+        return {"wording": self._wording}
 
     def notes(self) -> dict[str, Json]:
         return {}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        found = TASKS[task]
+        found = worded(self._wording)[task]
         try:
-            yield from build(found, Budget(length, lambda text: count(text, found.answer_prefix)), examples or self.EXAMPLES, seed)
+            yield from build(found, Budget(length, count), examples or self.EXAMPLES, seed)
         except BudgetError as error:
             raise HarnessError(str(error)) from None
 
+    def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        return reference_examples(worded(self._wording)[task], length, examples or self.EXAMPLES, seed)
+
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         return len(self._select(names)) * len(lengths) * (examples or self.EXAMPLES)
+
+    def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        questions = sum(math.ceil((examples or self.EXAMPLES) / task.placements) for task in self._select(names))
+        return len(REFERENCES) * questions * len(lengths)
 
     def scored_as(self, task: str, length: int) -> str:
         return task
@@ -124,6 +156,25 @@ class Helmet:
 
         return published(DATASETS[task], length, count, examples, seed)
 
+    def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+        from harness.data import published
+        from tasks.helmet import DATASETS, anchored
+
+        dataset = DATASETS[task]
+        for reference in REFERENCES if anchored(dataset) else ():
+            asked = set()
+            for example in published(dataset, length, count, examples, seed, reference):
+                if example.cluster not in asked:  # its other records differ in where the gold stands
+                    asked.add(example.cluster)
+                    yield example
+
+    def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
+        from harness.data import chosen
+        from tasks.helmet import anchored
+
+        found = [dataset for dataset in chosen(names) if anchored(dataset)]
+        return len(REFERENCES) * sum(dataset.examples if examples is None else examples for dataset in found) * len(lengths)
+
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         from harness.data import chosen
 
@@ -135,11 +186,11 @@ class Helmet:
         return DATASETS[task].published_name(length)
 
 
-SOURCES: Final[dict[str, Source]] = {source.name: source for source in (Generated(), Helmet())}
+SOURCES: Final = (GENERATED, HELMET)
 
 
-def find_source(name: str) -> Source:
-    """The source called ``name``."""
+def find_source(name: str, wording: Wording = "full") -> Source:
+    """The source called ``name``; ``wording`` is that of generated tasks, published ones have their own."""
     if name not in SOURCES:
         raise HarnessError(f"unknown data {name!r}; choose from {', '.join(SOURCES)}")
-    return SOURCES[name]
+    return Generated(wording) if name == GENERATED else Helmet()

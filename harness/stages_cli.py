@@ -1,12 +1,15 @@
 """``harness pairs`` and ``harness train``: a method's stages, one at a time (entry-point group ``harness.commands``)."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import click
 
 from harness.api import Artifact, HarnessError, Json
-from harness.cli import Setting, run_config, run_options, run_root
+from harness.cli import Setting, run_config, run_options, run_root, yes_option
 from harness.terminal import echo
 
 _OTHER_MODEL = "smaller-model"
@@ -17,12 +20,15 @@ def _stage_options(command: Any) -> Any:
         "--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."
     )
     method = click.option("--method", help="Whose stage to run.  [default: retmask]")
-    return run_options(method(setting(command)))
+    return run_options(method(setting(yes_option(command))))
 
 
 @click.command()
 @_stage_options
-@click.option("--prompts-from", help="Instructions: a JSONL or Parquet file, a folder of them, a data set on the Hub, or 'generated'.")
+@click.option(
+    "--prompts-from",
+    help="Instructions: 'self' (the model writes them), a JSONL or Parquet file, a folder of them, a data set on the Hub, or 'generated'.",
+)
 @click.option("--prompts", type=click.IntRange(min=0), help="How many; 0 takes all.")
 @click.option("--rejected-from", help="'mask' for the masked model's answers, or 'model NAME' for another model's.")
 @click.option("--temperature", type=click.FloatRange(min=0))
@@ -30,7 +36,11 @@ def _stage_options(command: Any) -> Any:
 @click.option("--max-new-tokens", type=click.IntRange(min=1))
 @click.option("--drop-repetitive", is_flag=True, default=None, help="Leave out pairs with an answer that repeats itself.")
 @click.option("--drop-unfinished", is_flag=True, default=None, help="Leave out pairs with an answer that was cut off.")
-def pairs(**arguments: Any) -> None:
+@click.option("--prompts-only", is_flag=True, help="Stop when the instructions are there.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write them to this file too, to be read, edited and passed back."
+)
+def pairs(prompts_only: bool, out: Path | None, **arguments: Any) -> None:
     """Sample chosen and rejected answers, and pair them.
 
     \b
@@ -38,12 +48,28 @@ def pairs(**arguments: Any) -> None:
       harness pairs --model builtin --output runs/demo
       harness pairs --model runs/big --prompts-from chats.jsonl --prompts 5000
       harness pairs --model runs/big --rejected-from "model runs/small"
+      harness pairs --model runs/big --prompts-only --out mine.jsonl
 
     `harness train` and `harness run` with the same --model, --output and settings go on from there.
     """
+    if out is not None and not prompts_only:
+        raise HarnessError("--out is for --prompts-only; pairs are written into the run directory")
+    if prompts_only:
+        _prompts(_stage("prompts", arguments), out)
+        return
     artifact = _stage("pairs", arguments)
     echo(json.dumps(artifact.manifest["facts"], indent=1))
     echo(f"\npairs: {artifact.path / 'pairs.jsonl'}")
+
+
+def _prompts(artifact: Artifact, out: Path | None) -> None:
+    path = artifact.path / "prompts.jsonl"
+    if out is not None:
+        partial = out.with_name(f".{out.name}.{os.getpid()}")
+        shutil.copyfile(path, partial)
+        path = partial.replace(out)
+    echo(json.dumps(artifact.manifest["facts"], indent=1))
+    echo(f"\nprompts: {path}")
 
 
 @click.command()
@@ -78,13 +104,16 @@ def train(**arguments: Any) -> None:
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
     from harness.pipeline import run_stage
+    from harness.preview import preview
 
-    model_name, output, preset = (arguments.pop(name) for name in ("model_name", "output", "preset"))
+    model_name, output, preset, yes = (arguments.pop(name) for name in ("model_name", "output", "preset", "yes"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
     run = {name: arguments.pop(name) for name in ("seed", "device", "allow_unsafe_weights", "allow", "allow_url")}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
-    return run_stage(run_root(output, model_name), model_name, method, run_config(model_name, preset, run, options), stage)
+    root, config = run_root(output, model_name), run_config(model_name, preset, run, options)
+    preview(root, model_name, (method,), config, yes=yes, stage=stage)
+    return run_stage(root, model_name, method, config, stage)
 
 
 def _method(method: str | None, rejected_from: str | None) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
+from harness.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
 from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
-from harness.sources import GENERATED, find_source
+from harness.sources import GENERATED, Source, find_source
 from tasks.example import Example
+from tasks.suite import WORDINGS, Wording
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from harness.pipeline import Run
 
 #: Raise when the same seed should give other examples than before.
-VERSION: Final = 2
+VERSION: Final = 3
 _FILE: Final = "examples.jsonl"
 
 
@@ -39,18 +41,27 @@ class SuiteConfig:
     """Leave out lengths that the model cannot take, instead of refusing them."""
     think_tokens: int = 0
     """Room that a reasoning model needs beside the length."""
+    framing: Framing = "task"
+    """How prompts are put to the model, which their tokens depend on."""
+    references: bool = False
+    """Build the reference points of these examples' questions instead."""
+    wording: Wording = "full"
+    """Of generated tasks."""
 
 
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
-    source = find_source(config.data)
+    source = find_source(config.data, config.wording)
     config = clipped(run, config, model)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
-        expected = source.expected(config.tasks, config.lengths, config.examples)
+        count = source.expected_references if config.references else source.expected
+        expected = count(config.tasks, config.lengths, config.examples)
         return {
             "data": config.data,
+            "framing": config.framing,
+            "wording": config.wording,
             **source.notes(),
             **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
         }
@@ -63,7 +74,9 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         "seed": config.seed,
         "tokenizer": tokenizer_digest(model),
         "thinking": config.think_tokens > 0,
+        "framing": config.framing,
         **source.identity(config.tasks, config.lengths),
+        **({"references": True} if config.references else {}),
     }
     return run.step("suite", inputs, write, version=VERSION)
 
@@ -81,6 +94,15 @@ def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
         raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; {hint}")
     run.say(f"--clip: {model.name} takes at most {limit} tokens; left out: {', '.join(str(x) for x in config.lengths if x > limit)}")
     return replace(config, lengths=kept)
+
+
+def source_of(suite: Artifact) -> Source:
+    """Where the examples of a prepared suite come from."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    wording = facts["wording"]
+    assert wording in WORDINGS
+    return find_source(str(facts["data"]), wording)
 
 
 def load(suite: Artifact) -> Iterator[Example]:
@@ -106,34 +128,19 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def rendered_prompt(
-    tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str, *, templated: bool | None = None, thinking: bool = False
-) -> str:
-    """What the model reads: one user turn in its chat template if it has one; not ``templated``, the text and the answer's prefix.
-
-    Templates that know ``enable_thinking`` get it; the others do not mind.
-    """
-    if not (tokenizer.chat_template is not None if templated is None else templated):
-        return text + prefix
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-    )
-    assert isinstance(rendered, str)
-    return rendered
-
-
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
-    source = find_source(config.data)
+    source = find_source(config.data, config.wording)
     for length in config.lengths:
         for task in source.tasks(config.tasks):
-            templated = task.chat and tokenizer.chat_template is not None
+            frame = frame_for(config.framing, chat=task.chat, has_template=tokenizer.chat_template is not None)
 
-            def count(text: str, prefix: str, templated: bool = templated) -> int:
-                rendered = rendered_prompt(tokenizer, text, prefix, templated=templated, thinking=config.think_tokens > 0)
-                return len(tokenizer(rendered, add_special_tokens=not templated)["input_ids"])
+            def count(text: str, prefix: str, frame: Frame = frame) -> int:
+                rendered = rendered_prompt(tokenizer, text, prefix, frame=frame, thinking=config.think_tokens > 0)
+                return len(tokenizer(rendered, add_special_tokens=not has_special_tokens(frame))["input_ids"])
 
-            yield from source.build(task.name, length, count, config.examples, config.seed)
+            build = source.references if config.references else source.build
+            yield from build(task.name, length, count, config.examples, config.seed)
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> dict[str, Json]:

@@ -13,9 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.compare import points
+from reports.comparison import percent, points
 from reports.export import publish
-from reports.leaderboard import Board, Column, Row
+from reports.leaderboard import Board, Column, Row, Versus
 from reports.reference import published
 from reports.safe import cell, escape, xml
 from reports.safe import markdown as escaped
@@ -25,14 +25,20 @@ NOT_RERUN: Final = (
     "Published HELMET results (arXiv 2410.02694), not re-run: other prompts, judges and engines, so they have no rank. Their overall score "
     "is the mean of the categories shown here."
 )
-_HEAD: Final = ("rank", "model", "overall")
+_ONE_SEED: Final = (
+    "A row without a number of training seeds is one checkpoint: its place is about that checkpoint. Training again with another seed may "
+    "give another place."
+)
+_HEAD: Final = ("rank", "model", "overall", "alike")
 
 
 def caption(board: Board) -> str:
     """What a reader has to know about ranks and intervals."""
     return (
-        f"Scores are points out of 100. Ranks are ranges: at {board.confidence:.0%} confidence, all of a table's true ranks lie within "
-        f"them (paired bootstrap and permutation test over questions). In brackets: {board.confidence:.0%} interval of the overall score."
+        "Scores are points out of 100. A rank is a range of places: 1–3 means that up to two others may be better. Rows that share a "
+        "letter cannot be told apart by these questions; the gap between their scores may be luck. Read so, "
+        f"{percent(board.confidence)} of such boards are right in every rank and letter of every table (all pairs tested together, by sign "
+        f"flips of questions). In brackets: {percent(board.confidence)} interval of the overall score."
     )
 
 
@@ -41,9 +47,9 @@ def terminal(board: Board, length: int | None) -> RenderableType:
     column = _at(board, length)
     table = Table(title=Text(_title(column)), caption=caption(board), caption_justify="left")
     for name in (*_HEAD, *board.categories):
-        table.add_column(name, justify="left" if name == "model" else "right")
+        table.add_column(name, justify="left" if name in ("model", "alike") else "right")
     for row in column.rows:
-        table.add_row(_rank(row), Text(row.name), _overall(row), *(_score(each) for each in row.categories))
+        table.add_row(_rank(row), Text(_called(row)), *_cells(row))
     for cells in _references(board, column):
         table.add_row(*map(Text, cells), style="dim")
     return Group(table, *map(Text, _notes(board, column)), *(Text(line) for line in _others(board)))
@@ -53,10 +59,10 @@ def markdown(board: Board) -> str:
     """One table for each length."""
     blocks = []
     for column in board.columns:
-        rows = [[_rank(row), row.name, _overall(row), *(_score(each) for each in row.categories)] for row in column.rows]
+        rows = [[_rank(row), _called(row), *_cells(row)] for row in column.rows]
         rows += _references(board, column)
         lines = [" | ".join(map(escaped, row)) for row in ([*_HEAD, *board.categories], *rows)]
-        rule = "|-:|-|" + "-:|" * (1 + len(board.categories))
+        rule = "|-:|-|-:|-|" + "-:|" * len(board.categories)
         blocks += [f"### {_title(column)}", "\n".join([f"| {lines[0]} |", rule, *(f"| {line} |" for line in lines[1:])])]
     return "\n\n".join([*blocks, caption(board), *_notes(board), *(f"- {escaped(line)}" for line in _others(board))]) + "\n"
 
@@ -66,19 +72,21 @@ def csv_text(board: Board) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     categories = map(cell, board.categories)
-    writer.writerow(["length", "kind", "model", "rank_best", "rank_worst", "overall", "low", "high", *categories, "reason"])
+    figures = ["rank_best", "rank_worst", "overall", "low", "high", *categories]
+    writer.writerow(["length", "kind", "model", *figures, "reason", "letters", "seeds"])
     for column in board.columns:
         length = "mean" if column.length is None else column.length
         for row in column.rows:
             ends = ["" if math.isnan(end) else end for end in (row.low, row.high)]
             scores = ["" if each is None else each for each in row.categories]
-            writer.writerow([length, "run", cell(row.name), row.best, row.worst, row.overall, *ends, *scores, ""])
+            writer.writerow([length, "run", cell(row.name), row.best, row.worst, row.overall, *ends, *scores, "", row.letters, row.seeds])
         for each in column.references:
             scores = [each.scores.get(name, "") for name in board.categories]
             overall = each.overall(board.categories)
-            writer.writerow([length, "published", each.model, "", "", "" if overall is None else overall, "", "", *scores, "not re-run"])
+            reference = ["", "", "" if overall is None else overall, "", "", *scores]
+            writer.writerow([length, "published", each.model, *reference, "not re-run", "", ""])
     for name, reason in board.others:
-        writer.writerow(["", "not ranked", cell(name), "", "", "", "", "", *("" for _ in board.categories), cell(reason)])
+        writer.writerow(["", "not ranked", cell(name), "", "", "", "", "", *("" for _ in board.categories), cell(reason), "", ""])
     return out.getvalue()
 
 
@@ -87,7 +95,8 @@ def html(board: Board) -> str:
     sections = []
     for at, column in enumerate(board.columns):
         hidden = "" if at == 0 else " hidden"
-        sections.append(f'<section data-length="{at}"{hidden}>\n<h2>{escape(_title(column))}</h2>\n{_table(board, column)}\n</section>')
+        parts = [f"<h2>{escape(_title(column))}</h2>", _table(board, column), _matrix(board, column)]
+        sections.append("\n".join([f'<section data-length="{at}"{hidden}>', *parts, "</section>"]))
     choice = "".join(f'<option value="{at}">{escape(_title(column))}</option>' for at, column in enumerate(board.columns))
     chooser = f'<label class="chooser">length <select id="board-length">{choice}</select></label>' if len(board.columns) > 1 else ""
     notes = [caption(board), *_notes(board)]
@@ -131,14 +140,37 @@ def _table(board: Board, column: Column) -> str:
     body = []
     for row in column.rows:
         overall = f'{points(row.overall)} <span class="range">{escape(_interval(row))}</span>'
-        values = [(row.best + row.worst / 1000, _rank(row)), (row.name, escape(row.name)), (row.overall, overall)]
+        first = [(row.best + row.worst / 1000, _rank(row)), (row.name, escape(_called(row)))]
+        values = [*first, (row.overall, overall), (row.letters, row.letters)]
         body.append(_row([*values, *((each, _score(each)) for each in row.categories)]))
     for each, cells in zip(column.references, _references(board, column), strict=True):
         scores = [each.scores.get(name) for name in board.categories]
-        keys = ["", each.model, each.overall(board.categories), *scores]
+        keys = ["", each.model, each.overall(board.categories), "", *scores]
         body.append(_row(list(zip(keys, map(escape, cells), strict=True)), "published"))
     rows = "\n".join(body)
     return f'<div class="wide"><table class="board"><thead><tr>{top}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _matrix(board: Board, column: Column) -> str:
+    """All pairs: the row's overall score minus the column's."""
+    names = [row.name for row in column.rows]
+    if len(names) < 2:
+        return ""
+    found = {(each.one, each.other): each for each in column.pairs}
+    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in names[1:])
+    body = []
+    for at, name in enumerate(names[:-1]):
+        cells = ["<td></td>"] * at + [_pair(found[name, other]) for other in names[at + 1 :]]
+        body.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
+    equal = "" if math.isnan(board.margin) else f" = : shown to be equal within {points(board.margin)} points."
+    said = f"Row minus column, in points. ▲: the row is better. No mark: these questions do not tell.{equal}"
+    table = f'<div class="wide"><table><thead><tr><th></th>{top}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return f'<details><summary>Every two models</summary><p class="caption">{escape(said)}</p>{table}</details>'
+
+
+def _pair(each: Versus) -> str:
+    mark = " ▲" if each.claim else " =" if each.equivalent else ""
+    return f'<td class="number{" better" if each.claim else ""}">{points(each.delta, signed=True)}{mark}</td>'
 
 
 def _row(cells: list[tuple[object, str]], kind: str = "") -> str:
@@ -147,12 +179,12 @@ def _row(cells: list[tuple[object, str]], kind: str = "") -> str:
     for at, (key, content) in enumerate(cells):
         tag = 'th scope="row"' if at == 1 else "td"
         value = "" if key is None else escape(str(key))
-        parts.append(f'<{tag}{_class(_HEAD[at] if at < 3 else "")} data-sort="{value}">{content}</{tag[:2]}>')
+        parts.append(f'<{tag}{_class(_HEAD[at] if at < len(_HEAD) else "")} data-sort="{value}">{content}</{tag[:2]}>')
     return f"<tr{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{''.join(parts)}</tr>"
 
 
 def _class(name: str) -> str:
-    return "" if name == "model" else ' class="number"'
+    return "" if name in ("model", "alike") else ' class="number"'
 
 
 def _sorted(name: str) -> str:
@@ -165,6 +197,7 @@ def _references(board: Board, column: Column) -> list[list[str]]:
             "–",
             f"{each.model} (published)",
             _score(each.overall(board.categories)),
+            "",
             *(_score(each.scores.get(name)) for name in board.categories),
         ]
         for each in column.references
@@ -177,7 +210,8 @@ def _notes(board: Board, *columns: Column) -> list[str]:
     bare = [_title(column) for column in chosen if column.length in board.without_reference]
     known = ", ".join(length_label(length) for length in sorted({each.length for each in published()}))
     missing = f"No published HELMET results here for {', '.join(bare)}: there are some for {known} tokens each."
-    return [*([NOT_RERUN] if any(column.references for column in chosen) else []), *([missing] if bare else [])]
+    one = [_ONE_SEED] if any(row.seeds == 1 for column in chosen for row in column.rows) else []
+    return [*board.notes, *one, *([NOT_RERUN] if any(column.references for column in chosen) else []), *([missing] if bare else [])]
 
 
 def _others(board: Board) -> list[str]:
@@ -186,6 +220,14 @@ def _others(board: Board) -> list[str]:
 
 def _title(column: Column) -> str:
     return "mean over lengths" if column.length is None else f"{length_label(column.length)} tokens"
+
+
+def _cells(row: Row) -> list[str]:
+    return [_overall(row), row.letters, *(_score(each) for each in row.categories)]
+
+
+def _called(row: Row) -> str:
+    return row.name if row.seeds == 1 else f"{row.name} (mean of {row.seeds} training seeds)"
 
 
 def _rank(row: Row) -> str:

@@ -1,12 +1,14 @@
 """Is a candidate no worse than its baseline? For a build that has to pass, fail, or say that it cannot tell.
 
-Non-inferiority: the candidate passes where the one-sided lower limit of its paired difference is above minus the margin. It fails
-where it is detectably worse, by the interval and by the permutation test, and the best estimate of the loss is at least the margin.
-Between the two the data do not decide, and the verdict says how many questions would. Every statement has to pass, so no correction
-is due for passing (an intersection-union test, Berger 1982, Technometrics 24); for failing, the permutation test is Holm-corrected.
+Non-inferiority: the candidate passes where the one-sided lower limit of its paired difference is above minus the margin, a limit that
+leaves room for what so few questions would not have shown (:mod:`reports.rare`). It fails where the upper limit is below minus the
+margin: the loss is larger than allowed, beyond doubt. Between the two the data do not decide, and the verdict says how many questions
+would. Every statement has to pass, so no correction is due for passing (an intersection-union test, Berger 1982, Technometrics 24);
+for failing, the error rate is shared by all statements.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -14,15 +16,18 @@ import numpy as np
 import pandas as pd
 
 from reports import samples
-from reports.bootstrap import POWER
-from reports.compare import CompareError, Comparison, compare_methods, points
-from reports.permutation import holm
+from reports.bootstrap import FEWEST, POWER
+from reports.compare import Tables, compare_methods
+from reports.comparison import CompareError, Comparison, MethodComparisons, percent, points
 from reports.policy import Policy
 from reports.stopping import StoppingError, stopping_of
+from reports.tables import label, length_label
 
 Status: TypeAlias = Literal["pass", "fail", "undecided"]
 
 EXIT_CODES: Final[dict[Status, int]] = {"pass": 0, "fail": 1, "undecided": 2}
+#: How much nearer a limit has to be for 80% power than for an even chance, at 95%.
+_WITH_POWER: Final = 1.5
 _WORDS: Final[dict[Status, str]] = {"pass": "no regression", "fail": "regression", "undecided": "could not decide"}
 
 
@@ -70,8 +75,8 @@ class Report:
 
 
 def check(
-    baseline: pd.DataFrame,
-    candidate: pd.DataFrame,
+    baseline: Tables,
+    candidate: Tables,
     policy: Policy,
     *,
     names: tuple[str, str] = ("baseline", "candidate"),
@@ -79,29 +84,39 @@ def check(
     seed: int = 0,
     allow: tuple[str, ...] = (),
 ) -> Report:
-    """Hold the candidate's samples against the baseline's. Raises :class:`CompareError` for tables that cannot be compared.
+    """Hold the candidate's samples against the baseline's, each one table or one for each training seed.
+
+    Raises :class:`CompareError` for tables that cannot be compared.
 
     Examples that the candidate lacks score 0, so that leaving out hard ones gains nothing; their share is limited by the policy.
     """
-    for name, table in zip(names, (baseline, candidate), strict=True):
-        _refuse_stopped(name, table)
-    full, missing = _completed(baseline, candidate, names)
-    found = compare_methods(baseline, {names[1]: full}, resamples=resamples, seed=seed, confidence=2 * policy.confidence - 1, allow=allow)
-    comparisons = {each.category or "overall": each for each in found.methods[names[1]] if each.scope != "task" and each.length is None}
-    _check_names(policy, comparisons)
-    margins = {"overall": policy.margin_overall}
-    for name in comparisons:
-        margin = policy.margins.get(name, policy.margin_category)
-        if name != "overall" and margin is not None:
-            margins[name] = margin
-    adjusted = holm([comparisons[name].p for name in margins])
-    findings = [_margin(name, comparisons[name], margin, p) for (name, margin), p in zip(margins.items(), adjusted, strict=True)]
+    before, after = ([each] if isinstance(each, pd.DataFrame) else list(each) for each in (baseline, candidate))
+    for name, tables in zip(names, (before, after), strict=True):
+        for table in tables:
+            _refuse_stopped(name, table)
+    completed = [_completed(before[0], table, names) for table in after]
+    full, missing = [table for table, _ in completed], max(share for _, share in completed)
+
+    def compared(confidence: float) -> MethodComparisons:
+        return compare_methods(before, {names[1]: full}, resamples=resamples, seed=seed, confidence=confidence, allow=allow)
+
+    found = compared(policy.confidence)
+    lines = {_called(each): each for each in found.methods[names[1]]}
+    means = [each for each in lines.values() if each.scope != "task" and each.length is None]
+    comparisons = {each.category or "overall": each for each in means}
+    _check_names(policy, comparisons, lines.values())
+    margins = {name: margin for name, each in lines.items() if (margin := policy.margin(each)) is not None}
+    most = {name: lines[name].most for name in margins}
+    if any(most[name] < -margin for name, margin in margins.items()):
+        sure = compared(1 - (1 - policy.confidence) / len(margins)).methods[names[1]]
+        most = {_called(each): each.most for each in sure}
+    findings = [_margin(name, lines[name], margin, most[name]) for name, margin in margins.items()]
     floors = {**({"overall": policy.floor_overall} if policy.floor_overall is not None else {}), **policy.floors}
     findings += [_floor(name, comparisons[name], floor) for name, floor in floors.items()]
     findings.append(_limit("missing examples", missing, policy.missing))
-    asked = candidate.drop_duplicates(["task", "length", "example_id"])
-    findings.append(_limit("truncated prompts", float((asked["truncated_tokens"] > 0).mean()), policy.truncated))
-    findings.append(_limit("answers cut off", float((asked["finish_reason"] == "length").mean()), policy.cut_off))
+    asked = [table.drop_duplicates(["task", "length", "example_id"]) for table in after]
+    findings.append(_limit("truncated prompts", max(float((each["truncated_tokens"] > 0).mean()) for each in asked), policy.truncated))
+    findings.append(_limit("answers cut off", max(float((each["finish_reason"] == "length").mean()) for each in asked), policy.cut_off))
     return Report(names[0], names[1], tuple(findings), found.notes)
 
 
@@ -132,41 +147,67 @@ def _completed(baseline: pd.DataFrame, candidate: pd.DataFrame, names: tuple[str
     if not gone.any():
         return table, 0.0
     one = table.iloc[0]
-    same = {name: one[name] for name in ("run", "model_digest", "suite_digest", "backend", "template", "scorer")}
+    same = {name: one[name] for name in ("run", "model_digest", "suite_digest", "backend")}
     filled = reference[gone].assign(score=0.0, output="", **same)
+    for column in ("template", "scorer"):  # as the candidate's other examples of the task have it
+        filled[column] = filled["task"].map(table.groupby("task")[column].first()).fillna(filled[column]).astype("string")
     example = ["task", "length", "example_id"]
     share = len(filled.drop_duplicates(example)) / len(reference.drop_duplicates(example))
     return pd.concat([table, filled], ignore_index=True), share
 
 
-def _check_names(policy: Policy, comparisons: dict[str, Comparison]) -> None:
+def _check_names(policy: Policy, comparisons: dict[str, Comparison], lines: Iterable[Comparison]) -> None:
+    known = list(lines)
     for name in (*policy.margins, *policy.floors):
         if name not in comparisons:
             raise CompareError(f"the policy names category {name!r}; these evaluations have {', '.join(comparisons)}")
+    lengths = {str(each.length) for each in known if each.length is not None}
+    tasks = {each.task for each in known if each.task}
+    for what, names, there in (("length", policy.margins_length, lengths), ("task", policy.margins_task, tasks)):
+        for name in names:
+            if name not in there:
+                raise CompareError(f"the policy names {what} {name!r}; these evaluations have {', '.join(sorted(map(str, there)))}")
 
 
-def _margin(name: str, each: Comparison, margin: float, p: float) -> Finding:
-    level = (1 + each.confidence) / 2
-    figures = f"{points(each.delta, signed=True)}, at least {points(each.low, signed=True)} ({level:.0%}); margin {points(margin)}"
-    if math.isnan(each.low):
+def _called(each: Comparison) -> str:
+    """A statement's name: "overall", "recall", "overall at 128K", "niah ruler_recall at 8K"."""
+    return label(each) if each.length is None else f"{label(each)} at {length_label(each.length)}"
+
+
+def _margin(name: str, each: Comparison, margin: float, most: float) -> Finding:
+    least = f"at least {points(each.least, signed=True)} ({percent(each.confidence)})"
+    figures = f"{points(each.delta, signed=True)}, {least}; margin {points(margin)}"
+    if math.isnan(each.least):
         return Finding("margin", name, "undecided", figures, "a task with a single question gives no measure of spread; ask more questions")
-    if each.low > -margin or each.low == each.high == each.delta == -margin:
+    if each.n_clusters < FEWEST:
+        few = f"{each.n_clusters} questions show no margin, whatever they score; ask {FEWEST} or more"
+        return Finding("margin", name, "undecided", figures, few)
+    if each.least > -margin:
         return Finding("margin", name, "pass", figures)
-    if each.high < 0 and each.delta <= -margin and p <= 1 - each.confidence:
+    if most < -margin:
         return Finding("margin", name, "fail", figures, f"{points(-each.delta)} points lower; up to {points(margin)} are allowed")
     return Finding("margin", name, "undecided", figures, _size(each, margin))
 
 
 def _size(each: Comparison, margin: float) -> str:
     """How many questions would decide: if nothing changed, or if the difference is what it looks like."""
-    at_zero = math.ceil(each.n_clusters * (each.mde / margin) ** 2) if margin else math.inf
+    if margin == 0:
+        return "too little data: no number of questions shows a margin of 0"
+    reach = each.delta - each.least
+    differs = bool(each.wins or each.losses)
+    at_zero = _times(each.n_clusters, reach / margin, differs)
     if at_zero > each.n_clusters:
-        needs = "no number of questions shows a margin of 0" if margin == 0 else f"about {at_zero:,} questions would show no loss"
+        needs = f"about {at_zero:,} questions would show no loss"
         return f"too little data: {needs} with {POWER:.0%} power if there is none; there are {each.n_clusters:,}"
     distance = abs(each.delta + margin)
-    there = math.ceil(each.n_clusters * (each.mde / distance) ** 2) if distance > 1e-9 else math.inf
+    there = _times(each.n_clusters, reach / distance, differs) if distance > 1e-9 else math.inf
     size = f"about {there:,} questions" if there < 1e9 else "more questions than anyone has"
     return f"the loss is too near the margin: {size} would tell ({each.n_clusters:,} were asked), or a wider margin"
+
+
+def _times(questions: int, factor: float, differs: bool) -> int:
+    """Questions for a limit nearer by ``factor``: the limit of equal scores shrinks with their number, others with its root."""
+    return math.ceil(questions * ((_WITH_POWER * factor) ** 2 if differs else factor))
 
 
 def _floor(name: str, each: Comparison, floor: float) -> Finding:

@@ -23,7 +23,7 @@ from rich.text import Text
 from scipy import stats
 
 from reports import bootstrap, hierarchy, safe
-from reports.compare import CompareError, p_value
+from reports.comparison import CompareError, p_value
 from reports.hierarchy import Design, Floats, Target
 from reports.permutation import holm
 

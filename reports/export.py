@@ -15,9 +15,11 @@ from rich.text import Text
 
 from reports import safe, tables
 from reports.bootstrap import POWER
-from reports.compare import Comparison, MethodComparisons, points, verdicts
+from reports.comparison import Comparison, MethodComparisons, points
 from reports.hierarchy import Scope
 from reports.power import needed
+from reports.shape import Shape
+from reports.verdict import verdicts
 
 HEADLINES: Final[tuple[Scope, ...]] = ("overall", "category")
 EVERYTHING: Final[tuple[Scope, ...]] = ("overall", "category", "task")
@@ -41,7 +43,7 @@ class Exported:
         return [
             *(f"Note: {note}" for note in found.notes),
             *verdicts(found),
-            *(_size(name, column, self.effect) for name, column in found.methods.items() if self.effect),
+            *(_size(name, column, self.effect, found.shapes.get(name)) for name, column in found.methods.items() if self.effect),
         ]
 
 
@@ -138,11 +140,11 @@ def publish(path: Path, write_to: Callable[[Path], object]) -> None:
         raise
 
 
-def _size(name: str, column: Sequence[Comparison], effect: float | None) -> str:
+def _size(name: str, column: Sequence[Comparison], effect: float, shape: Shape | None) -> str:
     overall = next((each for each in column if each.scope == "overall" and each.length is None), None)
-    asked = needed(overall, effect) if overall is not None and effect else None
+    asked = needed(overall, effect, shape) if overall is not None else None
     if overall is None or asked is None:
-        return f"{name}: the spread is unknown, so is the size of suite that would find {points(effect or 0)} points."
+        return f"{name}: no number of questions is known that would find {points(effect)} points."
     return (
         f"{name}: finding a true overall difference of {points(asked.effect)} points with {POWER:.0%} power takes about "
         f"{asked.clusters:,} questions ({asked.examples:,} examples); this suite has {overall.n_clusters:,} ({overall.n_examples:,})."

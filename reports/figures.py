@@ -7,6 +7,8 @@ figures are for the width of a phone: :data:`reports.canvas.NARROW`, fewer panel
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,10 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from reports import canvas
-from reports.compare import Comparison
+from reports.comparison import Comparison
 from reports.hierarchy import Scope
 from reports.safe import visible
 from reports.tables import ByName, label, length_label, lines
+
+#: Panel -> length -> (ceiling, floor), fractions of 1.
+Anchored: TypeAlias = Mapping[str, Mapping[int, tuple[float, float]]]
 
 _LABEL_INCHES = 0.42  # a length's label and the space around it
 _LETTER_INCHES = 0.085
@@ -27,8 +32,8 @@ _ROW_INCHES = 0.17
 _NARROWEST = 0.5  # points to each side of 0: no difference at all must not look like noise on a fine scale
 
 
-def length_curves(comparisons: ByName, *, narrow: bool = False) -> Figure:
-    """Score by length, one panel for the overall score and one for each category.
+def length_curves(comparisons: ByName, anchors: Anchored = MappingProxyType({}), *, narrow: bool = False) -> Figure:
+    """Score by length, one panel for the overall score and one for each category, with the ceiling and the floor where they are known.
 
     A method's band is the interval of its *paired* difference, added to the baseline: where it leaves the baseline's line, the
     difference is detected. Bands of unpaired scores would overlap long after that.
@@ -45,6 +50,7 @@ def length_curves(comparisons: ByName, *, narrow: bool = False) -> Figure:
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for panel, (name, points) in zip(axes.flat, panels.items(), strict=False):
             _curves(panel, points, labels=int(across / _LABEL_INCHES))
+            _anchor(panel, anchors.get(name, {}))
             panel.set_title(name)
         _remove(axes, len(panels))
         figure.supxlabel("length (tokens)", fontsize=9)
@@ -151,6 +157,17 @@ def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]], labels: int) -
     axes.margins(x=0.08)
 
 
+def _anchor(axes: Axes, places: Mapping[int, tuple[float, float]]) -> None:
+    """The ceiling, dashed, and the floor, dotted; across the panel where there is one length."""
+    lengths = sorted(places)
+    for side, dashes in enumerate(("--", ":")):
+        values = [100 * places[length][side] for length in lengths]
+        if len(values) == 1:
+            axes.axhline(values[0], color=canvas.INK, linestyle=dashes, linewidth=0.8)
+        elif values:
+            axes.plot(lengths, values, color=canvas.INK, linestyle=dashes, linewidth=0.8)
+
+
 def _ends(found: Sequence[Comparison]) -> tuple[list[float], list[float]]:
     return [each.low for each in found], [each.high for each in found]
 
@@ -158,7 +175,7 @@ def _ends(found: Sequence[Comparison]) -> tuple[list[float], list[float]]:
 def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series) -> None:
     low, high = 100 * each.low, 100 * each.high
     axes.plot([low, high], [height, height], color=series.colour, linewidth=1.3, marker="|", markersize=4)
-    fill = series.colour if each.sign else "none"
+    fill = series.colour if each.claim else "none"
     axes.plot(
         [100 * each.delta],
         [height],

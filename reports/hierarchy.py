@@ -12,6 +12,7 @@ the right covariances. A *cluster* is a question with all its examples and metri
 form one *stratum*: their scores are correlated, and treating them as independent would make the interval of their mean too narrow.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -82,6 +83,22 @@ class Design:
         for stratum in self.strata:
             cells[stratum.cells] = stratum.sums(values).sum(axis=0) / stratum.counts().sum(axis=0)[:, None]
         return self.weights @ cells
+
+    def per_question(self, values: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """For each target its questions' weights, (questions,), which sum to 1, and their means of ``values``, (questions, columns)."""
+        parts = [(each, each.counts(), each.sums(values)) for each in self.strata]
+        rows = [(each, counts / counts.sum(axis=0), sums / counts.sum(axis=0)[:, None]) for each, counts, sums in parts]
+        for row in self.weights:
+            weights, means = [], []
+            for stratum, counts, sums in rows:
+                used = row[stratum.cells] > 0
+                if used.any():
+                    weight = counts[:, used] @ row[stratum.cells[used]]
+                    asked = weight > 0
+                    added = np.einsum("qcx,c->qx", sums[:, used], row[stratum.cells[used]])
+                    weights.append(weight[asked])
+                    means.append(added[asked] / weight[asked, None])
+            yield np.concatenate(weights), np.concatenate(means)
 
     def without_spread(self) -> npt.NDArray[np.bool_]:
         """Targets that draw on a cell whose rows are all of one cluster, so that nothing is known of its spread."""

@@ -1,25 +1,26 @@
 """Many evaluations in one table, with ranges of ranks instead of bare ranks.
 
 The confidence set of a rank follows Mogstad, Romano, Shaikh & Wilhelm 2024, "Inference for Ranks with Applications to Mobility across
-Neighbourhoods and Academic Achievement across Countries", Rev. Econ. Stud. 91, section 3: simultaneous intervals of all pairwise
-differences (paired bootstrap, studentized maximum); a model's best rank is one more than the number of models that are certainly
-better, its worst leaves room only for those that are certainly worse. All ranks of a column hold together with the given confidence.
-As in a verdict, the permutation test has to agree: with few questions the bootstrap alone is too sure.
+Neighbourhoods and Academic Achievement across Countries", Rev. Econ. Stud. 91, section 3: all pairs of models are tested together; a
+model's best rank is one more than the number of models that are certainly better, its worst leaves room only for those that are
+certainly worse. The test is :mod:`reports.pairs`'. All ranks of all tables of a board hold together with the given confidence.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from reports import samples
-from reports.bootstrap import resampled
-from reports.compare import MISMATCHES, CompareError
+from reports.bootstrap import resampled, spread
+from reports.comparable import MISMATCHES
+from reports.compare import Tables
+from reports.comparison import CompareError
 from reports.hierarchy import Design, Floats, design
-from reports.permutation import p_values
+from reports.pairs import Pairs, compare_all, letters
 from reports.reference import Published
 from reports.stopping import StoppingError, stopping_of
 
@@ -29,7 +30,8 @@ class Entry:
     """An evaluation that wants a place."""
 
     name: str
-    table: pd.DataFrame
+    table: Tables
+    """Its samples, or those of each training seed."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,24 @@ class Row:
     high: float
     categories: tuple[float | None, ...]
     """In the order of the board's categories; None where the length has none."""
+    seeds: int = 1
+    """Training seeds, averaged."""
+    letters: str = ""
+    """Rows that share a letter cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class Versus:
+    """Two rows of a column against each other."""
+
+    one: str
+    other: str
+    delta: float
+    """Overall score of ``one`` minus ``other``'s."""
+    claim: int
+    """1 or -1 where they are told apart, else 0."""
+    equivalent: bool
+    """Shown to be equal within the margin that was named."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,8 @@ class Column:
     """Tokens; None is the mean over lengths."""
     rows: tuple[Row, ...]
     references: tuple[Published, ...] = ()
+    pairs: tuple[Versus, ...] = ()
+    """Every two rows, the better one first."""
 
 
 @dataclass(frozen=True)
@@ -66,52 +88,66 @@ class Board:
     confidence: float
     without_reference: tuple[int | None, ...] = ()
     """Lengths at which published results were asked for and there are none."""
+    margin: float = math.nan
+    notes: tuple[str, ...] = ()
+    """What a reader has to know before the numbers."""
 
 
 def board(
-    entries: Sequence[Entry], *, references: Sequence[Published] = (), resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
+    entries: Sequence[Entry],
+    *,
+    references: Sequence[Published] = (),
+    resamples: int = 10_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    margin: float = math.nan,
+    notes: Sequence[str] = (),
 ) -> Board:
-    """Rank the largest group of comparable entries at every length. Raises :class:`CompareError` for no entries and invalid tables."""
+    """Rank the largest group of comparable entries at every length. Raises :class:`CompareError` for no entries and invalid tables.
+
+    ``margin``: a difference, as a fraction of 1, that does not matter; pairs that are shown to be closer are marked as equal.
+    """
     if not entries:
         raise CompareError("nothing to rank: name at least one run")
-    tables: dict[str, pd.DataFrame] = {}
+    tables: dict[str, list[pd.DataFrame]] = {}
     stopped: list[tuple[str, str]] = []
     for entry in entries:
         try:
-            table = samples.validate(entry.table).sort_values(list(samples.KEY), ignore_index=True)
-            mark = stopping_of(table)
+            given = [entry.table] if isinstance(entry.table, pd.DataFrame) else entry.table
+            mine = [samples.validate(each).sort_values(list(samples.KEY), ignore_index=True) for each in given]
+            partial = [mark for each in mine if (mark := stopping_of(each)) is not None and not mark.complete]
         except (samples.SamplesError, StoppingError) as error:
             raise CompareError(f"{entry.name}: {error}") from error
         if entry.name in tables or entry.name in dict(stopped):
             raise CompareError(f"two evaluations are called {entry.name}; give them names, NAME=EVALUATION")
-        if mark is None or mark.complete:
-            tables[entry.name] = table
+        if not partial:
+            tables[entry.name] = mine
         else:
-            stopped.append((entry.name, f"stopped early after {mark.examples:,} of {mark.order.examples:,} examples"))
+            stopped.append((entry.name, f"stopped early after {partial[0].examples:,} of {partial[0].order.examples:,} examples"))
     if not tables:
         raise CompareError(f"nothing to rank: {'; '.join(f'{name} {reason}' for name, reason in stopped)}")
     ranked, others = _comparable(tables)
-    others += stopped
-    first = tables[ranked[0]]
-    plan = _headlines(design(first))
-    scores = np.column_stack([tables[name]["score"].to_numpy(dtype=np.float64) for name in ranked])
-    means = plan.means(scores)
-    draws = resampled(plan, scores, resamples=resamples, rng=np.random.default_rng(seed))
-
-    @cache
-    def differ(one: int, two: int) -> Floats:
-        """p-values of the difference between two models, one for each of the plan's targets."""
-        gaps = scores[:, [one]] - scores[:, [two]]
-        return np.asarray(p_values(plan, gaps, resamples=resamples, rng=np.random.default_rng([seed, one, two]))[:, 0])
-
-    categories = tuple(dict.fromkeys(str(each.category) for each in plan.targets if each.category))
+    plan = _headlines(design(tables[ranked[0]][0]))
+    scores = [np.column_stack([each["score"].to_numpy(dtype=np.float64) for each in tables[name]]) for name in ranked]
+    means = np.column_stack([each.mean(axis=1) for each in scores])
+    of_seeds = {at: [each - each.mean(axis=1, keepdims=True)] for at, each in enumerate(scores) if each.shape[1] > 1}
+    draw_rng, spread_rng, pair_rng = np.random.default_rng(seed).spawn(3)
+    limits = spread(plan, means, resamples=resamples, rng=spread_rng, seeds=of_seeds, rare=True).limits((1 - confidence) / 2)
+    shown = _Shown(
+        plan=plan,
+        names=ranked,
+        seeds=tuple(each.shape[1] for each in scores),
+        means=plan.means(means),
+        ends=(np.clip(limits[0], 0, 1), np.clip(limits[1], 0, 1)),
+        draws=resampled(plan, means, resamples=resamples, rng=draw_rng),
+        pairs=compare_all(plan, scores, resamples=resamples, rng=pair_rng, confidence=confidence, margin=margin),
+        categories=tuple(dict.fromkeys(str(each.category) for each in plan.targets if each.category)),
+        confidence=confidence,
+    )
     lengths = sorted({each.length for each in plan.targets if each.length is not None})
-    columns = [
-        _column(plan, length, ranked, categories, means, draws, differ, references, confidence)
-        for length in ([None, *lengths] if len(lengths) > 1 else lengths)
-    ]
+    columns = [_column(shown, length, references) for length in ([None, *lengths] if len(lengths) > 1 else lengths)]
     bare = tuple(each.length for each in columns if references and not each.references)
-    return Board(categories, tuple(columns), tuple(others), confidence, bare)
+    return Board(shown.categories, tuple(columns), tuple(others + stopped), confidence, bare, margin, tuple(notes))
 
 
 def ranks(
@@ -130,7 +166,7 @@ def ranks(
         varies = error > 1e-12
         error = np.where(varies, error, 1.0)
         limit = np.quantile((np.abs(drawn - gaps) / error * varies).max(axis=1), confidence)
-        sure = varies & (np.abs(gaps) > limit * error)
+        sure = np.where(varies, np.abs(gaps) > limit * error, np.abs(gaps) > 1e-12)  # the same on every question: surest of all
         for pair in np.flatnonzero(sure):
             sure[pair] = agreed(int(one[pair]), int(two[pair]))
         better[one[sure & (gaps > 0)], two[sure & (gaps > 0)]] = True
@@ -138,10 +174,17 @@ def ranks(
     return [int(1 + each) for each in better.sum(axis=0)], [int(models - each) for each in better.sum(axis=1)]
 
 
-def _comparable(tables: dict[str, pd.DataFrame]) -> tuple[list[str], list[tuple[str, str]]]:
+def _comparable(tables: dict[str, list[pd.DataFrame]]) -> tuple[list[str], list[tuple[str, str]]]:
     """Names of the largest comparable group, and the other names with what sets them apart."""
-    kinds = {name: tuple("+".join(sorted(table[column].unique())) for column, _ in MISMATCHES.values()) for name, table in tables.items()}
-    examples = {name: pd.util.hash_pandas_object(table[[*samples.KEY, "cluster"]], index=False).sum() for name, table in tables.items()}
+    kinds = {
+        name: tuple("+".join(sorted({str(kind) for each in seeds for kind in each[column].unique()})) for column, _ in MISMATCHES.values())
+        for name, seeds in tables.items()
+    }
+    asked = [*samples.KEY, "cluster", "category"]
+    examples = {
+        name: tuple(sorted({int(pd.util.hash_pandas_object(each[asked], index=False).sum()) for each in seeds}))
+        for name, seeds in tables.items()
+    }
     groups: dict[tuple[object, ...], list[str]] = {}
     for name in tables:
         groups.setdefault((*kinds[name], examples[name]), []).append(name)
@@ -165,34 +208,53 @@ def _headlines(plan: Design) -> Design:
     return dataclasses.replace(plan, targets=tuple(plan.targets[at] for at in keep), weights=plan.weights[keep])
 
 
-def _column(
-    plan: Design,
-    length: int | None,
-    names: Sequence[str],
-    categories: Sequence[str],
-    means: Floats,
-    draws: Floats,
-    differ: Callable[[int, int], Floats],
-    references: Sequence[Published],
-    confidence: float,
-) -> Column:
-    places = {each.category: at for at, each in enumerate(plan.targets) if each.length == length}
-    overall = places[None]
-    known = not plan.without_spread()[overall]
+@dataclass(frozen=True)
+class _Shown:
+    """All that the columns are made from; arrays are targets x models."""
 
-    def agreed(one: int, two: int) -> bool:
-        return bool(differ(one, two)[overall] < 1 - confidence)
+    plan: Design
+    names: Sequence[str]
+    seeds: Sequence[int]
+    means: Floats
+    ends: tuple[Floats, Floats]
+    draws: Floats
+    """(resamples, targets, models)."""
+    pairs: Pairs
+    categories: tuple[str, ...]
+    confidence: float
 
-    best, worst = ranks(means[overall], draws[:, overall], confidence, agreed) if known else ([1] * len(names), [len(names)] * len(names))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws[:, overall], [tail, 1 - tail], axis=0) if known else np.full((2, len(names)), np.nan)
+
+def _column(shown: _Shown, length: int | None, references: Sequence[Published]) -> Column:
+    places = {each.category: at for at, each in enumerate(shown.plan.targets) if each.length == length}
+    overall, models = places[None], len(shown.names)
+    known = not shown.plan.without_spread()[overall]
+    agreed = [(one, two) for at, (one, two) in enumerate(shown.pairs.members) if shown.pairs.apart[overall, at]]
+    sure = agreed if known else []
+    best, worst = ranks(shown.means[overall], shown.draws[:, overall], shown.confidence, lambda one, two: (one, two) in sure)
+    if not known:
+        best, worst = [1] * models, [models] * models
+    apart = set(sure)
+    order = sorted(range(models), key=lambda at: (-shown.means[overall, at], shown.names[at]))
+    marks = letters(order, apart)
     rows = [
         Row(
-            name, best[at], worst[at], float(means[overall, at]), float(low[at]), float(high[at]),
-            tuple(float(means[places[category], at]) if category in places else None for category in categories),
+            shown.names[at], best[at], worst[at], float(shown.means[overall, at]),
+            float(shown.ends[0][overall, at]), float(shown.ends[1][overall, at]),
+            tuple(float(shown.means[places[category], at]) if category in places else None for category in shown.categories),
+            seeds=shown.seeds[at], letters=marks[at],
         )
-        for at, name in enumerate(names)
+        for at in order
     ]  # fmt: skip
-    return Column(
-        length, tuple(sorted(rows, key=lambda row: (-row.overall, row.name))), tuple(each for each in references if each.length == length)
-    )
+    return Column(length, tuple(rows), tuple(each for each in references if each.length == length), _versus(shown, overall, order, apart))
+
+
+def _versus(shown: _Shown, overall: int, order: Sequence[int], apart: set[tuple[int, int]]) -> tuple[Versus, ...]:
+    found = []
+    places = {pair: at for at, pair in enumerate(shown.pairs.members)}
+    for above, one in enumerate(order):
+        for two in order[above + 1 :]:
+            pair = (min(one, two), max(one, two))
+            delta = float(shown.means[overall, one] - shown.means[overall, two])
+            equivalent = pair not in apart and bool(shown.pairs.equivalent[overall, places[pair]])
+            found.append(Versus(shown.names[one], shown.names[two], delta, int(pair in apart), equivalent))
+    return tuple(found)

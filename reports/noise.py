@@ -88,9 +88,14 @@ def sentence(found: Noise) -> str:
     overall = next(each for each in found.floors if each.scope == "overall" and each.length is None)
     if not found.outputs_changed and not found.scores_changed:
         return f"All {found.examples:,} outputs are the same: on this engine a difference between models is not noise of generation."
+    if not found.outputs_changed:
+        return (
+            f"All {found.examples:,} outputs are the same and yet {found.scores_changed:,} score otherwise, by up to "
+            f"{points(found.largest_change)} points: that is not the engine but another scorer, judge or gold answer."
+        )
     return (
         f"{found.outputs_changed:,} of {found.examples:,} outputs differ between two evaluations of the same model, "
-        f"{found.scores_changed:,} of them in score, by up to {points(found.largest_change)} points. A difference of the overall score "
+        f"{found.scores_changed:,} examples in score, by up to {points(found.largest_change)} points. A difference of the overall score "
         f"below {points(overall.floor)} points can be this engine's noise."
     )
 

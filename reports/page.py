@@ -12,9 +12,10 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from reports import canvas, elsewhere, figures, headfigures, safe
+from reports import anchors, canvas, elsewhere, figures, headfigures, safe
+from reports.anchors import Anchors
 from reports.bootstrap import POWER
-from reports.compare import Comparison, p_value, points
+from reports.comparison import Comparison, p_value, points
 from reports.examples import Packed
 from reports.hierarchy import Scope
 from reports.safe import escape
@@ -24,6 +25,11 @@ _CLASSES = {1: "better", 0: "", -1: "worse"}
 _BANDS = (
     "A band is the interval of the paired difference, added to the baseline: where it leaves the baseline's line, the difference "
     "is detected at that length."
+)
+_ANCHORS = "Thin lines: the baseline's ceiling (dashed) and floor (dotted)."
+_ANCHORED = (
+    "The baseline was asked the same questions with their gold passages alone (ceiling: what it could score if context were no obstacle) "
+    "and without them (floor: what guessing gets). Neither enters a mean."
 )
 _MASKED = "The ticks below the curve are the heads that each method masked."
 _DEPTHS = (
@@ -63,6 +69,8 @@ class ReportData:
     """Method -> (layer, head) pairs it ablated."""
     threshold: float | None = None
     """Retrieval score from which a head counts as a retrieval head."""
+    instructions: Sequence[str] = ()
+    """A few of those that the methods trained on."""
     facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Method -> short figures, such as ``{"pairs": 512}``."""
     steps: Sequence[Step] = ()
@@ -74,6 +82,8 @@ class ReportData:
     """For the example browser."""
     extra: elsewhere.ByName = field(default_factory=dict)
     """Each method's extra tasks against the baseline's."""
+    anchors: Anchors | None = None
+    """Ceilings and floors of the baseline."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
 
@@ -91,11 +101,13 @@ def render(data: ReportData) -> str:
         *(f'<p class="note">{escape(note)}</p>' for note in data.notes),
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", _differences(chosen, data.contrasts)),
-        _section("Score by length", _curves(chosen)),
+        _section("Score by length", _curves(chosen, data.anchors)),
+        _section("Ceiling and floor", _anchors(data.anchors) if data.anchors else ""),
         _section("Elsewhere", _elsewhere(data.extra)),
         _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
         _section("Examples", _browser(data.examples) if data.examples else ""),
         _section("Heads", _heads(data)),
+        _section("Instructions", _instructions(data.instructions)),
         _section("Training", _training({name: data.curves.get(name, ()) for name in data.methods})),
         _section("Methods", _facts(data)),
         _section("Cost", _costs(data.steps)),
@@ -140,10 +152,17 @@ def _differences(comparisons: ByName, contrasts: ByName) -> str:
     return "\n".join(parts)
 
 
-def _curves(comparisons: ByName) -> str:
+def _curves(comparisons: ByName, anchored: Anchors | None) -> str:
     if len(_lengths(comparisons)) < 2:
         return ""  # one point is no curve, and the table has it
-    return _figure(partial(figures.length_curves, comparisons), "curves", "Score of baseline and methods by length", _BANDS)
+    lines = anchored.curves() if anchored else {}
+    caption = f"{_BANDS} {_ANCHORS}" if lines else _BANDS
+    return _figure(partial(figures.length_curves, comparisons, lines), "curves", "Score of baseline and methods by length", caption)
+
+
+def _anchors(anchored: Anchors) -> str:
+    rows = [[escape(cell) for cell in row] for row in anchors.rows(anchored)]
+    return "\n".join([*map(_caption, (_ANCHORED, *anchored.sentences())), _rows(anchors.HEAD, rows, numbers=(1, 2, 3, 4))])
 
 
 def _lengths(comparisons: ByName) -> list[int]:
@@ -196,6 +215,13 @@ def _facts(data: ReportData) -> str:
     return "\n".join(f"<h3>{escape(name)}</h3>\n{_pairs(data.facts[name])}" for name in data.methods if data.facts.get(name))
 
 
+def _instructions(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    items = "\n".join(f"<li><div>{escape(text)}</div></li>" for text in texts)
+    return f'{_caption("The first of those that the models were trained on.")}\n<ol class="instructions">\n{items}\n</ol>'
+
+
 def _browser(examples: Packed) -> str:
     return Template(_resource("browser.html")).substitute(data=examples.embedded, script=_resource("page.js"))
 
@@ -237,7 +263,7 @@ def _table(comparisons: ByName, scopes: Sequence[Scope], *, contrast: bool = Fal
 
 def _cell(comparison: Comparison, contrast: bool) -> str:
     score = "" if contrast else f'<span class="score">{points(comparison.candidate)}</span>'
-    return f'{score}<span class="{_CLASSES[comparison.sign]}">{difference(comparison)}</span>'
+    return f'{score}<span class="{_CLASSES[comparison.claim]}">{difference(comparison)}</span>'
 
 
 def _evidence(comparisons: ByName) -> str:

@@ -6,6 +6,10 @@ confidence = 0.95          # one-sided, of each statement
 overall = 1.0
 category = 3.0             # every category ...
 categories = { recall = 2.0 }   # ... but this one
+length = 5.0               # the overall score at every length, since a mean over lengths hides a loss at the longest
+lengths = { 131072 = 3.0 }      # ... but at this one (tokens)
+task = 10.0                # every metric of every task at every length
+tasks = { niah = 5.0 }          # ... but of this task
 
 [floor]                    # scores that a candidate has to reach, whatever the baseline
 overall = 50.0
@@ -23,8 +27,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
 
+from reports.comparison import Comparison
+
 _TABLES: Final = {
-    "margin": ("overall", "category", "categories"),
+    "margin": ("overall", "category", "categories", "length", "lengths", "task", "tasks"),
     "floor": ("overall", "categories"),
     "limit": ("missing", "truncated", "cut_off"),
 }
@@ -43,11 +49,25 @@ class Policy:
     margin_category: float | None = 0.03
     """Of every category; None checks only the categories in ``margins``."""
     margins: Mapping[str, float] = field(default_factory=dict)
+    margin_length: float | None = None
+    """Of the overall score at every length; None checks only the lengths in ``margins_length``."""
+    margins_length: Mapping[str, float] = field(default_factory=dict)
+    margin_task: float | None = None
+    """Of every metric of a task at every length; None checks only the tasks in ``margins_task``."""
+    margins_task: Mapping[str, float] = field(default_factory=dict)
     floor_overall: float | None = None
     floors: Mapping[str, float] = field(default_factory=dict)
     missing: float = 0.0
     truncated: float = 0.0
     cut_off: float = 1.0
+
+    def margin(self, line: Comparison) -> float | None:
+        """How much lower this line's score may be; None if it is not asked."""
+        if line.scope == "task":
+            return None if line.length is None else self.margins_task.get(str(line.task), self.margin_task)
+        if line.length is None:
+            return self.margin_overall if line.scope == "overall" else self.margins.get(str(line.category), self.margin_category)
+        return self.margins_length.get(str(line.length), self.margin_length) if line.scope == "overall" else None
 
 
 def parse(text: str, where: str) -> Policy:
@@ -71,6 +91,10 @@ def parse(text: str, where: str) -> Policy:
         margin_overall=_number(margin.get("overall", 100 * plain.margin_overall), 100, f"{where} [margin] overall"),
         margin_category=_number(margin["category"], 100, f"{where} [margin] category") if "category" in margin else plain.margin_category,
         margins=_numbers(margin.get("categories", {}), f"{where} [margin] categories"),
+        margin_length=_number(margin["length"], 100, f"{where} [margin] length") if "length" in margin else None,
+        margins_length=_numbers(margin.get("lengths", {}), f"{where} [margin] lengths"),
+        margin_task=_number(margin["task"], 100, f"{where} [margin] task") if "task" in margin else None,
+        margins_task=_numbers(margin.get("tasks", {}), f"{where} [margin] tasks"),
         floor_overall=_number(floor["overall"], 100, f"{where} [floor] overall") if "overall" in floor else None,
         floors=_numbers(floor.get("categories", {}), f"{where} [floor] categories"),
         missing=_number(limit.get("missing", 0.0), 100, f"{where} [limit] missing"),

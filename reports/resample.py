@@ -1,33 +1,50 @@
 """Random weights for questions, and the cell means that follow from them; shared by the bootstrap and the permutation test."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
-from reports.hierarchy import Design, Floats, Stratum
+from reports.hierarchy import Design, Floats
 
 #: (rows by cluster and cell, number of resamples, generator) -> weight of each cluster in each resample.
 Draw: TypeAlias = Callable[[Floats, int, np.random.Generator], Floats]
 
 _CHUNK_DRAWS = 1 << 18
+#: More clusters than this of a stratum are drawn in this many groups, put together at random: the variance of a mean is that of its
+#: clusters whatever the grouping, and 4,095 degrees of freedom are as good as a million. Resampling then costs no more than this.
+GROUPS: Final = 4096
 
 
 def bootstrap_cells(plan: Design, values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     """Cell means of resampled clusters, (resamples, cells, columns), of ``values`` (rows of the table, columns)."""
-    sums = [np.concatenate([each.sums(values), each.counts()[:, :, None]], axis=2) for each in plan.strata]
-    totals = _weighted_sums(plan, sums, _multiplicities, resamples, rng)
+    sums = [_grouped(np.concatenate([each.sums(values), each.counts()[:, :, None]], axis=2), rng) for each in plan.strata]
+    totals = _weighted_sums(plan, sums, [each[:, :, -1] for each in sums], _multiplicities, resamples, rng)
     return np.divide(totals[:, :, :-1], totals[:, :, -1:])
 
 
 def sign_flip_cells(plan: Design, differences: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     """Cell means after flipping the sign of random clusters, (resamples, cells, columns)."""
-    shares = [each.sums(differences) / each.counts().sum(axis=0)[:, None] for each in plan.strata]
-    return _weighted_sums(plan, shares, _signs, resamples, rng)
+    shares = [_grouped(each.sums(differences) / each.counts().sum(axis=0)[:, None], rng) for each in plan.strata]
+    counts = [np.ones(each.shape[:2]) for each in shares]  # a flip leaves no cell empty
+    return _weighted_sums(plan, shares, counts, _signs, resamples, rng)
 
 
-def _weighted_sums(plan: Design, values: list[Floats], draw: Draw, resamples: int, rng: np.random.Generator) -> Floats:
+def _grouped(values: Floats, rng: np.random.Generator) -> Floats:
+    """Sums over at most :data:`GROUPS` random groups of clusters, (groups, cells, columns), of ``values`` (clusters, cells, columns)."""
+    clusters = len(values)
+    if clusters <= GROUPS:
+        return values
+    shuffled = values[rng.permutation(clusters)]
+    return np.add.reduceat(shuffled, np.arange(GROUPS) * clusters // GROUPS, axis=0)
+
+
+def _weighted_sums(
+    plan: Design, values: list[Floats], counts: list[Floats], draw: Draw, resamples: int, rng: np.random.Generator
+) -> Floats:
     """Sums over clusters of ``values`` (for each stratum clusters x its cells x columns) times drawn weights: (resamples, cells, columns).
+
+    ``counts`` are the rows by cluster and cell of each stratum.
 
     Drawing is what costs time, so strata with equally many clusters use one pool of draws: each takes the pool in another rotation
     and with its clusters in another order. Within one resample no two strata then use the same draw, so they are independent. One
@@ -35,15 +52,15 @@ def _weighted_sums(plan: Design, values: list[Floats], draw: Draw, resamples: in
     """
     columns = values[0].shape[2]
     cells = np.empty((resamples, plan.weights.shape[1], columns))
-    for pool in _pools(plan.strata):
-        clusters = plan.strata[pool[0]].n_clusters
+    for pool in _pools(counts):
+        clusters = len(counts[pool[0]])
         rotations = rng.choice(resamples, size=len(pool), replace=len(pool) > resamples)
         shuffled = [rng.permutation(values[number]) for number in pool] if len(pool) > 1 else [values[pool[0]]]
         block = np.hstack([each.reshape(clusters, -1) for each in shuffled])
         chunk = max(1, _CHUNK_DRAWS // clusters)
         for start in range(0, resamples, chunk):
             numbers = np.arange(start, min(start + chunk, resamples))
-            sums = draw(plan.strata[pool[0]].counts(), len(numbers), rng) @ block
+            sums = draw(counts[pool[0]], len(numbers), rng) @ block
             edge = 0
             for number, rotation in zip(pool, rotations, strict=True):
                 places = plan.strata[number].cells
@@ -53,11 +70,11 @@ def _weighted_sums(plan: Design, values: list[Floats], draw: Draw, resamples: in
     return cells
 
 
-def _pools(strata: tuple[Stratum, ...]) -> list[list[int]]:
+def _pools(counts: list[Floats]) -> list[list[int]]:
     """Numbers of the strata that can share draws: of one size. One whose clusters do not all fill all its cells stays alone."""
     pools: dict[tuple[int, int], list[int]] = {}
-    for number, stratum in enumerate(strata):
-        pools.setdefault((stratum.n_clusters, -1 if stratum.counts().all() else number), []).append(number)
+    for number, each in enumerate(counts):
+        pools.setdefault((len(each), -1 if each.all() else number), []).append(number)
     return list(pools.values())
 
 

@@ -6,7 +6,8 @@
     overall      mean       55.0   56.5  +1.5 [+0.2, +2.8] ▲
 
 Scores are points out of 100 where people read them (terminal, Markdown), fractions of 1 where programs do (CSV, JSON). ▲ and ▼ mark
-an interval that excludes 0. Every function takes the comparisons by column name: a method's name, or "a minus b" for a contrast.
+what is claimed, by the rule of the verdict.
+Every function takes the comparisons by column name: a method's name, or "a minus b" for a contrast.
 """
 
 import csv
@@ -21,13 +22,16 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import safe
-from reports.compare import Comparison, points
+from reports.comparison import Comparison, points
 from reports.hierarchy import Scope
 
 ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
 Value: TypeAlias = str | int | float | None
 
-LEGEND = "▲ better, ▼ worse: the interval excludes 0. Scores and differences are points out of 100."
+LEGEND = (
+    "▲ better, ▼ worse: claimed, by a test corrected for everything shown; all marks of a table together are wrong in 1 of 20 tables of "
+    "equal models at most (at 95%). Scores and differences are points out of 100."
+)
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
 _COLUMNS = ("name", *(field.name for field in fields(Comparison)))
@@ -72,7 +76,7 @@ def length_label(length: int | None) -> str:
 def difference(comparison: Comparison) -> str:
     """Difference, interval and mark: "+2.8 [+0.9, +4.7] ▲"."""
     interval = f"[{points(comparison.low, signed=True)}, {points(comparison.high, signed=True)}]"
-    return f"{points(comparison.delta, signed=True)} {interval} {_MARKS[comparison.sign]}".rstrip()
+    return f"{points(comparison.delta, signed=True)} {interval} {_MARKS[comparison.claim]}".rstrip()
 
 
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
@@ -87,7 +91,7 @@ def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
     found = lines(comparisons, scopes)
     for line, following in zip(found, [*found[1:], None], strict=True):
         baseline = [] if contrast else [Text(points(line.comparisons[0].baseline))]
-        cells = [Text(_cell(each, contrast), style=_STYLES[each.sign]) for each in line.comparisons]
+        cells = [Text(_cell(each, contrast), style=_STYLES[each.claim]) for each in line.comparisons]
         last = following is not None and following.label != line.label
         table.add_row(Text(line.label), length_label(line.length), *baseline, *cells, end_section=last)
     return table
@@ -111,7 +115,7 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
 
 
 def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:
-    """A ``tabular`` for the booktabs package: scores, and differences with intervals, bold where the interval excludes 0."""
+    """A ``tabular`` for the booktabs package: scores, and differences with intervals, bold where a difference is claimed."""
     head = ["", "length", "baseline", *(f"\\multicolumn{{2}}{{c}}{{{safe.tex(name)}}}" for name in comparisons)]
     body: list[str] = []
     previous = ""
@@ -165,5 +169,5 @@ def _tex_number(text: str) -> str:
 def _tex_difference(comparison: Comparison) -> str:
     low, high = (points(end, signed=True).replace("−", "-") for end in (comparison.low, comparison.high))
     delta = points(comparison.delta, signed=True).replace("−", "-")
-    strong = f"$\\mathbf{{{delta}}}$" if comparison.sign else f"${delta}$"
+    strong = f"$\\mathbf{{{delta}}}$" if comparison.claim else f"${delta}$"
     return f"{strong} {{\\scriptsize[${low}$, ${high}$]}}" if "n/a" not in (low, high) else strong

@@ -2,12 +2,12 @@
 
 A trial takes one pass over what its prompt does not share with the one before (:mod:`retmask.reader`) and over a guess at its answer
 (:mod:`retmask.drafts`). Where the guess is right, that is all. Where it is not, the trial goes on from its first wrong token, together
-with others in one batch; one teacher-forced pass over the batch then shows what the heads looked at.
+with others in one batch; one teacher-forced pass over those of the batch that count then shows what the heads looked at.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -28,8 +28,19 @@ class Answer(NamedTuple):
 
     ids: tuple[int, ...]
     """Up to and including the token that ended it, if one did."""
-    looked_at: NDArray[np.int64]
-    """[layers, heads, steps]: the position each head attends to most when ``ids[step]`` is produced."""
+    looked_at: NDArray[np.int64] | None
+    """[layers, heads, steps]: the position each head attends to most when ``ids[step]`` is produced; None where it does not matter."""
+
+
+Matters: TypeAlias = Callable[[Trial, Sequence[int]], bool]
+"""Whether it matters what the heads looked at, given a trial and its answer's token ids."""
+Settled: TypeAlias = Callable[[Trial, Sequence[int]], bool]
+"""Whether enough of an answer is written, given its trial and the token ids so far."""
+Guess: TypeAlias = Callable[[Trial], tuple[int, ...]]
+
+
+def _never(_trial: Trial, _ids: Sequence[int]) -> bool:
+    return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +48,25 @@ class _Unfinished:
     """A trial whose answer goes on differently than was guessed."""
 
     index: int
+    trial: Trial
     ids: list[int]
     """The answer so far; its last token is not in ``state``."""
     looked_at: Tensor
     state: list[LayerState]
     length: int
     """Tokens in ``state``."""
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """When an answer is done."""
+
+    stops: Sequence[int]
+    max_new_tokens: int
+    settled: Settled
+
+    def is_done(self, trial: Trial, ids: Sequence[int]) -> bool:
+        return ids[-1] in self.stops or len(ids) >= self.max_new_tokens or self.settled(trial, ids)
 
 
 def answer_trials(
@@ -53,13 +77,18 @@ def answer_trials(
     max_new_tokens: int,
     batch_tokens: int = BATCH_TOKENS,
     finished: Callable[[int], None] = lambda _: None,
+    matters: Matters = lambda trial, ids: True,
+    settled: Settled = _never,
+    guess: Guess | None = None,
 ) -> list[Answer]:
     """The answers, in the order of the trials. ``batch_tokens`` is how many tokens are held, at the least, for trials to go on together.
 
-    ``finished`` is called with the number of answers that are complete, as it grows.
+    ``finished`` is called with the number of answers that are complete, as it grows. An answer ends where it is ``settled``, too; ``guess``
+    stands in for :class:`retmask.drafts.Drafts`.
     """
     answers: dict[int, Answer] = {}
-    for found in _answers(model, tokenizer, trials, stops, max_new_tokens, batch_tokens):
+    writing = _Writing(stops, max_new_tokens, settled)
+    for found in _answers(model, tokenizer, trials, writing, batch_tokens, matters, guess):
         answers |= found
         finished(len(answers))
     return [answers[index] for index in range(len(trials))]
@@ -69,9 +98,10 @@ def _answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     trials: Sequence[Trial],
-    stops: Sequence[int],
-    max_new_tokens: int,
+    writing: _Writing,
     batch_tokens: int,
+    matters: Matters,
+    guess: Guess | None,
 ) -> Iterator[dict[int, Answer]]:
     drafts = Drafts(tokenizer)
     same: dict[tuple[int, ...], list[int]] = {}
@@ -79,72 +109,103 @@ def _answers(
         same.setdefault(trial.prompt_ids, []).append(index)
     firsts = [indices[0] for indices in same.values()]
     pending: list[_Unfinished] = []
-    room = 0  # the first answer that was not guessed is written alone: the guesses after it know how the model words an answer
+
+    def wanted(index: int, ids: Sequence[int]) -> bool:
+        return any(matters(trials[each], ids) for each in same[trials[index].prompt_ids])
 
     def spread(index: int, answer: Answer) -> dict[int, Answer]:
-        drafts.learn(trials[index], answer.ids, stops)
+        drafts.learn(trials[index], answer.ids, writing.stops)
         return dict.fromkeys(same[trials[index].prompt_ids], answer)
 
     with reading(model) as reader:
         for position in reading_order([trials[index].prompt_ids for index in firsts]):
             index = firsts[position]
-            found = _try(reader, index, trials[index], drafts.guess(trials[index]), stops, max_new_tokens)
+            found = _try(reader, index, trials[index], (guess or drafts.guess)(trials[index]), writing)
             if isinstance(found, Answer):
-                yield spread(index, found)
+                yield spread(index, found if wanted(index, found.ids) else found._replace(looked_at=None))
                 continue
             pending.append(found)
-            if len(pending) * max(each.length for each in pending) >= room:
-                for each in _go_on(reader, pending, stops, max_new_tokens):
+            if len(pending) * max(each.length for each in pending) >= batch_tokens:
+                for each in _go_on(reader, pending, writing, wanted):
                     yield spread(*each)
-                pending, room = [], batch_tokens
-        for each in _go_on(reader, pending, stops, max_new_tokens) if pending else ():
+                pending = []
+        for each in _go_on(reader, pending, writing, wanted) if pending else ():
             yield spread(*each)
 
 
-def _try(
-    reader: Reader, index: int, trial: Trial, guess: tuple[int, ...], stops: Sequence[int], max_new_tokens: int
-) -> Answer | _Unfinished:
+def _try(reader: Reader, index: int, trial: Trial, guess: tuple[int, ...], writing: _Writing) -> Answer | _Unfinished:
     """Read the prompt and a guess at its answer: the whole answer if the guess holds, otherwise as far as it does."""
-    guess = guess[: max_new_tokens - 1]
+    guess = guess[: writing.max_new_tokens - 1]
     logits, looked_at = reader.read(trial.prompt_ids + guess, len(guess) + 1)
     said = logits.argmax(dim=-1).tolist()
     agreed = next((step for step, token in enumerate(guess) if said[step] != token), len(guess))
-    ids = _until_stop(said[: agreed + 1], stops)
-    if ids[-1] in stops or len(ids) == max_new_tokens:
+    ids = _until_stop(said[: agreed + 1], writing.stops)
+    if writing.is_done(trial, ids):
         return Answer(tuple(ids), looked_at[..., : len(ids)].numpy())
     length = len(trial.prompt_ids) + agreed
-    return _Unfinished(index, ids, looked_at[..., : len(ids)], reader.state(length), length)
+    return _Unfinished(index, trial, ids, looked_at[..., : len(ids)], reader.state(length), length)
 
 
-def _go_on(reader: Reader, batch: Sequence[_Unfinished], stops: Sequence[int], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
-    """Decode the rest of several answers together, then look at where the heads looked."""
-    model, device = reader.model, reader.model.device
+def _go_on(
+    reader: Reader, batch: Sequence[_Unfinished], writing: _Writing, wanted: Callable[[int, Sequence[int]], bool]
+) -> Iterator[tuple[int, Answer]]:
+    """Decode the rest of several answers together, then look at where the heads looked in those that are wanted."""
+    written = _decode(reader, batch, writing)
+    answers = [(*each.ids, *new) for each, new in zip(batch, written, strict=True)]
+    rows = [row for row, each in enumerate(batch) if wanted(each.index, answers[row])]
+    seen = _look_back(reader, [batch[row] for row in rows], [written[row] for row in rows]) if rows else []
+    looked_at = dict(zip(rows, seen, strict=True))
+    for row, each in enumerate(batch):
+        yield each.index, Answer(answers[row], looked_at.get(row))
+
+
+def _decode(reader: Reader, batch: Sequence[_Unfinished], writing: _Writing) -> list[list[int]]:
+    """What each answer goes on with. Rows leave the batch once half of it is done."""
+    device = reader.model.device
     reader.probe.rows = 0
     cache = stack([each.state for each in batch])
     width = cache.get_seq_length()
     lengths = torch.tensor([each.length for each in batch], device=device)
-    ids = torch.tensor([each.ids[-1:] for each in batch], device=device)
-    running = torch.ones(len(batch), dtype=torch.bool, device=device)
-    stop_ids = torch.tensor(list(stops), device=device, dtype=torch.long)
-    most = max_new_tokens - min(len(each.ids) for each in batch)
-    for step in range(most):
+    token = torch.tensor([each.ids[-1] for each in batch], device=device)
+    written: list[list[int]] = [[] for _ in batch]
+    rows = list(range(len(batch)))
+    done: set[int] = set()
+    for step in range(writing.max_new_tokens):
         mask, positions = _places(lengths, width, step, step + 1)
-        output = model(input_ids=ids[:, -1:], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        output = reader.model(
+            input_ids=token[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
         token = output.logits[:, -1].argmax(dim=-1)
-        ids = torch.cat([ids, token[:, None]], dim=1)
-        running &= ~torch.isin(token, stop_ids)
-        if not running.any():
+        for row, new in zip(rows, token.tolist(), strict=True):
+            if row not in done:
+                written[row].append(new)
+                if writing.is_done(batch[row].trial, [*batch[row].ids, *written[row]]):
+                    done.add(row)
+        running = [place for place, row in enumerate(rows) if row not in done]
+        if not running:
             break
-    steps = ids.shape[1] - 1
-    cache.cut(width)
+        if len(running) <= len(rows) // 2:
+            kept = torch.tensor(running, device=device)
+            cache.keep(kept)
+            rows, lengths, token = [rows[place] for place in running], lengths[kept], token[kept]
+    return written
+
+
+def _look_back(reader: Reader, batch: Sequence[_Unfinished], written: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
+    """Where the heads looked over whole answers, [layers, heads, steps] each: one teacher-forced pass on the prompts' caches."""
+    device = reader.model.device
+    cache = stack([each.state for each in batch])
+    width, steps = cache.get_seq_length(), max(map(len, written))
+    lengths = torch.tensor([each.length for each in batch], device=device)
+    rows = [[each.ids[-1], *new[:-1]] for each, new in zip(batch, written, strict=True)]
+    ids = torch.tensor([row + [0] * (steps - len(row)) for row in rows], device=device)
     mask, positions = _places(lengths, width, 0, steps)
     reader.probe.rows = steps
-    model(input_ids=ids[:, :-1], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+    reader.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     looked_at = reader.probe.take(reader.layers)
-    for row, each in enumerate(batch):
-        new = _until_stop(ids[row, 1:].tolist(), stops)[: max_new_tokens - len(each.ids)]
+    for row, (each, new) in enumerate(zip(batch, written, strict=True)):
         rest = looked_at[row, ..., : len(new)] - (width - each.length)
-        yield each.index, Answer((*each.ids, *new), torch.cat([each.looked_at, rest], dim=-1).numpy())
+        yield torch.cat([each.looked_at, rest], dim=-1).numpy()
 
 
 def _places(lengths: Tensor, width: int, first: int, last: int) -> tuple[Tensor, Tensor]:

@@ -5,39 +5,33 @@ are masked instead. Three outcomes matter: needle accuracy falls with the retrie
 retrieval); it falls alike with either (the work is distributed, and a mask of retrieval heads is a mask like any other); or the model no
 longer writes fluently (a rejected answer is then bad in every way, and preferring the other teaches little about context).
 
-Heads are chosen on one set of trials and knocked out on another.
+Heads are chosen on one set of trials and knocked out on another. Sizes are tried from small to large, and the gap below the first that
+matters is halved. Controls are measured only where they can decide: under a control no more needles are found than without a mask, so a
+retrieval mask that does not cost the margin on its own cannot cost it beyond the controls.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from random import Random
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError, Json
 from retmask import masks
-from retmask.ablate import ablated
-from retmask.detect import NoNeedleFoundError, detect, run_trials
+from retmask.detect import NoNeedleFoundError, detect
 from retmask.heads import HeadScores
+from retmask.lab import Interval, Lab, growth, interval
 from retmask.masks import HeadMask
 from retmask.rules import Rules
-from retmask.trials import Trial, build_trials, evenly
-from tasks.prose import sentence
+from retmask.trials import build_trials, evenly
 
-Verdict: TypeAlias = Literal["concentrated", "distributed", "unusable", "nothing"]
-Values: TypeAlias = NDArray[np.float64]
+Verdict: TypeAlias = Literal["concentrated", "distributed", "unusable", "nothing", "undecided"]
 CONTROLS: Final = masks.KINDS[1:]
 FEW: Final = 0.2
 """Retrieval heads are concentrated when at most this share of all heads has to be masked. Published masks hold 3 to 11%."""
 _LARGEST: Final = 0.5
 _MOST_SIZES: Final = 12
-_RESAMPLES: Final = 2000
-_TEXTS: Final = 48
 
 
 @dataclass(frozen=True)
@@ -55,17 +49,8 @@ class Plan:
     fluency: float = 1.5
     """Most that short-text perplexity may grow by, as a factor."""
     seed: int = 42
-
-
-class Interval(NamedTuple):
-    """An estimate with its 95% bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.0f} points [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+    curves: bool = False
+    """Measure every size with all its controls, to draw the curves; the verdict needs few of them."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,7 @@ class Point:
     kind: str
     k: int
     accuracy: Interval
-    """Share of trials whose needle is found."""
+    """Share of trials whose needle is found, by the intact model and still under this mask."""
     perplexity: Interval
     """Of short texts, as a multiple of the intact model's."""
     excess: Interval | None
@@ -150,20 +135,43 @@ def audit_model(
     if scores.max <= 0:
         return Audit("nothing", None, "no head ever copied a needle's token", None, (), scores, plan)
     trials = build_trials(tokenizer, plan.lengths, plan.trials, evenly(10), plan.seed + 1)
-    lab = _Lab(model, tokenizer, trials, _longest_answer(trials, rules), _short_texts(tokenizer, plan.seed))
-    intact, intact_loss = lab.measure(None)
-    if not intact.any():
+    lab = Lab(model, tokenizer, trials, plan.seed)
+    intact = interval(lab.found, plan.seed)
+    say(f"audit: needle found in {intact.value:.0%} of {len(trials)} trials")
+    if not lab.found.any():
         reason = f"the model found the needle in none of {len(trials)} trials beside those that scored its heads"
-        return Audit("nothing", None, reason, _interval(intact, plan.seed), (), scores, plan)
+        return Audit("nothing", None, reason, intact, (), scores, plan)
+    if not _counts(intact, plan.margin):
+        return Audit("undecided", None, _too_few(int(lab.found.sum()), len(trials), plan.margin), intact, (), scores, plan)
+    points = _search(lab, scores, plan, say)
+    return judge(scores, intact, sorted(points, key=lambda point: point.k), plan)
+
+
+def _counts(difference: Interval, margin: float) -> bool:
+    """Whether a difference is as large as the margin, and its interval above 0."""
+    return difference.value >= margin and difference.low > 0
+
+
+def _too_few(found: int, trials: int, margin: float) -> str:
+    return (
+        f"the model found the needle in {found} of {trials} trials: even a mask that loses them all would not cost {100 * margin:.0f} "
+        "points beyond chance; give more --trials, shorter --lengths or a smaller --margin"
+    )
+
+
+def _search(lab: Lab, scores: HeadScores, plan: Plan, say: Callable[[str], None]) -> list[Point]:
+    """Masks from small to large up to the first that does more than the controls, then half way between it and the next smaller one."""
     points: list[Point] = []
     pending = sizes(len(scores.heads()))
     while pending:
         k = pending.pop(0)
-        points += _knock_out(lab, scores, k, plan, intact_loss)
+        points += _knock_out(lab, scores, k, plan)
         masked = next(point for point in points if point.k == k)
         say(f"audit: {k} heads masked, needle found in {masked.accuracy.value:.0%}, perplexity x{masked.perplexity.value:.2f}")
+        if _specific(points, plan.margin)[1] and not plan.curves:
+            pending = []
         pending = pending or _between(points, plan)
-    return judge(scores, _interval(intact, plan.seed), sorted(points, key=lambda point: point.k), plan)
+    return points
 
 
 def sizes(heads: int) -> list[int]:
@@ -186,7 +194,7 @@ def _specific(points: Sequence[Point], margin: float) -> tuple[list[int], list[i
     """Numbers of heads measured, and those at which the retrieval mask costs more than every control by the margin."""
     measured = sorted({point.k for point in points})
     excess = {k: [point.excess for point in points if point.k == k and point.excess is not None] for k in measured}
-    return measured, [k for k in measured if excess[k] and all(each.value >= margin and each.low > 0 for each in excess[k])]
+    return measured, [k for k in measured if excess[k] and all(_counts(each, margin) for each in excess[k])]
 
 
 def judge(scores: HeadScores, intact: Interval, points: Sequence[Point], plan: Plan) -> Audit:
@@ -229,18 +237,23 @@ def _found(k: int, total: int, point: Point, controls: Sequence[Point], scores: 
     )
 
 
-def _knock_out(lab: "_Lab", scores: HeadScores, k: int, plan: Plan, intact_loss: Values) -> Iterator[Point]:
+def _knock_out(lab: Lab, scores: HeadScores, k: int, plan: Plan) -> list[Point]:
+    """The retrieval mask of k heads, and as many controls as it takes to see that it does no more than one of them."""
     target = masks.retrieval(scores, top_k=k)
     accuracy, loss = lab.measure(target)
-    yield Point("retrieval", k, _interval(accuracy, plan.seed), _growth(loss - intact_loss, plan.seed), None)
+    points = [Point("retrieval", k, interval(accuracy, plan.seed), growth(loss - lab.loss, plan.seed), None)]
+    going_on = plan.curves or _counts(interval(lab.found - accuracy, plan.seed), plan.margin)
     for kind in CONTROLS:
-        drawn = _draws(kind, scores, target, plan)
+        drawn = _draws(kind, scores, target, plan) if going_on else []
         if not drawn:
             continue
         found = [lab.measure(mask) for mask in drawn]
         control = np.mean([each for each, _ in found], axis=0)
-        grown = np.mean([each for _, each in found], axis=0) - intact_loss
-        yield Point(kind, k, _interval(control, plan.seed), _growth(grown, plan.seed), _interval(control - accuracy, plan.seed))
+        grown = np.mean([each for _, each in found], axis=0) - lab.loss
+        excess = interval(control - accuracy, plan.seed)
+        points.append(Point(kind, k, interval(control, plan.seed), growth(grown, plan.seed), excess))
+        going_on = plan.curves or _counts(excess, plan.margin)
+    return points
 
 
 def _draws(kind: str, scores: HeadScores, target: HeadMask, plan: Plan) -> list[HeadMask]:
@@ -249,55 +262,3 @@ def _draws(kind: str, scores: HeadScores, target: HeadMask, plan: Plan) -> list[
         return list(dict.fromkeys(masks.like(kind, scores, target, plan.seed + number) for number in range(plan.controls)))
     except HarnessError:
         return []
-
-
-@dataclass
-class _Lab:
-    """Measures a model under masks, each once."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    trials: Sequence[Trial]
-    rules: Rules
-    texts: tuple[torch.Tensor, torch.Tensor]
-
-    def measure(self, mask: HeadMask | None) -> tuple[Values, Values]:
-        """Success of each trial, and mean negative log-likelihood of each short text in nats a token."""
-        with ablated(self.model, mask) if mask else nullcontext():
-            results = run_trials(self.model, self.tokenizer, self.trials, rules=self.rules)
-            return np.array([float(result.success) for result in results]), self._losses()
-
-    @torch.inference_mode()
-    def _losses(self) -> Values:
-        ids, mask = (tensor.to(self.model.device) for tensor in self.texts)
-        logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1].float()  # padding is on the right, out of sight
-        nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        found: Values = ((nats * mask[:, 1:]).sum(1) / mask[:, 1:].sum(1)).double().cpu().numpy()
-        return found
-
-
-def _longest_answer(trials: Sequence[Trial], rules: Rules) -> Rules:
-    """Answers no longer than the longest needle and a few words around it: what comes later cannot be the needle."""
-    longest = max(trial.needle_end - trial.needle_start for trial in trials)
-    return Rules(max_new_tokens=min(rules.max_new_tokens, longest + 12))
-
-
-def _short_texts(tokenizer: PreTrainedTokenizerBase, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, [texts, tokens], of texts too short to be read by copying: two sentences each."""
-    rng = Random(f"audit:{seed}")
-    ids = [tokenizer(f"{sentence(rng)} {sentence(rng)}")["input_ids"] for _ in range(_TEXTS)]
-    width = max(map(len, ids))
-    padded = torch.tensor([[*row, *[0] * (width - len(row))] for row in ids])
-    return padded, torch.tensor([[1.0] * len(row) + [0.0] * (width - len(row)) for row in ids])
-
-
-def _interval(values: Values, seed: int) -> Interval:
-    """The mean over trials with its percentile bootstrap interval (trials resampled)."""
-    draws = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
-
-
-def _growth(nats: Values, seed: int) -> Interval:
-    """Factor of perplexity from differences of negative log-likelihood."""
-    return Interval(*(float(np.exp(min(value, 50.0))) for value in _interval(nats, seed)))

@@ -10,6 +10,7 @@ import click
 from harness.api import HarnessError, Json
 from harness.models import resolve
 from harness.terminal import echo
+from harness.threads import threads_option
 from retmask import masks
 from retmask.agreement import compare as compare_scores
 from retmask.agreement import intervals, split_half, views
@@ -51,10 +52,16 @@ _UNSAFE: Final = click.option(
 def _model(command: Command) -> Command:
     """The options of every command that loads a model."""
     options = (
-        click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'."),
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
         click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
         click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
         _UNSAFE,
+        threads_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -74,6 +81,7 @@ def heads() -> None:
 @_model
 @click.option("--lengths", type=TokenCounts(), default="512,1k", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
 @click.option("--trials", default=20, show_default=True, type=click.IntRange(min=1), help="Trials for each length.")
+@click.option("--counted", type=click.IntRange(min=1), help="Add trials until so many find their needle, at most 10 times --trials.")
 @click.option("--depths", default=10, show_default=True, type=click.IntRange(min=1), help="Depths that the trials go round.")
 @click.option(
     "--protocol",
@@ -96,6 +104,7 @@ def detect(
     allow_unsafe_weights: bool,
     lengths: tuple[int, ...],
     trials: int,
+    counted: int | None,
     depths: int,
     protocol: str,
     detector: str,
@@ -111,25 +120,35 @@ def detect(
     \b
     Examples:
       harness heads detect --model builtin --lengths 512,1k --trials 20 --out heads.safetensors
+      harness heads detect --model builtin --lengths 512 --trials 24 --counted 30 --out heads.safetensors
       harness heads detect --model builtin --protocol paper --out paper.safetensors --dump-trials trials.jsonl
       harness heads detect --model builtin --detector query --out query.safetensors
     """
     _writable(out, dump_trials)
+    if counted is not None and protocol != GRID:
+        raise HarnessError(f"--counted adds trials to the grid; the {protocol} protocol has a fixed number")
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask import protocols
+    from retmask.counting import Counting
     from retmask.detect import detect as measure
     from retmask.detect import short
     from retmask.detectors import find_detector
     from retmask.dump import dump
     from retmask.model import load_model, load_tokenizer, resolve_dtype
     from retmask.texts import read_texts
-    from retmask.trials import build_trials, evenly
+    from retmask.trials import Trial, build_trials, evenly
 
     chosen = find_detector(detector)
     texts = read_texts(haystack, needles)
     tokenizer = load_tokenizer(model_path.path)
+    counting = None
     if protocol == GRID:
-        built = build_trials(tokenizer, lengths, trials, evenly(depths), seed, texts)
+
+        def asked(first: int, number: int) -> list[Trial]:
+            return build_trials(tokenizer, lengths, number, evenly(depths), seed, texts, first)
+
+        built = asked(0, trials)
+        counting = None if counted is None else Counting(counted, trials, asked)
     else:
         layout = protocols.parity_trials if protocol == PARITY else protocols.paper_trials
         built = layout(tokenizer, seed, texts, needles=len(texts.needles) or protocols.NEEDLES, depths=depths)
@@ -144,6 +163,7 @@ def detect(
         detector=chosen,
         protocol=protocol,
         keep=lambda results: dump(results, dump_trials) if dump_trials else None,
+        counting=counting,
     )
     scores.save(out)
     _echo_json(scores.summary())
@@ -238,6 +258,7 @@ def compare(before: Path, after: Path, threshold: float, figures: Path | None) -
 @click.option("--controls", default=2, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
 @click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")
 @click.option("--fluency", default=1.5, show_default=True, help="Most that short-text perplexity may grow by, as a factor.")
+@click.option("--curves", is_flag=True, help="Measure every size with all its controls, to draw the curves; the verdict needs few of them.")
 @click.option("--seed", default=42, show_default=True)
 @_out("Directory for audit.json and the curves as PNG and SVG.", _DIRECTORY, required=False)
 def audit(
@@ -251,6 +272,7 @@ def audit(
     controls: int,
     margin: float,
     fluency: float,
+    curves: bool,
     seed: int,
     out: Path | None,
 ) -> None:
@@ -264,7 +286,7 @@ def audit(
     from retmask.audit import Plan, audit_model
     from retmask.model import load_model, load_tokenizer, resolve_dtype
 
-    plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed)
+    plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
     model = load_model(model_path.path, resolve_dtype(dtype, device), device)
@@ -276,7 +298,7 @@ def audit(
 
 @heads.command()
 @_UNSAFE
-@click.option("--model", "model_name", required=True, help="A directory, a Hub id, or 'builtin'.")
+@click.option("--model", "model_name", required=True, help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
 @click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
 @click.option("--threshold", default=0.1, show_default=True, help="Retrieval heads score this or more.")

@@ -12,7 +12,8 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
-from retmask.answers import BATCH_TOKENS, answer_trials
+from retmask.answers import BATCH_TOKENS, Answer, answer_trials
+from retmask.counting import Counting, roughness
 from retmask.detectors import Detector
 from retmask.heads import HeadScores, Scores, TrialFacts
 from retmask.rules import RIGHT, SUCCESS, Rules
@@ -34,7 +35,7 @@ class TrialResult:
     recall: float | None
     """ROUGE-1 recall of the needle's answer; None where there is no answer, and every trial counts."""
     scores: Scores
-    """float32 [layers, heads]."""
+    """float32 [layers, heads]; zeros where the copy detector did not look, because the trial does not count."""
 
     @property
     def success(self) -> bool:
@@ -59,19 +60,27 @@ def detect(
     detector: Detector | None = None,
     protocol: str = "",
     keep: Callable[[Sequence[TrialResult]], None] = lambda _: None,
+    counting: Counting | None = None,
 ) -> HeadScores:
-    """Run the trials and gather the scores. ``keep`` gets every trial's result first.
+    """Run the trials and gather the scores. ``keep`` gets every trial's result first. With ``counting``, ``trials`` are its first round.
 
     HarnessError, with sample answers, if no trial succeeds, and if the model's context is too short for a trial.
     """
     detector = detector or CopyDetector()
     _check_context(model, trials, rules)
-    results = detector.measure(model, tokenizer, trials, rules, say)
+
+    def ask(some: Sequence[Trial]) -> list[TrialResult]:
+        return detector.measure(model, tokenizer, some, rules, say)
+
+    results = ask(trials) if counting is None else counting.measure(ask, say)
     keep(results)
     if not any(result.success for result in results):
         samples = "; ".join(f"{result.answer.strip()[:80]!r} for {result.trial.needle.answer!r}" for result in results[:3])
         message = f"the model found the needle in none of {len(results)} trials, so no head is scored; it answered {samples}"
         raise NoNeedleFoundError(message)
+    rough = roughness(sum(result.success for result in results), len(results))
+    if rough is not None:
+        say(rough)
     per_trial = np.stack([result.scores for result in results])
     return HeadScores(model_digest, per_trial, tuple(result.facts for result in results), detector.name, protocol)
 
@@ -100,22 +109,39 @@ def run_trials(
     say: Callable[[str], None] = lambda _: None,
     rules: Rules = RIGHT,
     batch_tokens: int = BATCH_TOKENS,
+    *,
+    uncounted: bool = False,
 ) -> list[TrialResult]:
-    """Answer and score every trial, in the order given."""
+    """Answer every trial, in the order given, and score those that count; with ``uncounted``, the others too."""
     every = max(10, len(trials) // 10)
 
     def finished(count: int) -> None:
         if count % every == 0 and count < len(trials):
             say(f"heads: {count} of {len(trials)} trials")
 
-    answers = answer_trials(model, tokenizer, trials, rules.stops(model, tokenizer), rules.max_new_tokens, batch_tokens, finished)
-    texts = tokenizer.batch_decode([list(answer.ids) for answer in answers], skip_special_tokens=True)
-    results = [
-        TrialResult(trial, answer.ids, text, rules.recall(trial.needle.answer, text), rules.scores(trial, answer.ids, answer.looked_at))
-        for trial, answer, text in zip(trials, answers, texts, strict=True)
-    ]
+    def text(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def matters(trial: Trial, ids: Sequence[int]) -> bool:
+        return uncounted or rules.recall(trial.needle.answer, text(ids)) > SUCCESS
+
+    stops = rules.stops(model, tokenizer)
+    answers = answer_trials(model, tokenizer, trials, stops, rules.max_new_tokens, batch_tokens, finished, matters)
+    results = [_result(trial, answer, text(answer.ids), rules, _heads(model)) for trial, answer in zip(trials, answers, strict=True)]
     say(f"heads: {len(results)} of {len(trials)} trials, needle found in {sum(result.success for result in results)}")
     return results
+
+
+def _result(trial: Trial, answer: Answer, text: str, rules: Rules, shape: tuple[int, int]) -> TrialResult:
+    recall = rules.recall(trial.needle.answer, text)
+    scores = np.zeros(shape, np.float32) if answer.looked_at is None else rules.scores(trial, answer.ids, answer.looked_at)
+    return TrialResult(trial, answer.ids, text, recall, scores)
+
+
+def _heads(model: PreTrainedModel) -> tuple[int, int]:
+    """(layers, heads per layer)."""
+    config = model.config.get_text_config()
+    return int(config.num_hidden_layers), int(config.num_attention_heads)
 
 
 def short(rules: Rules, max_new_tokens: int) -> Rules:

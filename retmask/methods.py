@@ -21,13 +21,14 @@ from retmask.launch import SFT, TrainConfig, launcher
 from retmask.masks import HeadMask
 from retmask.model import load_model, load_tokenizer, resolve_dtype
 from retmask.options import parse_table
-from retmask.prompts import GENERATED
 from retmask.responses import BACKENDS
 from retmask.stages import derive, digest
 
 AUTO: Final = "auto"
-HEADS_VERSION: Final = 2
-AUDIT_VERSION: Final = 1
+HEADS_VERSION: Final = 3
+AUDIT_VERSION: Final = 2
+#: Instructions that the report shows.
+_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Options:
     """Prompt lengths of the needle trials, tokens."""
     detection_trials: int = 20
     """Trials for each length."""
+    detection_counted: int = 0
+    """Add trials until so many find their needle, at most ten times ``detection_trials``; 0 adds none."""
     detection_depths: int = 10
     """Depths, evenly from the start to the end, that the trials go round."""
     detection_max_new_tokens: int = 50
@@ -51,8 +54,15 @@ class Options:
     """Measure the heads of the trained model too, for the report."""
     prompts: int = 1000
     """Instructions to sample answers to; 0 takes all that the source has."""
-    prompts_from: str = GENERATED
-    """``generated``, a JSONL or Parquet file or a folder of them, or a data set on the Hub (:mod:`retmask.prompts`)."""
+    prompts_from: str = ""
+    """``self`` (the model writes them, :mod:`retmask.instructions`), ``generated`` (the shipped model's), a JSONL or Parquet file or a
+    folder of them, or a data set on the Hub (:mod:`retmask.prompts`). Empty is ``generated`` for the shipped model and ``self`` for others.
+    """
+    prompts_temperature: float = 1.0
+    """Of the instructions that the model writes, as are the next two."""
+    prompts_top_p: float = 0.95
+    prompts_max_tokens: int = 128
+    """Instructions that do not end within so many tokens are left out."""
     prompts_split: str = "train"
     """Of a data set on the Hub."""
     prompts_revision: str = ""
@@ -113,8 +123,15 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel are numbers of devices; give at least 1")
         if self.sampler != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
+        if self.detection_counted < 0:
+            raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
         if self.n < 1 or self.prompts < 0:
             raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
+        if self.prompts_temperature <= 0 or not 0 < self.prompts_top_p <= 1 or self.prompts_max_tokens < 1:
+            raise HarnessError(
+                f"[method]: prompts_temperature = {self.prompts_temperature}, prompts_top_p = {self.prompts_top_p}, prompts_max_tokens = "
+                f"{self.prompts_max_tokens}; give a temperature above 0, a share above 0 up to 1, and at least 1 token"
+            )
         if self.rejected_from != "mask" and not self.rejected_model():
             raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")
         launcher(self.parallel, self.processes, self.lora_rank)
@@ -152,16 +169,20 @@ class _HeadMasking:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         _parse(options)
 
-    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import masking
 
-        return masking(self.name, _parse(options))
+        return masking(self.name, _parse(options), model)
 
     def prepare(self, context: RunContext) -> None:
-        """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads."""
+        """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads.
+
+        Likewise if the model is to write instructions and cannot.
+        """
         options = _parse(context.options)
         if not options.pairs_from:
+            stages.prompts_source(context.model, options)
             self._masked(context, options)
 
     def run(self, context: RunContext) -> Outcome:
@@ -171,7 +192,7 @@ class _HeadMasking:
         pairs = self._pairs(context, options, masked)
         trained = stages.trained(context, options, pairs)
         if masked is None:
-            return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+            return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained), instructions=_shown(pairs))
         after = _heads_after(context, options, trained)
         return Outcome(
             checkpoint=trained.path / "model",
@@ -179,7 +200,12 @@ class _HeadMasking:
             head_scores=_table(masked.scores),
             head_scores_after=None if after is None else _table(after),
             masked_heads=tuple((head.layer, head.head) for head in masked.mask.heads),
+            instructions=_shown(pairs),
         )
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return _prompts(context)
 
     def pairs(self, context: RunContext) -> Artifact:
         """The pairs alone."""
@@ -205,8 +231,8 @@ class _HeadMasking:
         if masked is None:
             return stages.given(context, options, chosen_only=options.loss == SFT)
         context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked")
-        prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
             rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, masked.mask)
         return stages.paired(context, options, prompts, chosen, rejected)
@@ -252,6 +278,12 @@ class LayerMatched(_HeadMasking):
         return masks.layermatched(scores.shape, target, seed)
 
 
+def _prompts(context: RunContext) -> Artifact:
+    options = _parse(context.options)
+    with stages.sampler(context, options) as engine:
+        return stages.prompted(context, options, engine)
+
+
 def _parse(table: Mapping[str, Json]) -> Options:
     options = parse_table(Options, table, "[method]")
     if options.heads not in ("threshold", AUTO):
@@ -272,18 +304,22 @@ class SmallerModel:
         if not parsed.pairs_from and not parsed.rejected_model():
             raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
 
-    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import contrasting
 
-        return contrasting(self.name, _parse(options))
+        return contrasting(self.name, _parse(options), model)
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to the other model's."""
         options = _parse(context.options)
         pairs = self.pairs(context)
         trained = stages.trained(context, options, pairs)
-        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained), instructions=_shown(pairs))
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return _prompts(context)
 
     def pairs(self, context: RunContext) -> Artifact:
         """The pairs alone."""
@@ -292,8 +328,8 @@ class SmallerModel:
         if options.pairs_from:
             return stages.given(context, options, chosen_only=options.loss == SFT)
         other = resolve(options.rejected_model())
-        prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
         with stages.sampler(context, options, other) as engine:
             rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, None, other)
@@ -313,25 +349,29 @@ class Sft:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         _parse(options)
 
-    def plan(self, options: Mapping[str, Json]) -> list[Work]:
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
         from retmask.plan import chosen_alone
 
-        return chosen_alone(replace(_parse(options), loss=SFT))
+        return chosen_alone(replace(_parse(options), loss=SFT), model)
 
     def run(self, context: RunContext) -> Outcome:
         """Train on the chosen answers."""
         pairs = self.pairs(context)
         trained = stages.trained(context, self._options(context), pairs)
-        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained))
+        return Outcome(checkpoint=trained.path / "model", facts=_summary(None, None, pairs, trained), instructions=_shown(pairs))
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return _prompts(context)
 
     def pairs(self, context: RunContext) -> Artifact:
         """The chosen answers alone."""
         options = self._options(context)
         if options.pairs_from:
             return stages.given(context, options, chosen_only=True)
-        prompts = stages.instructions(context, options)
         with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
         return stages.chosen_alone(context, prompts, chosen)
 
@@ -397,20 +437,28 @@ def _heads(context: RunContext, options: Options) -> Artifact:
         "max_new_tokens": options.detection_max_new_tokens,
         "seed": derive(context.seed, "heads"),
         "dtype": resolve_dtype(options.dtype, context.device),
+        **({"counted": options.detection_counted} if options.detection_counted else {}),
     }
 
     def build(work: Path) -> Mapping[str, Json]:
+        from retmask.counting import Counting
         from retmask.detect import detect
         from retmask.rules import Rules
-        from retmask.trials import build_trials, evenly
+        from retmask.trials import Trial, build_trials, evenly
 
         started = time.monotonic()
         tokenizer = load_tokenizer(context.model.path)
         depths = evenly(options.detection_depths)
-        trials = build_trials(tokenizer, options.detection_lengths, options.detection_trials, depths, derive(context.seed, "heads"))
+
+        def asked(first: int, number: int) -> list[Trial]:
+            return build_trials(tokenizer, options.detection_lengths, number, depths, derive(context.seed, "heads"), first=first)
+
+        counted = options.detection_counted
+        counting = Counting(counted, options.detection_trials, asked, work) if counted else None
+        trials = asked(0, options.detection_trials)
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
         rules = Rules(max_new_tokens=options.detection_max_new_tokens)
-        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid")
+        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid", counting=counting)
         scores.save(work / "heads.safetensors")
         return {**scores.summary(), "seconds": round(time.monotonic() - started, 1)}
 
@@ -481,6 +529,17 @@ def _summary(masked: _Masked | None, after: HeadScores | None, pairs: Artifact, 
         elif name != "pairs" or name not in facts:
             facts[name.replace("_", " ")] = value
     return facts
+
+
+def _shown(pairs: Artifact) -> tuple[str, ...]:
+    """The first few instructions, each once."""
+    found: dict[str, None] = {}
+    with (pairs.path / stages.PAIRS).open(encoding="utf-8") as lines:
+        for line in lines:
+            found[json.loads(line)["prompt"]] = None
+            if len(found) == _SHOWN:
+                break
+    return tuple(found)
 
 
 def _facts(artifact: Artifact) -> dict[str, Json]:

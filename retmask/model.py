@@ -31,6 +31,9 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from harness.engines.attention import share_keys
+
+    share_keys()
     options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     number_format = getattr(torch, dtype, None)
     if not isinstance(number_format, torch.dtype):

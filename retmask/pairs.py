@@ -177,6 +177,11 @@ def repetition(ids: Sequence[int]) -> float:
     return 1 - len(set(grams)) / len(grams)
 
 
+def is_repetitive(response: Response) -> bool:
+    """Whether more than half of its n-grams repeat others."""
+    return repetition(response.ids) > _REPETITIVE
+
+
 def as_text(pairs: Sequence[PreferencePair], *, rejected_only: bool = False) -> list[PreferencePair]:
     """Pairs without token ids, for a model with another tokenizer than the one that wrote them."""
     return [replace(pair, chosen_ids=pair.chosen_ids if rejected_only else (), rejected_ids=()) for pair in pairs]

@@ -15,10 +15,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from harness.api import HarnessError
+from harness.engines.attention import attend
 
 _SDPA: Final = "retmask-probe-sdpa"
 _EAGER: Final = "retmask-probe-eager"
@@ -96,7 +96,7 @@ def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attent
 
 
 def _sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
-    return _attend(module, query, key, value, attention_mask, forward=sdpa_attention_forward, **options)
+    return _attend(module, query, key, value, attention_mask, forward=attend, **options)
 
 
 def _eager(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:

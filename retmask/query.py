@@ -66,7 +66,7 @@ def _to_passage(reader: Reader, ids: tuple[int, ...], trial: Trial) -> Tensor:
 
 def _null(tokenizer: PreTrainedTokenizerBase, trial: Trial) -> tuple[int, ...]:
     """The prompt with a question that asks nothing."""
-    before, asked, after = trial.prompt.rpartition(trial.needle.question)
+    before, asked, after = trial.prompt.removesuffix(trial.begun).rpartition(trial.needle.question)
     assert asked
     ids = tuple(encode(tokenizer, before + NULL_QUERY + after))
     same = ids[: trial.question] == trial.prompt_ids[: trial.question]

@@ -66,6 +66,12 @@ class Sampler(Protocol):
         index, the response's number and the seed, never on the batch.
         """
 
+    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+        """The first ``count`` of what the intact model writes where its chat template lets the user speak (:mod:`retmask.turns`).
+
+        Journalled as by :meth:`sample`; what is drawn depends on the turn's index and the seed. HarnessError without a chat template.
+        """
+
     def __enter__(self) -> "Sampler": ...
 
     def __exit__(self, *_: object) -> None: ...
@@ -111,9 +117,16 @@ class Lazily:
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Response]:
         """As :meth:`Sampler.sample`."""
+        return self._opened().sample(prompts, settings, mask, journal, say)
+
+    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+        """As :meth:`Sampler.user_turns`."""
+        return self._opened().user_turns(count, settings, journal, say)
+
+    def _opened(self) -> Sampler:
         if self._sampler is None:
             self._sampler = self._open_it().__enter__()
-        return self._sampler.sample(prompts, settings, mask, journal, say)
+        return self._sampler
 
 
 def append_responses(journal: Path, responses: Iterable[Response]) -> None:

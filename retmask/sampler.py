@@ -17,15 +17,19 @@ from transformers import (
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
 
+from harness.engines.cache import RoomyCache, has_plain_cache
 from harness.engines.memory import give_back, is_out_of_memory
 from retmask.ablate import ablated
 from retmask.masks import HeadMask
 from retmask.model import encode, generate, load_model, load_tokenizer, pad_id, plain_generation, render, stop_ids
 from retmask.responses import Response, Sampling, append_responses, check_complete, resume_responses
+from retmask.turns import UserTurn, user_turn
 
 Slot: TypeAlias = tuple[int, int]
 """(prompt's index, response's number)."""
@@ -36,6 +40,7 @@ class HFSampler:
     """Implements :class:`retmask.responses.Sampler` with transformers."""
 
     def __init__(self, model: Path, dtype: str, device: str) -> None:
+        self.path = model
         self.tokenizer = load_tokenizer(model)
         self.model: PreTrainedModel | None = load_model(model, dtype, device)
 
@@ -58,6 +63,13 @@ class HFSampler:
         with ablated(self.model, mask) if mask else nullcontext():
             return sample(self.model, self.tokenizer, prompts, settings, journal, say)
 
+    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+        """As the protocol says."""
+        assert self.model is not None, "the sampler was closed"
+        turn = user_turn(self.tokenizer, str(self.path))
+        ids = encode(self.tokenizer, turn.opening)
+        return _draw(self.model, self.tokenizer, lambda _: ids, count, settings, journal, say, _BATCH_TOKENS, turn)
+
 
 def sample(
     model: PreTrainedModel,
@@ -72,9 +84,28 @@ def sample(
 
     ``batch_tokens`` bounds prompt and new tokens of a batch together; it has no part in what is drawn.
     """
+
+    def encoded(prompt: int) -> list[int]:
+        return encode(tokenizer, render(tokenizer, prompts[prompt]))
+
+    return _draw(model, tokenizer, encoded, len(prompts), settings, journal, say, batch_tokens)
+
+
+def _draw(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Callable[[int], list[int]],
+    count: int,
+    settings: Sampling,
+    journal: Path,
+    say: Callable[[str], None],
+    batch_tokens: int,
+    turn: UserTurn | None = None,
+) -> list[Response]:
+    """``settings.n`` responses to each of ``count`` prompts, whose token ids ``encoded`` gives; they end as ``turn`` does, if given."""
     done = resume_responses(journal, say)
-    slots = [(prompt, number) for prompt in range(len(prompts)) for number in range(settings.n)]
-    ids = {prompt: encode(tokenizer, render(tokenizer, prompts[prompt])) for prompt in {slot[0] for slot in slots if slot not in done}}
+    slots = [(prompt, number) for prompt in range(count) for number in range(settings.n)]
+    ids = {prompt: encoded(prompt) for prompt in {slot[0] for slot in slots if slot not in done}}
     coded = {slot: ids[slot[0]] for slot in slots if slot not in done}
     if done:
         say(f"{len(done)} of {len(slots)} responses were already there")
@@ -82,7 +113,7 @@ def sample(
     failed: list[Slot] = []
     while waiting:
         batch = _first_batch(waiting, coded, settings.max_new_tokens, batch_tokens)
-        fresh = _sampled(model, tokenizer, {slot: coded[slot] for slot in batch}, settings)
+        fresh = _sampled(model, tokenizer, {slot: coded[slot] for slot in batch}, settings, turn)
         if fresh is None:
             give_back()
             tokens = len(batch) * (len(coded[batch[0]]) + settings.max_new_tokens)
@@ -125,6 +156,19 @@ def warpers(settings: Sampling, rows: Sequence[Slot], device: torch.device) -> L
     return processors
 
 
+class _Wrote(StoppingCriteria):
+    """Ends the rows that have just written a text of several tokens."""
+
+    def __init__(self, text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.text, self.tokenizer = text, tokenizer
+        self.tokens = len(text.encode()) + 1  # a token is a byte or more; one is only there for the blank that the first may lose
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+        """``input_ids`` is [batch, tokens]; the rows that end are true."""
+        said = self.tokenizer.batch_decode(input_ids[:, -self.tokens :].tolist(), skip_special_tokens=True)
+        return torch.tensor([self.text in text for text in said], device=input_ids.device)
+
+
 def _row_seed(seed: int, slot: Slot) -> int:
     prompt, number = slot
     text = f"{seed}:{prompt}" if number == 0 else f"{seed}:{prompt}:{number}"
@@ -137,11 +181,15 @@ def _first_batch(waiting: Sequence[Slot], coded: Mapping[Slot, Sequence[int]], n
 
 
 def _sampled(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, coded: Mapping[Slot, Sequence[int]], settings: Sampling
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    coded: Mapping[Slot, Sequence[int]],
+    settings: Sampling,
+    turn: UserTurn | None,
 ) -> list[Response] | None:
     """None if memory ran out."""
     try:
-        return _sample_batch(model, tokenizer, coded, settings)
+        return _sample_batch(model, tokenizer, coded, settings, turn)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -149,23 +197,36 @@ def _sampled(
 
 
 def _sample_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, coded: Mapping[Slot, Sequence[int]], settings: Sampling
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    coded: Mapping[Slot, Sequence[int]],
+    settings: Sampling,
+    turn: UserTurn | None,
 ) -> list[Response]:
-    pad, stops = pad_id(tokenizer), stop_ids(model, tokenizer)
+    pad, stops = pad_id(tokenizer), [*stop_ids(model, tokenizer), *(turn.stop_ids if turn else ())]
     width = max(map(len, coded.values()))
     rows = [[pad] * (width - len(ids)) + list(ids) for ids in coded.values()]
     mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in coded.values()]
+    generation = plain_generation(model, tokenizer, settings.max_new_tokens)
+    generation.eos_token_id = stops or None
+    stop_text = turn.stop_text if turn else ""
+    cache = {"past_key_values": RoomyCache()} if has_plain_cache(model) else {}  # transformers' own is copied for every token
     with torch.inference_mode():
         output = generate(model)(
+            **cache,
             input_ids=torch.tensor(rows, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
-            generation_config=plain_generation(model, tokenizer, settings.max_new_tokens),
+            generation_config=generation,
             logits_processor=warpers(settings, list(coded), model.device),
+            stopping_criteria=StoppingCriteriaList([_Wrote(stop_text, tokenizer)] if stop_text else []),
         )
     responses = []
     for (prompt, number), row in zip(coded, output[:, width:].tolist(), strict=True):
         end = next((position + 1 for position, token in enumerate(row) if token in stops), None)
         ids = row[:end]
         text = str(tokenizer.decode(ids, skip_special_tokens=True))
+        if stop_text and stop_text in text:
+            end = next(size for size in range(1, len(ids) + 1) if stop_text in tokenizer.decode(ids[:size], skip_special_tokens=True))
+            ids, text = ids[:end], text.partition(stop_text)[0]
         responses.append(Response(prompt, text, tuple(ids), end is not None, number))
     return responses

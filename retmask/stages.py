@@ -10,24 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
-from harness.models import tokenizer_digest
+from harness.models import BUILTIN, resolve, tokenizer_digest
+from retmask.instructions import SELF, Guard, write
 from retmask.launch import TrainConfig, launch, launcher
 from retmask.masks import HeadMask
-from retmask.model import resolve_dtype
+from retmask.model import load_tokenizer, resolve_dtype
 from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, write_pairs
 from retmask.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
 from retmask.responses import Lazily, Response, Sampling, open_sampler, read_responses
+from retmask.turns import user_turn
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from retmask.methods import Options
 
 PROMPTS_VERSION: Final = 1
+SELF_VERSION: Final = 1
 RESPONSES_VERSION: Final = 3
 PAIRS_VERSION: Final = 1
 DPO_VERSION: Final = 2
 PAIRS: Final = "pairs.jsonl"
 _RESPONSES: Final = "responses.journal"
-_PROMPTS: Final = "prompts.jsonl"
+PROMPTS: Final = "prompts.jsonl"
 #: Training options that change speed, memory and what is logged, not the result.
 _SPEED: Final = ("micro_batch_size", "gradient_checkpointing", "checkpoint_share", "report_to")
 
@@ -42,45 +47,108 @@ def digest(texts: Sequence[str]) -> str:
     return blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
 
 
-def instructions(context: RunContext, options: "Options") -> list[str]:
-    """The step ``prompts``: distinct instructions, clear of the evaluation. Its manifest counts what was left out and why."""
+def instructions(context: RunContext, options: "Options", engine: Lazily) -> list[str]:
+    """Distinct instructions, clear of the evaluation."""
+    return read_prompts(prompted(context, options, engine).path / PROMPTS)
+
+
+def prompted(context: RunContext, options: "Options", engine: Lazily) -> Artifact:
+    """The step ``prompts``: instructions from their source. Its manifest counts what was left out and why."""
+    source = prompts_source(context.model, options)
+    artifact = _self_written(context, options, engine) if source == SELF else _collected(context, options, source)
+    facts = artifact.manifest["facts"]
+    assert isinstance(facts, dict)
+    counts = {name: value for name, value in facts.items() if isinstance(value, int) and name != "longest_tokens"}
+    if any(counts[reason] for reason in counts if reason not in ("read", "kept")):
+        context.say(f"prompts: {_counted(counts)}")
+    return artifact
+
+
+def prompts_source(model: Model, options: "Options") -> str:
+    """``prompts_from``, or where nothing is said: ``generated`` for the shipped model, ``self`` for any other.
+
+    HarnessError if a model that is to write its own has no chat template.
+    """
+    if options.prompts_from not in ("", SELF):
+        return options.prompts_from
+    tokenizer = load_tokenizer(model.path)
+    if not options.prompts_from and _is_shipped(tokenizer):
+        return GENERATED
+    user_turn(tokenizer, model.name)
+    return SELF
+
+
+def _is_shipped(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether it is the shipped model's, or that of a model trained from it: its words say little but ``generated`` instructions."""
+    shipped = load_tokenizer(resolve(BUILTIN).path)
+    return tokenizer.chat_template == shipped.chat_template and tokenizer.get_vocab() == shipped.get_vocab()
+
+
+def _self_written(context: RunContext, options: "Options", engine: Lazily) -> Artifact:
+    if options.prompts < 1:
+        raise HarnessError(f"[method]: prompts = {options.prompts}; ask for at least 1 instruction of those that the model writes")
     seed = derive(context.seed, "prompts")
-    generated = _generated(options.prompts, seed) if options.prompts_from == GENERATED else []
-    suite = context.suite()
-    guarded = options.contamination_words > 0 and bool(suite.digest)
+    settings = Sampling(options.prompts_temperature, options.prompts_top_p, options.prompts_max_tokens, seed)
+    guard, guarded = _guard(context, options)
     inputs: dict[str, Json] = {
-        "version": PROMPTS_VERSION,
-        "source": identity(options.prompts_from, options.prompts_split, options.prompts_revision),
-        "generated": digest(generated),
+        "version": SELF_VERSION,
+        "source": {"kind": SELF, "model": context.model.digest},
         "count": options.prompts,
-        "language": options.prompts_language,
-        "contamination_words": options.contamination_words if guarded else 0,
-        "suite": suite.digest if guarded else "",
+        "dtype": resolve_dtype(options.dtype, context.device),
+        "sampler": options.sampler,
+        **asdict(settings),
+        **guarded,
     }
 
     def build(work: Path) -> Mapping[str, Json]:
-        from retmask.contamination import contaminated
+        written = write(engine, options.prompts, settings, guard, work / _RESPONSES, lambda line: context.say(f"prompts: {line}"))
+        write_prompts(written.prompts, work / PROMPTS)
+        return written.facts()
 
+    return context.step("prompts", inputs, build)
+
+
+def _collected(context: RunContext, options: "Options", source: str) -> Artifact:
+    generated = _generated(options.prompts, derive(context.seed, "prompts")) if source == GENERATED else []
+    guard, guarded = _guard(context, options)
+    inputs: dict[str, Json] = {
+        "version": PROMPTS_VERSION,
+        "source": identity(source, options.prompts_split, options.prompts_revision),
+        "generated": digest(generated),
+        "count": options.prompts,
+        "language": options.prompts_language,
+        **guarded,
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
         found = (
             ((f"generated instruction {index}", {"prompt": text}) for index, text in enumerate(generated))
-            if options.prompts_from == GENERATED
-            else rows(options.prompts_from, options.prompts_split, options.prompts_revision)
+            if source == GENERATED
+            else rows(source, options.prompts_split, options.prompts_revision)
         )
         collected = collect(found, options.prompts, options.prompts_language)
-        shared = contaminated(collected.prompts, suite.texts(), options.contamination_words) if guarded else set()
+        shared = guard(collected.prompts)
         kept = [prompt for index, prompt in enumerate(collected.prompts) if index not in shared]
         counts: dict[str, Json] = {**collected.counts, "contaminated": len(shared), "kept": len(kept)}
         if not kept:
-            raise HarnessError(f"[method]: prompts_from = {options.prompts_from!r} gives no instruction to answer ({_counted(counts)})")
-        write_prompts(kept, work / _PROMPTS)
+            raise HarnessError(f"[method]: prompts_from = {source!r} gives no instruction to answer ({_counted(counts)})")
+        write_prompts(kept, work / PROMPTS)
         return counts
 
-    artifact = context.step("prompts", inputs, build)
-    facts = artifact.manifest["facts"]
-    assert isinstance(facts, dict)
-    if any(facts[reason] for reason in facts if reason not in ("read", "kept")):
-        context.say(f"prompts: {_counted(facts)}")
-    return read_prompts(artifact.path / _PROMPTS)
+    return context.step("prompts", inputs, build)
+
+
+def _guard(context: RunContext, options: "Options") -> tuple[Guard, dict[str, Json]]:
+    """What finds texts of the evaluation, and what that depends on."""
+    suite = context.suite()
+    guarded = options.contamination_words > 0 and bool(suite.digest)
+
+    def guard(texts: Sequence[str]) -> set[int]:
+        from retmask.contamination import contaminated
+
+        return contaminated(texts, suite.texts(), options.contamination_words) if guarded else set()
+
+    return guard, {"contamination_words": options.contamination_words if guarded else 0, "suite": suite.digest if guarded else ""}
 
 
 def _counted(counts: Mapping[str, Json]) -> str:

@@ -42,6 +42,8 @@ class Trial:
     """The token range of the whole needle sentence."""
     question: int = 0
     """First token of the question."""
+    begun: str = ""
+    """The beginning of the answer after the question, for a model without a chat template."""
 
     @property
     def needle_ids(self) -> tuple[int, ...]:
@@ -61,8 +63,11 @@ def build_trials(
     depths: Sequence[float],
     seed: int,
     texts: Texts = INVENTED,
+    first: int = 0,
 ) -> list[Trial]:
     """``trials_per_length`` trials for every length, going round the depths; each has a needle and a haystack of its own.
+
+    They begin at the ``first``, and are the same however many others there are.
 
     ``lengths`` are tokens of the whole rendered prompt. HarnessError for a tokenizer without character offsets, a length with no
     room for the needle and one sentence, and a chat template that alters the user's text.
@@ -70,7 +75,7 @@ def build_trials(
     return [
         _fit(tokenizer, length, depths[index % len(depths)], texts, index, Random(f"trial:{seed}:{length}:{index}"))
         for length in lengths
-        for index in range(trials_per_length)
+        for index in range(first, first + trials_per_length)
     ]
 
 
@@ -140,7 +145,14 @@ class Haystack:
             realised_depth=before / (before + after) if before + after else depth,
             passage=prompt.tokens(prompt.needle),
             question=prompt.tokens(prompt.question)[0],
+            begun=prompt.begun,
         )
+
+
+def beginning(needle: Needle) -> str:
+    """The needle's words before its answer, on a line of their own: without them, a base model goes on with questions."""
+    before = needle.text.partition(needle.answer)[0].rstrip()
+    return f"\n{before}" if before else "\n"
 
 
 class Span(NamedTuple):
@@ -162,12 +174,14 @@ class _Prompt:
     needle: Span
     answer: Span
     question: Span
+    begun: str
 
     @classmethod
     def compose(cls, tokenizer: "PreTrainedTokenizerBase", needle: Needle, sentences: Sequence[str], boundary: int) -> "_Prompt":
         body = " ".join([*sentences[:boundary], needle.text, *sentences[boundary:]])
         content = f"{INSTRUCTION}{body}\n\n{needle.question}"
-        text = render(tokenizer, content)
+        begun = "" if tokenizer.chat_template else beginning(needle)
+        text = render(tokenizer, content) + begun
         if not tokenizer.is_fast:
             raise HarnessError(f"{type(tokenizer).__name__} gives no character offsets to locate a needle by; use a fast tokenizer")
         if text.count(content) != 1:
@@ -184,6 +198,7 @@ class _Prompt:
             Span(needle_start, needle_start + len(needle.text)),
             Span(answer_start, answer_start + len(needle.answer)),
             Span(body_start + len(body) + 2, body_start + len(body) + 2 + len(needle.question)),
+            begun,
         )
 
     def around(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from harness.engines import EngineConfig
 from retmask.masks import HeadMask
 from retmask.model import encode, load_tokenizer, render
 from retmask.responses import Response, Sampling, append_responses, resume_responses
+from retmask.turns import UserTurn, user_turn
 
 _EXTENSION: Final = "retmask.vllm_mask.MaskExtension"
 
@@ -25,6 +26,7 @@ class VLLMSampler:
         from harness.engines.vllm import open_llm
 
         config = EngineConfig("vllm", dtype, device, 0, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel)
+        self.path = model
         self.tokenizer = load_tokenizer(model)
         found = Model(str(model), model, "")
         # vLLM rewinds a seeded request's generator where a prompt is read in parts, which generators on the CPU cannot do (vLLM 0.32)
@@ -48,18 +50,41 @@ class VLLMSampler:
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Response]:
         """As :meth:`retmask.responses.Sampler.sample`."""
+        return self._draw(
+            lambda prompt: encode(self.tokenizer, render(self.tokenizer, prompts[prompt])), len(prompts), settings, mask, journal, say
+        )
+
+    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+        """As :meth:`retmask.responses.Sampler.user_turns`."""
+        turn = user_turn(self.tokenizer, str(self.path))
+        opening = encode(self.tokenizer, turn.opening)
+        return self._draw(lambda _: opening, count, settings, None, journal, say, turn)
+
+    def _draw(
+        self,
+        encoded: Callable[[int], list[int]],
+        count: int,
+        settings: Sampling,
+        mask: HeadMask | None,
+        journal: Path,
+        say: Callable[[str], None],
+        turn: UserTurn | None = None,
+    ) -> list[Response]:
+        """``settings.n`` responses to each of ``count`` prompts, whose token ids ``encoded`` gives; they end as ``turn`` does, if given."""
         from harness.engines.vllm import completions
 
         done = resume_responses(journal, say)
-        slots = [(prompt, number) for prompt in range(len(prompts)) for number in range(settings.n)]
+        slots = [(prompt, number) for prompt in range(count) for number in range(settings.n)]
         waiting = [slot for slot in slots if slot not in done]
         if done:
             say(f"{len(slots) - len(waiting)} of {len(slots)} responses were already there")
-        ids = {prompt: encode(self.tokenizer, render(self.tokenizer, prompts[prompt])) for prompt in {slot[0] for slot in waiting}}
+        ids = {prompt: encoded(prompt) for prompt in {slot[0] for slot in waiting}}
         self._check_room(ids, settings)
         self.silence(mask)
         try:
-            for finished in completions(self._llm, [ids[prompt] for prompt, _ in waiting], lambda index: _params(settings, waiting[index])):
+            for finished in completions(
+                self._llm, [ids[prompt] for prompt, _ in waiting], lambda index: _params(settings, waiting[index], turn)
+            ):
                 fresh = [self._response(waiting[index], outputs[0]) for index, outputs in finished.items()]
                 append_responses(journal, fresh)
                 before = len(done)
@@ -88,6 +113,8 @@ class VLLMSampler:
     def _response(self, slot: tuple[int, int], output: Any) -> Response:
         ids = tuple(output.token_ids)
         text = str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        if isinstance(output.stop_reason, str):  # a text that ends a turn, which vLLM has cut off its own text and not off the tokens
+            text = text.partition(output.stop_reason)[0]
         return Response(slot[0], text, ids, output.finish_reason == "stop", slot[1])
 
     def _check_room(self, ids: dict[int, list[int]], settings: Sampling) -> None:
@@ -100,9 +127,10 @@ class VLLMSampler:
             )
 
 
-def _params(settings: Sampling, slot: tuple[int, int]) -> Any:
+def _params(settings: Sampling, slot: tuple[int, int], turn: UserTurn | None) -> Any:
     from vllm import SamplingParams
 
     text = f"{settings.seed}:{slot[0]}:{slot[1]}"
     seed = int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
-    return SamplingParams(temperature=settings.temperature, top_p=settings.top_p, max_tokens=settings.max_new_tokens, seed=seed)
+    ends: dict[str, Any] = {"stop_token_ids": list(turn.stop_ids), "stop": [turn.stop_text] if turn.stop_text else []} if turn else {}
+    return SamplingParams(temperature=settings.temperature, top_p=settings.top_p, max_tokens=settings.max_new_tokens, seed=seed, **ends)

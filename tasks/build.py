@@ -21,8 +21,8 @@ class Budget:
 
     length: int
     """Tokens for prompt and answer together."""
-    count: Callable[[str], int]
-    """Tokens of a finished prompt, chat template included."""
+    count: Callable[[str, str], int]
+    """Tokens of a finished prompt, chat template included, given its text and what the answer begins with."""
 
 
 class BudgetError(ValueError):
@@ -49,7 +49,7 @@ def _cluster(task: Task, budget: Budget, cluster: str, seed: int) -> Iterator[Ex
         positions = _positions(question, placement / task.placements, rng.random() / task.placements, rng)
 
         def tokens(n: int, positions: Sequence[float] = positions) -> int:
-            return budget.count(compose(episode, place(question, filler.first(n), positions), question))
+            return budget.count(compose(episode, place(question, filler.first(n), positions), question), question.answer_prefix)
 
         bare = tokens(0)
         if bare > room:
@@ -67,7 +67,7 @@ def _cluster(task: Task, budget: Budget, cluster: str, seed: int) -> Iterator[Ex
             category=task.category,
             length=budget.length,
             prompt=compose(episode, passages, question),
-            answer_prefix=task.answer_prefix,
+            answer_prefix=question.answer_prefix,
             targets=solution.targets,
             answer=solution.answer,
             depth=_depth(episode, question, passages),
@@ -83,7 +83,7 @@ def compose(episode: Episode, passages: Sequence[Passage], question: Question) -
 class _Filler:
     """Filler passages drawn once for a cluster, so that its placements differ only in where the gold stands."""
 
-    def __init__(self, episode: Episode, count: Callable[[str], int]) -> None:
+    def __init__(self, episode: Episode, count: Callable[[str, str], int]) -> None:
         self._episode = episode
         self._count = count
         self._passages: list[Passage] = []
@@ -96,7 +96,7 @@ class _Filler:
     def size(self, index: int) -> int:
         """Tokens that one passage adds to a text, give or take one."""
         passage = self.first(index + 1)[index]
-        return max(1, self._count(self._episode.render([passage, passage])) - self._count(self._episode.render([passage])))
+        return max(1, self._count(self._episode.render([passage, passage]), "") - self._count(self._episode.render([passage]), ""))
 
 
 def _positions(question: Question, start: float, jitter: float, rng: Random) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Final
 from tasks.build import compose, place
 from tasks.example import Task
 from tasks.recall import NoteTask
-from tasks.suite import TASKS
+from tasks.suite import TERSE
 from tasks.words import ADJECTIVES, KINDS, NOUNS
 
 #: Filler passages around the gold ones: from a context that is almost bare to one of about a hundred tokens.
@@ -47,7 +47,7 @@ def context_free(rng: Random) -> Exchange:
 
 def short_task(rng: Random) -> Exchange:
     """A task of the suite's kind with a handful of passages, from the training half of the world."""
-    task: Task = rng.choice((*TASKS.values(), NoteTask()))
+    task: Task = rng.choice((*TERSE.values(), NoteTask()))
     episode = task.episode(rng, "train", length=128)
     question = episode.question()
     filler = [episode.filler() for _ in range(rng.randint(*_FILLER) + (6 if not question.gold else 0))]

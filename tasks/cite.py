@@ -13,28 +13,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.example import Asked, Episode, Example, Passage, Question, Solution
 from tasks.modes import Mode
 from tasks.prose import sentence
 from tasks.scoring import score
 from tasks.words import ADJECTIVES, KINDS
-from tasks.world import Split, World
+from tasks.worked import introduce, stream
+from tasks.world import Split, World, opposite
 
 _THINGS = KINDS["vessel"] + KINDS["furniture"] + KINDS["instrument"] + KINDS["toy"]
 
 
-class _Cited:
-    intro = "Answer from the documents in full sentences, and cite each document you use by its number in brackets."
+class Cited:
+    instruction = "Answer in full sentences from the documents below. End each with the numbers of its documents in brackets."
+    #: Worked examples.
+    shots = 1
 
-    def __init__(self, rng: Random, split: Split) -> None:
+    def __init__(self, rng: Random, split: Split, *, worked: bool = False) -> None:
+        other = stream(rng)
+        shots = [type(self)(other, opposite(split), worked=True) for _ in range(0 if worked else self.shots)]
+        self.intro = introduce(self.instruction, shots, other)
         self._rng = rng
         self._world = World(rng, split)
+        self._prose = not worked
+        self._shown = {thing for shot in shots for thing in shot.things}
+        self.things: list[str] = []
+
+    def ask(self, person: str) -> Asked:
+        return f"Question: What does {person} own?", "\nAnswer:"
 
     def _thing(self) -> str:
-        return f"{self._rng.choice(ADJECTIVES)} {self._rng.choice(_THINGS)}"
+        thing = f"{self._rng.choice(ADJECTIVES)} {self._rng.choice(_THINGS)}"
+        return self._thing() if thing in self._shown else thing
 
     def _about(self, person: str, fact: str, grade: int = 0) -> Passage:
-        return Passage(f"(Title: {person}): {fact} {sentence(self._rng)}", tag=fact, grade=grade)
+        text = f"(Title: {person}): {fact} {sentence(self._rng)}" if self._prose else fact
+        return Passage(text, tag=fact, grade=grade)
 
     def _stands(self, house: str, thing: str, grade: int = 0) -> Passage:
         return self._about(f"{house} house", f"The {thing} stands in the {house} house.", grade)
@@ -44,6 +58,7 @@ class _Cited:
         own, kept = self._thing(), self._thing()
         while kept == own:
             kept = self._thing()
+        self.things += own, kept
         gold = (
             self._about(person, f"{person} owns the {own}.", 1),
             self._about(person, f"All that stands in the {house} house belongs to {person}.", 1),
@@ -57,7 +72,7 @@ class _Cited:
             self._about(person, f"{person} once lived in the {other} house."),
             self._stands(other, self._thing()),
         )
-        return Question(f"What does {person} own? Write one sentence for each thing.", gold, distractors, (own, kept))
+        return Question(*self.ask(person), gold, distractors, (own, kept))
 
     def filler(self) -> Passage:
         kind = self._rng.randrange(8)
@@ -88,14 +103,14 @@ class CiteTask:
     """What a person owns, with citations; one of two facts needs two documents."""
 
     name: str = "cite_facts"
-    max_new_tokens: int = 64
+    max_new_tokens: int = 52
     category: str = "cite"
     metrics: tuple[str, ...] = ("str_em", "citation_rec", "citation_prec")
     placements: int = 3
-    answer_prefix: str = "\nAnswer:"
+    episodes: type[Cited] = Cited
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
-        return _Cited(rng, split)
+        return self.episodes(rng, split)
 
     def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
         return score(self.name, example, output, mode=mode, only=self.metrics)

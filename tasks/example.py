@@ -24,11 +24,17 @@ class Passage:
     """Relevance to the question it was drawn for; 0 for filler and distractors."""
 
 
+Asked = tuple[str, str]
+"""The text of a question, and what its answer begins with (:attr:`Question.answer_prefix`)."""
+
+
 @dataclass(frozen=True)
 class Question:
     """A question and the passages that must be in the context for it."""
 
     text: str
+    answer_prefix: str
+    """What the answer begins with, ready to follow the text, such as a new line and ``Answer:``."""
     gold: tuple[Passage, ...]
     distractors: tuple[Passage, ...] = ()
     facts: tuple[str, ...] = ()
@@ -58,7 +64,7 @@ class Example:
     """Tokens asked for, prompt and answer together."""
     prompt: str
     answer_prefix: str
-    """What goes right after the prompt for a model without a chat template, such as a new line and ``Answer:``."""
+    """What goes right after the prompt where the model completes it: :attr:`Question.answer_prefix`."""
     targets: tuple[str, ...]
     answer: str
     """A full-score output."""
@@ -72,7 +78,7 @@ class Episode(Protocol):
 
     @property
     def intro(self) -> str:
-        """The instruction before the context."""
+        """What stands before the context: the instruction, and a worked example where the task has one."""
 
     def question(self) -> Question:
         """A new question."""
@@ -109,10 +115,6 @@ class Task(Protocol):
     @property
     def placements(self) -> int:
         """Examples of one cluster: the same question with its gold elsewhere. 1 where no passage is gold."""
-
-    @property
-    def answer_prefix(self) -> str:
-        """See :attr:`Example.answer_prefix`."""
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         """Fresh facts. ``length`` (tokens) may set the difficulty, such as the number of classes."""

@@ -11,29 +11,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.example import Asked, Episode, Example, Passage, Question, Solution
 from tasks.modes import Mode
 from tasks.prose import sentence
 from tasks.scoring import score
-from tasks.world import ATTRIBUTES, Attribute, Split, World
+from tasks.worked import introduce, stream
+from tasks.world import ATTRIBUTES, Attribute, Split, World, opposite
 
 
-class _Documents:
-    intro = "Use the documents to answer the question in a short sentence."
+class Documents:
+    instruction = "Answer the question from the documents below in one word."
+    #: Worked examples, each about an attribute that no question asks for.
+    shots = 2
 
-    def __init__(self, rng: Random, split: Split) -> None:
+    def __init__(self, rng: Random, split: Split, worked: Attribute | None = None) -> None:
+        other = stream(rng)
+        shown = other.sample(ATTRIBUTES, 0 if worked else self.shots)
+        shots = [type(self)(other, opposite(split), attribute) for attribute in shown]
+        self.intro = introduce(self.instruction, shots, other, filler=1)
         self._rng = rng
         self._world = World(rng, split)
+        self._asked = (worked,) if worked else tuple(attribute for attribute in ATTRIBUTES if attribute not in shown)
+        self._prose = worked is None
+
+    def ask(self, question: str) -> Asked:
+        return f"Question: {question}", "\nAnswer:"
 
     def _about(self, person: str, attribute: Attribute, value: str) -> Passage:
         """Two sentences about ``person`` in either order: one states ``value``, the other is prose."""
-        sentences = [attribute.state(self._rng, person, value), sentence(self._rng)]
+        sentences = [attribute.state(self._rng, person, value), *([sentence(self._rng)] if self._prose else [])]
         self._rng.shuffle(sentences)
         return Passage(f"Document (Title: {person}): {' '.join(sentences)}", tag=value)
 
     def question(self) -> Question:
         person = self._world.person()
-        attribute = self._rng.choice(ATTRIBUTES)
+        attribute = self._rng.choice(self._asked)
         value, *others = self._rng.sample(attribute.values, 4)
         twins = tuple(
             self._about(self._world.twin(person, change_first=first), attribute, other)
@@ -42,7 +54,7 @@ class _Documents:
         hint = Passage(f"Document (Title: {person}): {sentence(self._rng)} {attribute.hint.format(person=person, value=others[2])}")
         gold = self._about(person, attribute, value)
         statement = attribute.statements[0].format(person=person, value=value)
-        return Question(attribute.question.format(person=person), (gold,), (*twins, hint), (value, statement))
+        return Question(*self.ask(attribute.question.format(person=person)), (gold,), (*twins, hint), (value, statement))
 
     def filler(self) -> Passage:
         attribute = self._rng.choice(ATTRIBUTES)
@@ -52,8 +64,8 @@ class _Documents:
         return "\n".join(passage.text for passage in passages)
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        value, statement = question.facts
-        return Solution(statement, (value,))
+        value, _ = question.facts
+        return Solution(value, (value,))
 
 
 @dataclass(frozen=True)
@@ -65,10 +77,10 @@ class RagTask:
     category: str = "rag"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
-    answer_prefix: str = "\nAnswer:"
+    episodes: type[Documents] = Documents
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
-        return _Documents(rng, split)
+        return self.episodes(rng, split)
 
     def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
         return score(self.name, example, output, mode=mode, only=self.metrics)

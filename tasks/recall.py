@@ -8,27 +8,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tasks.example import Episode, Example, Passage, Question, Solution
+from tasks.example import Asked, Episode, Example, Passage, Question, Solution
 from tasks.modes import Mode
 from tasks.needles import draw_needle
 from tasks.prose import sentence
 from tasks.scoring import score
-from tasks.world import Split, World
+from tasks.worked import introduce, stream
+from tasks.world import Split, World, opposite
 
 #: One sentence in this many is a needle that nobody asks for.
 NEEDLE_EVERY = 4
 
 
-class _Needles:
+class Needles:
     """Needles in prose. ``values`` codes belong to each key that is asked for."""
 
-    intro = "The text below hides some codes. Remember them."
+    intro = (
+        "Some codes are hidden in the text below. Each is a number of six digits and belongs to a key. "
+        "Remember them: the question after the text asks for one key. Answer it with the digits of the code."
+    )
 
     def __init__(self, rng: Random, split: Split, values: int) -> None:
         self._rng = rng
         self._world = World(rng, split)
-        self._values = values
         self._drawn = 0
+        self.values = values
+
+    def ask(self, key: str) -> Asked:
+        if self.values == 1:
+            return f"What is the code for the {key}?", f"\nThe code for the {key} is"
+        return f"What are all {self.values} codes for the {key}?", f"\nThe {self.values} codes for the {key} are"
 
     def _needle(self, key: str) -> Passage:
         value = self._world.number(6)
@@ -36,10 +45,9 @@ class _Needles:
 
     def question(self) -> Question:
         key = self._world.key()
-        gold = tuple(self._needle(key) for _ in range(self._values))
+        gold = tuple(self._needle(key) for _ in range(self.values))
         twins = tuple(self._needle(self._world.twin(key, change_first=first)) for first in (True, False))
-        asked = f"What is the code for the {key}?" if self._values == 1 else f"What are all the codes for the {key}?"
-        return Question(asked, gold, twins)
+        return Question(*self.ask(key), gold, twins)
 
     def filler(self) -> Passage:
         self._drawn += 1
@@ -50,14 +58,22 @@ class _Needles:
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
         codes = tuple(passage.tag for passage in passages if passage in question.gold)
-        return Solution(" ".join(passage.text for passage in passages if passage in question.gold), codes)
+        return Solution(f"{question.answer_prefix.strip()} {', '.join(codes)}.", codes)
 
 
-class _Json:
-    intro = "Below is a JSON object. Look up the value of a key."
+class Json:
+    instruction = "Look up one key in the JSON object below and answer with its value alone, in quotation marks."
+    #: Worked examples.
+    shots = 2
 
-    def __init__(self, rng: Random, split: Split) -> None:
+    def __init__(self, rng: Random, split: Split, *, worked: bool = False) -> None:
+        other = stream(rng)
+        shots = [type(self)(other, opposite(split), worked=True) for _ in range(0 if worked else self.shots)]
+        self.intro = introduce(self.instruction, shots, other, filler=2)
         self._world = World(rng, split)
+
+    def ask(self, key: str) -> Asked:
+        return f'Key: "{key}"', "\nValue:"
 
     def _pair(self, key: str) -> Passage:
         value = self._world.key()
@@ -66,7 +82,7 @@ class _Json:
     def question(self) -> Question:
         key = self._world.key()
         twins = tuple(self._pair(self._world.twin(key, change_first=first)) for first in (True, False))
-        return Question(f'What is the value of the key "{key}"?', (self._pair(key),), twins)
+        return Question(*self.ask(key), (self._pair(key),), twins)
 
     def filler(self) -> Passage:
         return self._pair(self._world.key())
@@ -76,7 +92,7 @@ class _Json:
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
         pair = question.gold[0]
-        return Solution(pair.text, (pair.tag,))
+        return Solution(f'"{pair.tag}"', (pair.tag,))
 
 
 class _Notes:
@@ -90,7 +106,7 @@ class _Notes:
 
     def question(self) -> Question:
         needle = draw_needle(self._rng, world=self._world)
-        return Question(needle.question, (Passage(needle.text, tag=needle.answer),))
+        return Question(needle.question, "\nAnswer:", (Passage(needle.text, tag=needle.answer),))
 
     def filler(self) -> Passage:
         return Passage(sentence(self._rng))
@@ -112,10 +128,10 @@ class NeedleTask:
     category: str = "recall"
     metrics: tuple[str, ...] = ("ruler_recall",)
     placements: int = 3
-    answer_prefix: str = "\nAnswer:"
+    episodes: type[Needles] = Needles
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
-        return _Needles(rng, split, self.values)
+        return self.episodes(rng, split, self.values)
 
     def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
         return score(self.name, example, output, mode=mode, only=self.metrics)
@@ -130,10 +146,10 @@ class JsonTask:
     category: str = "recall"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
-    answer_prefix: str = "\nValue:"
+    episodes: type[Json] = Json
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
-        return _Json(rng, split)
+        return self.episodes(rng, split)
 
     def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
         return score(self.name, example, output, mode=mode, only=self.metrics)
@@ -148,7 +164,6 @@ class NoteTask:
     category: str = "recall"
     metrics: tuple[str, ...] = ("substring_exact_match",)
     placements: int = 3
-    answer_prefix: str = "\nAnswer:"
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
         return _Notes(rng, split)

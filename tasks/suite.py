@@ -1,7 +1,9 @@
-"""The generated suite: which tasks there are, by name and category."""
+"""The generated suite: which tasks there are, by name and category, in each wording."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
+from tasks import terse
 from tasks.cite import CiteTask
 from tasks.example import Task
 from tasks.icl import IclTask
@@ -11,22 +13,47 @@ from tasks.rerank import RerankTask
 
 CATEGORIES: Final = ("recall", "rag", "cite", "rerank", "icl")
 
-TASKS: Final[dict[str, Task]] = {
-    task.name: task
-    for task in (
-        NeedleTask("niah_mk", values=1, max_new_tokens=24),
-        NeedleTask("niah_mv", values=3, max_new_tokens=56),
-        JsonTask(),
-        RagTask(),
-        CiteTask(),
-        RerankTask(),
-        IclTask("icl_coarse", classes=6),
-        IclTask("icl_fine", classes=40),
-    )
-}
+#: How questions are put: ``full`` says what form the answer has, ``terse`` is what the shipped model was trained on (:mod:`tasks.terse`).
+Wording = Literal["full", "terse"]
+WORDINGS: Final[tuple[Wording, ...]] = ("full", "terse")
 
 
-def select(names: tuple[str, ...]) -> tuple[Task, ...]:
+def _named(*tasks: Task) -> Mapping[str, Task]:
+    return {task.name: task for task in tasks}
+
+
+TASKS: Final = _named(
+    NeedleTask("niah_mk", values=1, max_new_tokens=24),
+    NeedleTask("niah_mv", values=3, max_new_tokens=48),
+    JsonTask(),
+    RagTask(),
+    CiteTask(),
+    RerankTask(),
+    IclTask("icl_coarse", classes=6),
+    IclTask("icl_fine", classes=40),
+)
+
+#: The same tasks in the terse wording.
+TERSE: Final = _named(
+    NeedleTask("niah_mk", values=1, max_new_tokens=24, episodes=terse.Needles),
+    NeedleTask("niah_mv", values=3, max_new_tokens=56, episodes=terse.Needles),
+    JsonTask(max_new_tokens=20, episodes=terse.Json),
+    RagTask(max_new_tokens=24, episodes=terse.Documents),
+    CiteTask(max_new_tokens=64, episodes=terse.Cited),
+    RerankTask(max_new_tokens=80, episodes=terse.Reports),
+    IclTask("icl_coarse", classes=6, max_new_tokens=16, episodes=terse.Shots),
+    IclTask("icl_fine", classes=40, max_new_tokens=16, episodes=terse.Shots),
+)
+
+_SUITES: Final[Mapping[Wording, Mapping[str, Task]]] = {"full": TASKS, "terse": TERSE}
+
+
+def worded(wording: Wording) -> Mapping[str, Task]:
+    """Every task in that wording, by name."""
+    return _SUITES[wording]
+
+
+def select(names: tuple[str, ...], wording: Wording = "full") -> tuple[Task, ...]:
     """Tasks by name or category, in suite order; an empty selection means all.
 
     Raises ``KeyError`` with the first name that is neither.
@@ -34,4 +61,4 @@ def select(names: tuple[str, ...]) -> tuple[Task, ...]:
     for name in names:
         if name not in TASKS and name not in CATEGORIES:
             raise KeyError(name)
-    return tuple(task for task in TASKS.values() if not names or task.name in names or task.category in names)
+    return tuple(task for task in worded(wording).values() if not names or task.name in names or task.category in names)

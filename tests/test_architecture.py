@@ -14,7 +14,16 @@ MAY_IMPORT = {
     "tasks": {"tasks"},
     "reports": {"reports"},
     "harness": {"harness", "tasks", "reports"},
-    "retmask": {"retmask", "tasks", "harness.api", "harness.models", "harness.engines", "harness.journal", "harness.terminal"},
+    "retmask": {
+        "retmask",
+        "tasks",
+        "harness.api",
+        "harness.models",
+        "harness.engines",
+        "harness.journal",
+        "harness.terminal",
+        "harness.threads",
+    },
 }
 #: Modules that may import more: a command line is where packages meet.
 ALSO = {"retmask/cli.py": {"reports"}}
@@ -28,7 +37,9 @@ MAY_LOAD = {
     "harness/builtin/train.py": {"torch", "transformers"},
     "retmask/ablate.py": {"torch", "transformers"},
     "retmask/answers.py": {"torch", "transformers"},
-    "retmask/audit.py": {"torch", "transformers"},
+    "retmask/audit.py": {"transformers"},
+    "retmask/lab.py": {"torch", "transformers"},
+    "harness/engines/attention.py": {"torch", "transformers"},
     "harness/engines/cache.py": {"torch", "transformers"},
     "retmask/detect.py": {"torch", "transformers"},
     "retmask/probe.py": {"torch", "transformers"},

@@ -113,6 +113,33 @@ def test_the_journal_is_not_sampled_again(sampler: VLLMSampler, tmp_path: Path) 
     assert all(response == kept.get((response.prompt, 0), first[response.prompt]) for response in again)
 
 
+def test_a_users_turns_depend_on_their_number_and_the_seed_alone_and_end_where_the_template_ends_them(tmp_path: Path) -> None:
+    from tests.retmask.small import byte_bpe, unigram_model
+
+    template = "{% for message in messages %}<|user|>{{ message['content'] }}<|end|>{% endfor %}"
+    path, tokenizer = tmp_path / "speaker", byte_bpe(template)
+    model = unigram_model(tokenizer, end=0.1)
+    model.generation_config.eos_token_id = None  # so that nothing but the template says what ends a turn
+    model.config.eos_token_id = None
+    model.save_pretrained(path)
+    tokenizer.eos_token = "<|pad|>"
+    tokenizer.save_pretrained(path)
+    settings = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=24, seed=5)
+    with VLLMSampler(path, "float32", "cpu") as speaker:
+        whole = speaker.user_turns(40, settings, tmp_path / "whole")
+        part = speaker.user_turns(10, settings, tmp_path / "part")
+        assert agreement(part, whole[:10]) >= 0.9
+        resumed = speaker.user_turns(40, settings, tmp_path / "part")
+    assert resumed[:10] == part
+    assert agreement(resumed, whole) >= 0.9
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert 20 < sum(turn.finished for turn in whole) < 40
+    for turn in whole:
+        assert (turn.ids[-1] == end) == turn.finished
+        assert end not in turn.ids[:-1]
+        assert "<|end|>" not in turn.text
+
+
 def test_a_mask_of_another_model_is_an_error_and_leaves_the_engine_intact(sampler: VLLMSampler, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="silenced 0 of 1 heads"):
         sampler.sample(PROMPTS[:1], GREEDY, HeadMask("other", (Head(40, 0),)), tmp_path / "journal")

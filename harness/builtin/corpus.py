@@ -17,7 +17,7 @@ from tasks.chat import context_free
 from tasks.example import Task
 from tasks.prose import sentence
 from tasks.recall import NoteTask
-from tasks.suite import TASKS
+from tasks.suite import TERSE
 
 Turn = tuple[str, str]
 """What the user says, and the answer."""
@@ -35,7 +35,7 @@ _PASSAGE_TOKENS: Final = {
     "icl_fine": 14,
 }
 _QUESTIONS: Final = {"rerank_reports": 4, "icl_coarse": 12, "icl_fine": 12}
-LEARNED: Final[tuple[Task, ...]] = (*TASKS.values(), NoteTask())
+LEARNED: Final[tuple[Task, ...]] = (*TERSE.values(), NoteTask())
 
 
 def conversation(task: Task, rng: Random, length: int) -> list[Turn]:

@@ -46,6 +46,14 @@ class RoomyLayer(DynamicLayer):
         layer.keys, layer.values = buffers[0][:, :, :length], buffers[1][:, :, :length]
         return layer
 
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row of the batch but these."""
+        assert self._buffers is not None
+        length = self.get_seq_length()
+        keys, values = self._buffers
+        self._buffers = buffers = keys[rows], values[rows]
+        self.keys, self.values = buffers[0][:, :, :length], buffers[1][:, :, :length]
+
     def contents(self) -> LayerState:
         """All keys and values."""
         assert self.keys is not None
@@ -69,6 +77,11 @@ class RoomyCache(Cache):
         if surplus > 0:
             for layer in self._rooms():
                 layer.crop(-surplus)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row of the batch but these indices."""
+        for layer in self._rooms():
+            layer.keep(rows)
 
     def contents(self) -> list[LayerState]:
         """Every layer's keys and values."""

@@ -13,6 +13,7 @@ from lm_eval.models.huggingface import HFLM
 from harness import thinking
 from harness.api import Model
 from harness.engines import EngineConfig
+from harness.engines.attention import share_keys
 from harness.engines.cache import RoomyCache, Stack, has_plain_cache
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
@@ -31,6 +32,7 @@ class HFBackend(HFLM):
     generated: torch.Tensor
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
+        share_keys()
         try:
             super().__init__(
                 pretrained=str(model.path),

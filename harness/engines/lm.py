@@ -14,6 +14,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from harness import thinking
 from harness.api import HarnessError, IncompleteError, Json
 from harness.artifacts import digest
+from harness.framing import template_digest
 from harness.journal import Generation, Journal, Records
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class HarnessLM(LM):
     def chat_template_digest(self) -> str | None:
         """Which template frames prompts; None where there is none."""
         template = self._backend.tokenizer.chat_template
-        return None if template is None else digest(template)[:12]
+        return None if template is None else template_digest(template)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return str(self._backend.chat_template(chat_template))

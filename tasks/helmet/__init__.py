@@ -18,10 +18,11 @@ from tasks.helmet import cite, icl, rag, recall, rerank
 from tasks.helmet.catalog import DATASETS, LENGTHS, Dataset, select
 from tasks.helmet.fit import Count
 from tasks.helmet.records import DataError
-from tasks.helmet.request import Request
+from tasks.helmet.request import ANCHORED, Request
 from tasks.helmet.wordings import OWN, Wordings
+from tasks.references import Reference
 
-__all__ = ["DATASETS", "LENGTHS", "OWN", "Count", "DataError", "Dataset", "Wordings", "examples", "select"]
+__all__ = ["DATASETS", "LENGTHS", "OWN", "Count", "DataError", "Dataset", "Wordings", "anchored", "examples", "select"]
 
 #: Seed of HELMET's configurations: the published runs sampled with it.
 SEED: Final = 42
@@ -47,17 +48,24 @@ def examples(
     examples: int | None = None,
     seed: int = SEED,
     wordings: Wordings = OWN,
+    reference: Reference | None = None,
 ) -> Iterator[Example]:
     """The examples of ``dataset`` at ``length`` tokens, one in memory at a time (ICL and demonstrations: their small files too).
 
     ``examples`` caps questions as HELMET's ``max_test_samples`` does (default 100, ICL 500): where a file holds a question at several
     depths, all of its depths come, so there are ``dataset.depths`` times as many examples. ``count(prompt, answer_prefix)`` gives the
-    tokens of a finished prompt on the tested model's tokenizer. The first of ``roots`` that holds a file is read.
+    tokens of a finished prompt on the tested model's tokenizer. The first of ``roots`` that holds a file is read. ``reference`` builds
+    the prompts of a reference point instead, of the datasets that are :func:`anchored`.
 
     Raises:
         DataError: a file is missing, damaged or of another format; says which file, line and field, and what to do.
         tasks.build.BudgetError: the question with its demonstrations and gold passages alone is longer than ``length``.
     """
     limit = dataset.examples if examples is None else examples
-    request = Request(dataset, length, tuple(roots), count, limit, seed, wordings[dataset.wording])
+    request = Request(dataset, length, tuple(roots), count, limit, seed, wordings[dataset.wording], reference)
     return _LOADERS[dataset.loader](request)
+
+
+def anchored(dataset: Dataset) -> bool:
+    """Whether the dataset's records say which passages are gold, so that it has reference points."""
+    return dataset.loader in ANCHORED

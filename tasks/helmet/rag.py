@@ -95,7 +95,7 @@ def _example(request: Request, record: Record, key: str, demos: str) -> Example:
     def tokens(prompt: str) -> int:
         return request.count(prompt, wording.joint + wording.prefix)
 
-    fitted = fit(pieces, render, tokens, request.room, request.title)
+    fitted = fit(request.shown(pieces), render, tokens, request.room, request.title)
     return request.example(
         record.number,
         key,

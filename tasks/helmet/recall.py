@@ -41,7 +41,7 @@ def ruler(request: Request) -> Iterator[Example]:
         def tokens(prompt: str, prefix: str = request.wording.joint + prefix) -> int:
             return request.count(prompt, prefix)
 
-        fitted = fit(pieces, render, tokens, request.room, request.title)
+        fitted = fit(request.shown(pieces), render, tokens, request.room, request.title)
         yield request.example(
             record.number,
             query,
@@ -74,7 +74,7 @@ def json_kv(request: Request) -> Iterator[Example]:
         def tokens(prompt: str) -> int:
             return request.count(prompt, request.wording.joint + request.wording.prefix)
 
-        fitted = fit(pieces, render, tokens, request.room, request.title)
+        fitted = fit(request.shown(pieces), render, tokens, request.room, request.title)
         yield request.example(
             record.number,
             question,

@@ -1,15 +1,20 @@
 """What a loader is asked for, and where its files are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from tasks.example import Example
 from tasks.helmet.catalog import Dataset, files, megabytes
-from tasks.helmet.fit import Count, Fitted
+from tasks.helmet.fit import Count, Fitted, Piece
 from tasks.helmet.records import DataError
 from tasks.helmet.wordings import Wording
+from tasks.references import Reference
+
+#: Loaders whose records say which passages are gold.
+ANCHORED: Final = frozenset({"ruler", "json_kv", "kilt"})
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,15 @@ class Request:
     """Questions, or records where each asks another question."""
     seed: int
     wording: Wording
+    reference: Reference | None = None
+    """Build prompts of a reference point instead; only for loaders of :data:`ANCHORED`."""
+
+    def shown(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """The pieces that prompts are made of: all, or for the ceiling the gold ones, for the floor as many others."""
+        gold = [piece for piece in pieces if piece.gold]
+        if self.reference is None:
+            return pieces
+        return gold if self.reference == "ceiling" else [piece for piece in pieces if not piece.gold][: len(gold)]
 
     @property
     def size(self) -> int:
@@ -68,7 +82,7 @@ class Request:
     ) -> Example:
         """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth."""
         return Example(
-            id=f"{self.dataset.name}-{self.length}-{number:05d}",
+            id=f"{self.dataset.name}-{self.length}-{number:05d}" + (f"-{self.reference}" if self.reference else ""),
             cluster=f"{self.dataset.name}-{sha256(question.encode()).hexdigest()[:12]}",
             task=self.dataset.name,
             category=self.dataset.category,

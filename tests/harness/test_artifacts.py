@@ -375,7 +375,7 @@ def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: py
     store = Store(tmp_path)
     monkeypatch.setattr(fcntl, "flock", none)
     for use in (lambda: store.step("greet", {}, never), lambda: Store(tmp_path)):
-        with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose another with --output"):
+        with pytest.raises(HarnessError, match=r"has no locks \(No locks available\); choose a folder on another"):
             use()
 
 

@@ -130,7 +130,8 @@ def test_the_projects_own_baseline_is_of_todays_suite_model_and_scorers(tmp_path
     given = {name: settings[name] for name in ("lengths", "examples", "tasks", "data", "seed", "think_tokens")}
     config = run_config(settings["model_name"], settings["preset"], given, {})
     model = resolve(settings["model_name"])
-    suite = SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.data, think_tokens=config.think_tokens)
+    how = {"framing": config.framing, "wording": config.wording}
+    suite = SuiteConfig(config.tasks, config.lengths, config.examples, config.seed, config.data, **how)
     digest = write_examples(tmp_path / "examples.jsonl", build_examples(suite, load_tokenizer(model)))["digest"]
     own = read(ROOT / ".ci" / "baseline.parquet")
     stale = "after a change that is meant, `make baseline` writes .ci/baseline.parquet anew"

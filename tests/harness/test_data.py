@@ -25,7 +25,7 @@ from harness.datacli import data
 from harness.fetch import FILES_REPO, fetch
 from harness.hub import Hub, Snapshot
 from harness.models import resolve
-from harness.sources import SOURCES
+from harness.sources import find_source
 from harness.suite import load_tokenizer, rendered_prompt
 from tasks.helmet import DATASETS, LENGTHS, OWN, select
 from tasks.helmet.catalog import HUB_PARQUET, files
@@ -413,7 +413,7 @@ def test_the_identity_of_a_copy_changes_with_its_files_and_with_the_wordings(rec
     store.use_templates(checkout(tmp_path / "checkout"))
     third = store.identity(datasets, [LENGTH])
     assert third["files"] == second["files"]
-    assert SOURCES["helmet"].notes()["wordings"]["source"] == str(tmp_path / "checkout")
+    assert find_source("helmet").notes()["wordings"]["source"] == str(tmp_path / "checkout")
     assert third["wordings"] != second["wordings"]
 
 

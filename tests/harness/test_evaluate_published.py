@@ -42,7 +42,7 @@ def finished(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     output = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_DATA", str(published))
-        return output, evaluate(output, "--judge", "exact-words")
+        return output, evaluate(output, "--judge", "exact-words", "--framing", "task")
 
 
 def table(output: Path) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def test_passages_that_were_left_out_are_counted_and_said(finished: tuple[Path, 
 def test_scoring_in_another_way_generates_nothing_anew(finished: tuple[Path, Result]) -> None:
     output, _ = finished
     generated = sorted(output.glob("steps/generate-*"))
-    result = evaluate(output, "--judge", "exact-words", "--scoring", "strict")
+    result = evaluate(output, "--judge", "exact-words", "--framing", "task", "--scoring", "strict")
     assert result.exit_code == 0, result.output
     assert sorted(output.glob("steps/generate-*")) == generated
     assert set(table(output)["scorer"].str.partition("-")[0]) == {"strict"}

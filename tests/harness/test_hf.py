@@ -76,3 +76,13 @@ def test_a_cache_can_be_cut_back_copied_and_stacked() -> None:
     (together,) = both.state()
     assert torch.equal(together[0][1, :, -10:], keys[0, :, :10])
     assert not together[0][1, :, :-10].any()
+
+
+def test_rows_of_a_cache_can_be_dropped() -> None:
+    keys = torch.arange(3 * 20.0).reshape(3, 1, 20, 1)
+    cache = stack([[(keys[row : row + 1], keys[row : row + 1])] for row in range(3)])
+    cache.keep(torch.tensor([2, 0]))
+    cache.update(keys[1:, :, :1], -keys[1:, :, :1], 0)
+    ((found, values),) = cache.contents()
+    assert torch.equal(found, torch.cat([keys[[2, 0]], keys[1:, :, :1]], dim=2))
+    assert torch.equal(values[:, :, -1:], -keys[1:, :, :1])

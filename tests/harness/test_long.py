@@ -9,8 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from harness.cli import main
+from harness.framing import rendered_prompt
 from harness.models import resolve
-from harness.suite import SuiteConfig, build_examples, load_tokenizer, rendered_prompt
+from harness.suite import SuiteConfig, build_examples, load_tokenizer
 from tasks.suite import TASKS
 
 LENGTHS = (8_192, 16_384, 32_768, 65_536, 131_072)
@@ -29,7 +30,7 @@ def letters() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("which", ["builtin", "letters"])
 def test_every_example_is_within_budget_and_full_to_a_passage(which: str, length: int) -> None:
     tokenizer = load_tokenizer(resolve("builtin")) if which == "builtin" else letters()
-    for example in build_examples(SuiteConfig((), (length,), 3, 0), tokenizer):
+    for example in build_examples(SuiteConfig((), (length,), 3, 0, framing="chat"), tokenizer):
         prompt = rendered_prompt(tokenizer, example.prompt, example.answer_prefix)
         used = len(tokenizer(prompt)["input_ids"]) + TASKS[example.task].max_new_tokens
         assert 0.98 * length <= used <= length

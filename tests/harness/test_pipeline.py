@@ -111,6 +111,37 @@ def test_training_seeds_are_an_outer_level_of_the_comparison(finished: Path) -> 
     assert manifest["config"]["seeds"] == [42, 1]
 
 
+def test_the_commands_take_a_method_for_all_its_training_seeds(finished: Path) -> None:
+    """After the test above: compare, check, leaderboard and report say the same of a run with two training seeds."""
+    fast = ("--resamples", "200")
+    told = []
+    for arguments in ((finished,), (f"{finished}:baseline", f"retmask={finished}:retmask")):
+        done = harness("compare", *arguments, *fast, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        told.append([each for each in json.loads(done.stdout)["comparisons"] if each["scope"] == "overall" and each["length"] is None])
+    (run,), (named,) = told
+    assert run["n_seeds"] == named["n_seeds"] == 2
+    assert run["candidate"] == named["candidate"]
+    one = harness("compare", f"{finished}:baseline", f"{finished}:retmask@1", *fast, "--format", "json")
+    assert json.loads(one.stdout)["comparisons"][0]["n_seeds"] == 1
+    missing = harness("compare", f"{finished}:baseline", f"{finished}:retmask@7", *fast)
+    assert missing.returncode == 2
+    assert "it has 42, 1" in missing.stderr
+    checked = harness("check", "--baseline", f"{finished}:baseline", "--candidate", f"{finished}:retmask", *fast)
+    assert checked.returncode in (0, 1, 2)
+    assert "against" in checked.stdout.strip().splitlines()[-1], checked.stderr
+    ranked = harness("leaderboard", finished, *fast)
+    assert "builtin + retmask (mean of 2 training seeds)" in " ".join(ranked.stdout.split()), ranked.stdout + ranked.stderr
+    board = finished / "board.csv"
+    assert harness("leaderboard", finished, *fast, "--output", board).returncode == 0
+    rows = pd.read_csv(board)
+    (method,) = rows[rows["model"].str.contains("retmask") & (rows["length"] == "mean")].itertuples()
+    assert method.seeds == 2
+    assert method.overall == pytest.approx(run["candidate"])
+    assert harness("report", finished).returncode == 0
+    assert "2 training seeds" in (finished / "report.html").read_text()
+
+
 def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path) -> None:
     arguments = ("eval", *SMALL[:-8], "--batch-tokens", "256")
     undisturbed = harness(*arguments, "--output", tmp_path / "calm")

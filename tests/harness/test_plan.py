@@ -6,27 +6,37 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness import footprint
 from harness.cli import main
 from harness.footprint import DeviceMemory
-from harness.plan import duration
-from harness.probe import fit
+from harness.plantable import duration
 
 SMALL = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk", "--lengths", "128,256", "--examples", "3")
+STAGE = ("--model", "builtin", "--preset", "builtin")
 
 
 def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-def plan(root: Path, *more: str) -> dict[str, object]:
-    result = invoke("plan", *SMALL, "--output", root, "--json", "--no-probe", *more)
+def plan(root: Path, *more: str, asked: tuple[str, ...] = SMALL) -> dict[str, object]:
+    result = invoke("plan", *asked, "--output", root, "--json", "--no-probe", *more)
     assert result.exit_code == 0, result.output
     found: dict[str, object] = json.loads(result.output)
     return found
+
+
+def test_each_measurement_of_heads_has_a_state_of_its_own(tmp_path: Path) -> None:
+    more = ("--set", "detection_trials=4", "--set", "prompts=2", "--set", "max_new_tokens=4", "--set", "batch_size=2", "--set", "epochs=1")
+    assert invoke("pairs", *STAGE, "--output", tmp_path, *more).exit_code == 0
+    begun = states(plan(tmp_path, "--method", "retmask", *more, asked=STAGE))
+    assert begun["heads"] == begun["chosen"] == begun["rejected-retmask (retmask)"] == "finished"
+    assert begun["dpo (retmask)"] == begun["heads after training (retmask)"] == "to do"
+    assert invoke("train", *STAGE, "--output", tmp_path, *more).exit_code == 0
+    trained = states(plan(tmp_path, "--method", "retmask", *more, asked=STAGE))
+    assert trained["heads"] == trained["dpo (retmask)"] == "finished"
+    assert trained["heads after training (retmask)"] == "to do"
 
 
 def states(found: dict[str, object]) -> dict[str, str]:
@@ -109,6 +119,7 @@ def test_the_probe_gives_a_time(tmp_path: Path) -> None:
     result = invoke("run", *SMALL, "--output", tmp_path / "run", "--method", "retmask", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "by a short probe" in result.output
+    assert "left, together" in result.output
     assert not (tmp_path / "run").exists()
 
 
@@ -140,6 +151,18 @@ def test_methods_without_heads_have_numbers_of_their_own(tmp_path: Path) -> None
     assert 0 < 2 * alone["sft (sft)"]["train_tokens"] == smaller["dpo (smaller-model)"]["train_tokens"], "a pair has two answers"
 
 
+def test_instructions_that_the_model_writes_are_counted(tmp_path: Path) -> None:
+    def step(*more: str) -> list[dict[str, int]]:
+        found = plan(tmp_path, "--method", "sft", "--set", "prompts=40", "--set", "prompts_max_tokens=30", *more)["steps"]
+        assert isinstance(found, list)
+        return [step["work"] for step in found if step["name"] == "prompts"]
+
+    (work,) = step("--set", "prompts_from=self")
+    assert work["new_tokens"] == work["prompts"] * 30
+    assert 40 < work["prompts"] < 80
+    assert all(work["new_tokens"] == 0 for work in step()), "the shipped model's are generated"
+
+
 def test_files_of_prompts_and_pairs_are_counted(tmp_path: Path) -> None:
     def training(*more: str) -> int:
         found = plan(tmp_path / "run", "--method", "sft", "--set", "max_new_tokens=20", "--set", "epochs=1", *more)["steps"]
@@ -161,17 +184,6 @@ def test_a_container_may_allow_less_than_the_machine_has(tmp_path: Path, monkeyp
     assert footprint.devices("cpu")[0].free == 48 << 20
     (tmp_path / "memory.max").write_text("max\n")
     assert footprint.devices("cpu")[0].free > 48 << 20
-
-
-@given(st.floats(1e-6, 1e-2), st.floats(0, 1e-6))
-def test_the_fit_finds_the_law_that_made_the_times(linear: float, square: float) -> None:
-    found = fit(128, linear * 128 + square * 128**2, 1024, linear * 1024 + square * 1024**2)
-    assert found == pytest.approx((linear, square), rel=1e-3, abs=1e-9)
-
-
-@given(st.floats(1e-6, 10), st.floats(1e-6, 10))
-def test_the_fit_never_predicts_negative_times(short: float, long: float) -> None:
-    assert min(fit(128, short, 1024, long)) >= 0
 
 
 @pytest.mark.parametrize(

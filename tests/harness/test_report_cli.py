@@ -245,7 +245,7 @@ def test_the_page_can_be_read_on_its_screen(run: Path, page: Any) -> None:
     }"""
     assert page.evaluate(overlaps) == []
     outcomes = page.locator(".verdict strong")
-    assert outcomes.last.inner_text() == "retmask did better than randmask."
+    assert outcomes.last.inner_text() == "For this trained checkpoint: retmask did better than randmask."
     assert outcomes.first.evaluate("(e) => e.getBoundingClientRect().bottom < window.innerHeight / 2")
     shown = page.locator("figure svg:visible")
     assert shown.count() == page.locator("figure").count() > 0

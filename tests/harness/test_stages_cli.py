@@ -52,6 +52,26 @@ def test_pairs_then_training_in_one_run_directory(untrained: Path, preset: Path,
     assert (Path(done.stdout.rsplit("model: ", 1)[1].strip()) / "model.safetensors").exists()
 
 
+def test_instructions_alone_are_read_edited_and_passed_back(untrained: Path, preset: Path, tmp_path: Path) -> None:
+    shared = ("pairs", "--model", untrained, "--preset", preset, "--output", tmp_path / "run", "--method", "sft", "--device", "cpu")
+    mine = tmp_path / "mine.jsonl"
+    done = harness(*shared, "--prompts-only", "--out", mine)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.partition("\n\n")[0])["kept"] == 8
+    assert done.stdout.rstrip().endswith(f"prompts: {mine}")
+    assert steps(tmp_path / "run") == ["prompts", "suite"]
+    lines = mine.read_text().splitlines()
+    assert len(lines) == 8
+    mine.write_text("\n".join([json.dumps({"prompt": "Count to three."}), *lines[:3]]))
+    done = harness(*shared, "--prompts-only", "--prompts-from", mine)
+    assert json.loads(done.stdout.partition("\n\n")[0])["kept"] == 4
+    (path,) = (line.removeprefix("prompts: ") for line in done.stdout.splitlines() if line.startswith("prompts: "))
+    assert json.loads(Path(path).read_text().splitlines()[0]) == {"prompt": "Count to three."}
+    done = harness(*shared, "--out", mine)
+    assert done.exit_code == 2
+    assert "--out is for --prompts-only" in done.stderr
+
+
 def test_another_models_answers_are_rejected(untrained: Path, preset: Path, tmp_path: Path) -> None:
     shared = ("pairs", "--model", untrained, "--preset", preset, "--output", tmp_path / "run", "--device", "cpu")
     done = harness(*shared, "--rejected-from", "model builtin")

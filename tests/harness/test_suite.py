@@ -12,12 +12,12 @@ from harness.models import resolve
 from harness.suite import SuiteConfig, build_examples, load_tokenizer, write_examples
 
 ROOT = Path(__file__).parents[2]
-#: Three examples of every task at 512 tokens on the shipped model's tokenizer. When it has to change, raise harness.suite.VERSION.
+#: Three examples of every task at 512 tokens for the shipped model, in its wording. When it has to change, raise harness.suite.VERSION.
 DIGEST = "889690070c236975e3c8da68225d77cdef4182b3e0951d93a083b7549a0c72f4"
 
 
 def test_the_suite_has_the_digest_that_every_machine_gives(tmp_path: Path) -> None:
-    examples = build_examples(SuiteConfig((), (512,), 3, 0), load_tokenizer(resolve("builtin")))
+    examples = build_examples(SuiteConfig((), (512,), 3, 0, framing="chat", wording="terse"), load_tokenizer(resolve("builtin")))
     facts = write_examples(tmp_path / "examples.jsonl", examples)
     assert facts["digest"] == hashlib.sha256((tmp_path / "examples.jsonl").read_bytes()).hexdigest()
     assert facts["digest"] == DIGEST
@@ -27,7 +27,7 @@ def test_the_suite_has_the_digest_that_every_machine_gives(tmp_path: Path) -> No
 def test_neither_hash_seed_nor_locale_matters(tmp_path: Path, locale: str) -> None:
     script = (
         "import sys; from pathlib import Path; from harness.models import resolve; from harness.suite import *\n"
-        "config = SuiteConfig((), (512,), 3, 0)\n"
+        "config = SuiteConfig((), (512,), 3, 0, framing='chat', wording='terse')\n"
         "print(write_examples(Path(sys.argv[1]), build_examples(config, load_tokenizer(resolve('builtin'))))['digest'])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "LC_ALL": locale, "PYTHONUTF8": "0"}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from reports.compare import CompareError, Comparison, compare, compare_methods, points, verdict, verdicts
 
@@ -35,9 +36,16 @@ def test_delta_is_candidate_minus_baseline(make_samples: Make) -> None:
         assert each.candidate == pytest.approx(each.baseline / 2, abs=1e-12)
 
 
-def test_a_table_against_itself_shows_nothing(make_samples: Make) -> None:
-    for each in compare(make_samples(), make_samples(), resamples=100):
-        assert (each.delta, each.low, each.high, each.p, each.mde, each.sign) == (0, 0, 0, 1, 0, 0)
+def test_a_table_against_itself_shows_no_difference_and_no_certainty(make_samples: Make) -> None:
+    """Equal questions exclude what Clopper and Pearson's bound excludes, and never "0.0 to 0.0"."""
+    for each in compare(make_samples(), make_samples(), resamples=1000):
+        assert (each.delta, each.p, each.sign, each.wins, each.losses) == (0, 1, 0, 0, 0)
+        assert each.low == pytest.approx(-each.high)
+    alone = make_samples(suite=(("niah", "recall", ("em",)),), questions=100, lengths=(512,))
+    same = overall(compare(alone, alone, resamples=1000))
+    bound = stats.binomtest(0, 100).proportion_ci(0.95, "exact").high
+    assert same.high == pytest.approx(bound, rel=0.01)
+    assert same.most == pytest.approx(1 - 0.05 ** (1 / 100), rel=0.01)
 
 
 def test_row_order_and_run_names_do_not_matter(make_samples: Make) -> None:
@@ -146,11 +154,11 @@ def test_a_large_effect_is_found_and_said(make_samples: Make) -> None:
     found = compare(baseline, baseline.assign(score=(baseline["score"] + 0.2).clip(0, 1)), resamples=500)
     assert overall(found).sign == 1
     said = verdict(found, candidate="retmask")
-    assert said.startswith("retmask improved on the baseline. Overall score ")
+    assert said.startswith("For this trained checkpoint: retmask improved on the baseline. Overall score ")
     assert "improved: cite (+" in said
     assert "no detectable difference" not in said
     worse = compare(baseline, baseline.assign(score=(baseline["score"] - 0.2).clip(0, 1)), resamples=500)
-    assert verdict(worse, candidate="retmask").startswith("retmask got worse than the baseline.")
+    assert verdict(worse, candidate="retmask").startswith("For this trained checkpoint: retmask got worse than the baseline.")
 
 
 def test_no_difference_comes_with_what_could_have_been_found(make_samples: Make) -> None:
@@ -248,11 +256,11 @@ def test_the_verdicts_hold_the_first_method_against_its_controls(make_samples: M
     gained = baseline.assign(score=(baseline["score"] + 0.2).clip(0, 1))
     said = verdicts(compare_methods(baseline, {"retmask": gained, "randmask": gained, "worse": baseline}, resamples=200))
     assert [text.partition(". ")[0] for text in said] == [
-        "retmask improved on the baseline",
-        "randmask improved on the baseline",
+        "For this trained checkpoint: retmask improved on the baseline",
+        "For this trained checkpoint: randmask improved on the baseline",
         "No detectable difference between worse and the baseline",
         "No detectable difference between retmask and randmask",
-        "retmask did better than worse",
+        "For this trained checkpoint: retmask did better than worse",
     ]
     assert len(verdicts(compare_methods(baseline, {"retmask": gained}, resamples=20))) == 1
 

@@ -45,6 +45,15 @@ def test_length_curves_have_a_panel_for_each_category_and_a_line_for_each_method
     assert {"baseline", "retmask", "rand$mask<b>", "512", "1K", "overall", "rag"} <= words(figure)
 
 
+def test_length_curves_show_ceiling_and_floor_where_they_are_known(found: MethodComparisons) -> None:
+    plain, figure = length_curves(found.methods), length_curves(found.methods, {"rag": {512: (0.9, 0.1), 1024: (0.8, 0.2)}})
+    added = {
+        axes.get_title(): [list(line.get_ydata()) for line in axes.lines[len(before.lines) :]]
+        for axes, before in zip(figure.axes, plain.axes, strict=True)
+    }
+    assert added == {"overall": [], "cite": [], "rag": [[90, 80], [10, 20]], "recall": []}
+
+
 def test_series_differ_without_colour() -> None:
     looks = [canvas.BASELINE, *canvas.METHODS]
     assert len({look.marker for look in looks}) == len({look.dashes for look in looks}) == len(looks)
@@ -90,11 +99,11 @@ def test_a_panel_without_one_below_it_labels_its_axis() -> None:
     assert [any(label.get_visible() for label in axes.get_xticklabels()) for axes in figure.axes] == [False, True, True]
 
 
-def test_forest_fills_a_marker_only_where_the_interval_excludes_0(found: MethodComparisons) -> None:
+def test_forest_fills_a_marker_only_where_a_difference_is_claimed(found: MethodComparisons) -> None:
     figure = forest(found.methods)
     markers = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
     expected = {
-        round(100 * each.delta, 9): each.sign != 0
+        round(100 * each.delta, 9): each.claim != 0
         for column in found.methods.values()
         for each in column
         if each.scope != "task" and each.length is None

@@ -58,6 +58,7 @@ def data(found: MethodComparisons) -> ReportData:
         head_scores=((0.0, 0.9), (0.2, 0.0)),
         masked_heads={HOSTILE: ((0, 1),)},
         threshold=0.1,
+        instructions=(f"Name a river. {HOSTILE}", "Which lake\nis deepest?"),
         facts={HOSTILE: {"pairs": 512, HOSTILE: {"nested": HOSTILE}}},
         steps=(Step(HOSTILE, 3.25, reused=True), Step("train", 3725, reused=False)),
         notes=(f"warning {HOSTILE}",),
@@ -83,11 +84,12 @@ def test_a_page_is_safe_complete_and_needs_no_network(make_samples: Make) -> Non
     assert not re.search(r"url\((?!#)|@import|<link", text)
     assert len(outline.ids) == len(set(outline.ids))
     assert outline.tags.count("svg") == 2 * 6, "each figure for a wide and for a narrow screen"
-    for heading in ("Scores", "Differences", "Score by length", "Heads", "Methods", "Cost", "Settings"):
+    for heading in ("Scores", "Differences", "Score by length", "Heads", "Instructions", "Methods", "Cost", "Settings"):
         assert f"<h2>{heading}</h2>" in text
     assert f"<p><strong>first {escape(HOSTILE)}.</strong> More.</p>" in text, "the outcome stands out"
     assert "<strong>second $title</strong>" in text
     assert "warning &lt;script&gt;" in text
+    assert f"<li><div>Name a river. {escape(HOSTILE)}</div></li>" in text
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
     for each in found.methods["randmask"]:
@@ -108,6 +110,7 @@ def test_a_minimal_report(make_samples: Make) -> None:
     text = render(ReportData(title="t", verdict="v", methods=("a",), comparisons=found.methods))
     assert "<h2>Scores</h2>" in text
     assert "<h2>Cost</h2>" not in text
+    assert "<h2>Instructions</h2>" not in text
     assert "<h2>Settings</h2>" not in text
 
 

@@ -1,6 +1,6 @@
 """Small real things to test on: tokenizers trained here, random models of several architectures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -125,3 +125,21 @@ def random_model(kind: str, attention: str = "sdpa", layers: int = 2, **changes:
                 if parameter.ndim == 2:
                     parameter.normal_(std=0.5 if parameter.shape[0] < 600 else 1.0)
     return model.eval()
+
+
+def unigram_model(tokenizer: PreTrainedTokenizerFast, end: float, words: Sequence[str] = ()) -> PreTrainedModel:
+    """A Llama that writes words at random, whatever it has read, and ends its turn before each of them with the probability ``end``.
+
+    Its layers add nothing to a hidden state that is the same everywhere, so the head alone decides. All words of the vocabulary are as
+    likely unless some are given.
+    """
+    model = random_model("Llama", vocab_size=len(tokenizer), tie_word_embeddings=False, head_dim=32)  # vLLM on a CPU has no narrower ones
+    chosen = [tokenizer.convert_tokens_to_ids(word) for word in words] or list(range(len(SPECIAL), len(tokenizer)))
+    shares = torch.full((len(tokenizer),), 1e-30)
+    shares[chosen] = (1 - end) / len(chosen)
+    shares[tokenizer.convert_tokens_to_ids("<|end|>")] = end
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(1.0 if "norm" in name or "embed" in name else 0.0)
+        model.get_output_embeddings().weight.copy_((shares.log() / model.config.hidden_size)[:, None])
+    return model

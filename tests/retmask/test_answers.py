@@ -91,6 +91,32 @@ def test_guesses_right_wrong_and_half_right_give_the_same_answers(
     assert plain[0].looked_at.shape == (2, 4, len(plain[0].ids))
 
 
+@pytest.mark.parametrize("guess", [(), (5,)])
+def test_heads_are_looked_at_only_where_it_matters(
+    guess: tuple[int, ...], tokenizer: PreTrainedTokenizerBase, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model("Llama", vocab_size=12)
+    monkeypatch.setattr("retmask.answers.Drafts", Told)
+    monkeypatch.setattr(Told, "told", [guess])
+    every = answer_trials(model, tokenizer, trials, [1], 9)
+    some = answer_trials(model, tokenizer, trials, [1], 9, matters=lambda trial, ids: trial is trials[1])
+    for index, (one, other) in enumerate(zip(every, some, strict=True)):
+        assert one.ids == other.ids
+        assert (other.looked_at is None) == (index != 1)
+    assert np.array_equal(every[1].looked_at, some[1].looked_at)
+
+
+@pytest.mark.parametrize("stops", [[1], [1, 5, 6]])
+def test_rows_that_are_done_leave_the_batch(stops: list[int], tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
+    model = random_model("Llama", vocab_size=12)
+    alone = answer_trials(model, tokenizer, trials, stops, 12, batch_tokens=1)
+    together = answer_trials(model, tokenizer, trials, stops, 12)
+    assert [answer.ids for answer in alone] == [answer.ids for answer in together]
+    assert len({len(answer.ids) for answer in alone}) > 1
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.looked_at, other.looked_at)
+
+
 def test_drafts_learn_the_wording(tokenizer: PreTrainedTokenizerBase) -> None:
     first, second = build_trials(tokenizer, [200], 2, (0.5,), seed=3)
     drafts = Drafts(tokenizer)

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
 from harness.builtin import MODEL_DIR
-from retmask.audit import Interval, Plan, Point, _between, audit_model, judge, sizes
+from retmask.audit import Plan, Point, _between, _counts, _search, audit_model, judge, sizes
 from retmask.heads import HeadScores, TrialFacts
+from retmask.lab import Interval, Lab, interval
+from retmask.masks import HeadMask
 from retmask.model import load_model, load_tokenizer
 from tests.retmask.small import random_model
 
@@ -86,6 +89,60 @@ def test_the_gap_below_the_first_mask_that_matters_is_halved() -> None:
     assert _between(points(lambda k: 0.8, lambda k: 1.0), PLAN) == []  # none does
 
 
+class ScriptedLab:
+    """Twenty needles, all found; masks of ``enough`` heads and more lose them, and controls what ``control`` says."""
+
+    def __init__(self, enough: int, control: float = 1.0) -> None:
+        self.enough, self.control = enough, control
+        self.found, self.loss = np.ones(20), np.zeros(48)
+        self.masks: list[HeadMask] = []
+
+    def measure(self, mask: HeadMask) -> tuple[np.ndarray, np.ndarray]:
+        self.masks.append(mask)
+        share = self.control if mask.name != "retrieval" else float(len(mask.heads) < self.enough)
+        return (np.arange(20) < 20 * share).astype(float), self.loss
+
+    def measured(self) -> list[tuple[str, int]]:
+        return [(mask.name, len(mask.heads)) for mask in self.masks]
+
+
+def test_sizes_grow_to_the_first_that_matters_and_controls_are_asked_only_there() -> None:
+    lab = ScriptedLab(enough=6)
+    found = _search(lab, SCORES, PLAN, lambda _: None)  # type: ignore[arg-type]
+    assert judge(SCORES, INTACT, found, PLAN).k == 6
+    assert [k for name, k in lab.measured() if name == "retrieval"] == [1, 2, 3, 4, 7, 5, 6]
+    assert {k for name, k in lab.measured() if name != "retrieval"} == {6, 7}
+
+
+def test_a_control_that_costs_as_much_spares_the_others() -> None:
+    lab = ScriptedLab(enough=2, control=0.0)
+    found = _search(lab, SCORES, PLAN, lambda _: None)  # type: ignore[arg-type]
+    assert judge(SCORES, INTACT, found, PLAN).verdict == "distributed"
+    assert len([name for name, k in lab.measured() if k == 2]) == 1 + PLAN.controls
+
+
+def test_curves_have_every_size_with_its_controls() -> None:
+    lab = ScriptedLab(enough=3)
+    plan = replace(PLAN, curves=True)
+    found = judge(SCORES, INTACT, _search(lab, SCORES, plan, lambda _: None), plan)  # type: ignore[arg-type]
+    assert found.k == 3
+    assert {k for k, _, _ in found.curves()["random"]} == {0, *sizes(40)}
+
+
+@pytest.mark.parametrize(("found", "of", "decides"), [(3, 32, False), (4, 32, True), (4, 200, False), (3, 20, False)])
+def test_too_few_needles_cannot_show_the_margin(found: int, of: int, decides: bool) -> None:
+    assert _counts(interval((np.arange(of) < found).astype(float), 42), 0.1) == decides
+
+
+def test_an_audit_that_cannot_decide_says_so_before_it_masks_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lab, "measure", lambda *_: pytest.fail("nothing has to be measured"))
+    tokenizer, model = load_tokenizer(MODEL_DIR), load_model(MODEL_DIR, "float32", "cpu")
+    scores = HeadScores("", np.linspace(0, 0.9, 40, dtype=np.float32).reshape(1, 5, 8), (TrialFacts(True),))
+    found = audit_model(model, tokenizer, "", Plan(lengths=(150,), trials=2, margin=1.1), scores=scores)
+    assert (found.verdict, found.k) == ("undecided", None)
+    assert "found the needle in 2 of 2 trials" in found.reason
+
+
 def test_random_weights_have_nothing_to_mask(tokenizer: PreTrainedTokenizerBase) -> None:
     found = audit_model(random_model("Llama"), tokenizer, "digest", Plan(lengths=(150,), trials=4))
     assert (found.verdict, found.k, found.points) == ("nothing", None, ())
@@ -101,7 +158,7 @@ def test_scores_of_zero_leave_nothing_to_mask(tokenizer: PreTrainedTokenizerBase
 @pytest.mark.slow
 def test_the_shipped_model_gets_a_verdict_with_its_curves() -> None:
     tokenizer, model = load_tokenizer(MODEL_DIR), load_model(MODEL_DIR, "float32", "cpu")
-    found = audit_model(model, tokenizer, "digest", Plan(lengths=(256,), trials=16, controls=2))
+    found = audit_model(model, tokenizer, "digest", Plan(lengths=(256,), trials=16, controls=2, curves=True))
     assert found.verdict in ("concentrated", "distributed", "unusable")
     curves = found.curves()
     assert {"retrieval", "nonretrieval", "random", "layermatched"} == set(curves)

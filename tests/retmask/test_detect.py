@@ -53,7 +53,7 @@ def plain_loop(model: PreTrainedModel, trial: Trial, stop: int) -> tuple[list[in
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_scores_equal_the_plain_loop(kind: str, tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
     model = random_model(kind, "eager" if kind == "Gemma2" else "sdpa", vocab_size=12)  # as load_model would
-    found = run_trials(model, tokenizer, trials, rules=SHORT)
+    found = run_trials(model, tokenizer, trials, rules=SHORT, uncounted=True)
     eager = random_model(kind, "eager", vocab_size=12)
     for result, trial in zip(found, trials, strict=True):
         generated, scores = plain_loop(eager, trial, stop=1)
@@ -64,13 +64,24 @@ def test_scores_equal_the_plain_loop(kind: str, tokenizer: PreTrainedTokenizerBa
 
 def test_batches_change_nothing(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
     model = random_model("Mistral", vocab_size=12)
-    alone = run_trials(model, tokenizer, trials, rules=SHORT, batch_tokens=1)
-    together = run_trials(model, tokenizer, trials, rules=SHORT, batch_tokens=10_000)
+    alone = run_trials(model, tokenizer, trials, rules=SHORT, batch_tokens=1, uncounted=True)
+    together = run_trials(model, tokenizer, trials, rules=SHORT, batch_tokens=10_000, uncounted=True)
     for one, other in zip(alone, together, strict=True):
         assert one.trial is other.trial
         assert one.generated_ids == other.generated_ids
         assert np.array_equal(one.scores, other.scores)
     assert max(result.scores.max() for result in alone) > 0
+
+
+def test_trials_that_do_not_count_are_not_scored_unless_asked(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:
+    model = random_model("Mistral", vocab_size=12)
+    asked = run_trials(model, tokenizer, trials, rules=SHORT, uncounted=True)
+    found = run_trials(model, tokenizer, trials, rules=SHORT)
+    assert max(result.scores.max() for result in asked) > 0
+    for one, other in zip(asked, found, strict=True):
+        assert (one.answer, one.recall, one.success) == (other.answer, other.recall, False)
+        assert other.scores.shape == one.scores.shape
+        assert not other.scores.any()
 
 
 def test_generation_ends_at_the_end_of_text(tokenizer: PreTrainedTokenizerBase, trials: list[Trial]) -> None:

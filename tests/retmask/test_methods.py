@@ -29,6 +29,7 @@ from tests.retmask.small import random_model, word_level
 
 OPTIONS: dict[str, Json] = {
     "prompts": 40,
+    "prompts_from": "generated",
     "threshold": 0.3,
     "detection_lengths": [120],
     "detection_trials": 2,
@@ -120,6 +121,8 @@ def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> 
     ]
     assert outcome.masked_heads == ((0, 0), (1, 1))
     assert outcome.head_scores == pytest.approx(np.array(MEAN), abs=1e-6)
+    prompts = [pair.prompt for pair in read_pairs(context.artifacts[4].path / "pairs.jsonl")]
+    assert outcome.instructions == tuple(prompts[:10])
     facts = outcome.facts
     assert (facts["masked heads"], facts["heads"], facts["trials"]) == (2, 8, 1)
     assert facts["pairs"] + facts["dropped empty"] + facts["dropped identical"] == 40

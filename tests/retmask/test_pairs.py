@@ -123,11 +123,11 @@ def test_a_batch_that_does_not_fit_is_halved(
     whole = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "whole.journal")
     original, tried = sampler._sample_batch, list[int]()
 
-    def small_memory(model: object, tokenizer: object, coded: dict[object, list[int]], settings: object) -> list[Response]:
+    def small_memory(model: object, tokenizer: object, coded: dict[object, list[int]], settings: object, turn: object) -> list[Response]:
         tried.append(len(coded))
         if len(coded) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return original(model, tokenizer, coded, settings)  # type: ignore[arg-type]
+        return original(model, tokenizer, coded, settings, turn)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sampler, "_sample_batch", small_memory)
     said: list[str] = []
@@ -142,10 +142,12 @@ def test_a_prompt_that_does_not_fit_alone_is_named_and_all_others_are_kept(
     whole = sample(model, tokenizer, PROMPTS, SETTINGS, tmp_path / "whole.journal")
     original, journal = sampler._sample_batch, tmp_path / "kept.journal"
 
-    def small_memory(model: object, tokenizer: object, coded: dict[tuple[int, int], list[int]], settings: object) -> list[Response]:
+    def small_memory(
+        model: object, tokenizer: object, coded: dict[tuple[int, int], list[int]], settings: object, turn: object
+    ) -> list[Response]:
         if (1, 0) in coded:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return original(model, tokenizer, coded, settings)  # type: ignore[arg-type]
+        return original(model, tokenizer, coded, settings, turn)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(sampler, "_sample_batch", small_memory)

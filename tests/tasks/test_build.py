@@ -8,53 +8,64 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.build import Budget, BudgetError, build
-from tasks.suite import TASKS
+from tasks.example import Task
+from tasks.suite import TASKS, WORDINGS, Wording, worded
 from tasks.world import World
 
 LENGTHS = (512, 2_048)
+EVERY = [pytest.param(task, id=f"{wording}-{name}") for wording in WORDINGS for name, task in worded(wording).items()]
+WITH_GOLD = [
+    pytest.param(task, id=f"{wording}-{name}") for wording in WORDINGS for name, task in worded(wording).items() if "icl" not in name
+]
+each_wording = pytest.mark.parametrize("wording", WORDINGS)
 
 
-def count(text: str) -> int:
+def count(text: str, prefix: str = "") -> int:
     """A tokenizer good enough for tests: words and signs."""
-    return len(re.findall(r"\w+|[^\w\s]", text))
+    return len(re.findall(r"\w+|[^\w\s]", text + prefix))
+
+
+def context_of(prompt: str) -> str:
+    """What stands between the instruction with its worked examples and the question."""
+    return prompt.split("\n\n")[-2]
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("name", TASKS)
-def test_prompt_and_answer_fill_the_length_to_within_a_passage(name: str, length: int) -> None:
-    task = TASKS[name]
+@pytest.mark.parametrize("task", EVERY)
+def test_prompt_and_answer_fill_the_length_to_within_a_passage(task: Task, length: int) -> None:
     for example in build(task, Budget(length, count), 6, seed=1):
-        used = count(example.prompt) + task.max_new_tokens
+        used = count(example.prompt, example.answer_prefix) + task.max_new_tokens
         assert used <= length
         assert used >= length - 60, "room for another passage was left empty"
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("icl")])
-def test_every_gold_answer_is_in_the_prompt(name: str) -> None:
-    for example in build(TASKS[name], Budget(1_024, count), 6, seed=2):
-        assert all(target in example.prompt for target in example.targets)
+@pytest.mark.parametrize("task", WITH_GOLD)
+def test_every_gold_answer_is_in_the_context(task: Task) -> None:
+    for example in build(task, Budget(1_024, count), 6, seed=2):
+        assert all(target in context_of(example.prompt) for target in example.targets)
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), name=st.sampled_from(["niah_mk", "json_kv"]))
-def test_the_gold_is_unique_and_at_the_depth_claimed(seed: int, name: str) -> None:
-    examples = list(build(TASKS[name], Budget(768, count), 3, seed=seed))
+@given(seed=st.integers(0, 10**6), name=st.sampled_from(["niah_mk", "json_kv"]), wording=st.sampled_from(WORDINGS))
+def test_the_gold_is_unique_and_at_the_depth_claimed(seed: int, name: str, wording: Wording) -> None:
+    examples = list(build(worded(wording)[name], Budget(768, count), 3, seed=seed))
     for example in examples:
         (gold,) = example.targets
         assert example.prompt.count(gold) == 1
-        context = example.prompt.split("\n\n")[1]
+        context = context_of(example.prompt)
         assert context.index(gold) / len(context) == pytest.approx(example.depth, abs=0.06)
     for third, example in enumerate(examples):
         assert third / 3 - 0.07 <= example.depth <= (third + 1) / 3 + 0.07
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_one_document_holds_the_fact_at_the_depth_claimed(seed: int) -> None:
-    for example in build(TASKS["rag_qa"], Budget(1_024, count), 3, seed=seed):
-        _, context, question = example.prompt.split("\n\n")
+@given(seed=st.integers(0, 10**6), wording=st.sampled_from(WORDINGS))
+def test_one_document_holds_the_fact_at_the_depth_claimed(seed: int, wording: Wording) -> None:
+    for example in build(worded(wording)["rag_qa"], Budget(1_024, count), 3, seed=seed):
+        *_, context, question = example.prompt.split("\n\n")
         (value,) = example.targets
-        person = next(name for name in re.findall(r"[A-Z]\w+ [A-Z]\w+", example.answer) if name in question)
+        person = next(name for name in re.findall(r"\(Title: (\w+ \w+)\)", context) if name in question)
+        assert f"(Title: {person})" not in example.prompt.removesuffix(f"{context}\n\n{question}")
         about = [line for line in context.split("\n") if f"(Title: {person})" in line]
         assert len(about) == 2, "the gold, and a document on the right person with the wrong fact"
         (gold,) = [line for line in about if re.search(rf"\b{value}\b", line)]  # a flute is no lute
@@ -62,20 +73,20 @@ def test_one_document_holds_the_fact_at_the_depth_claimed(seed: int) -> None:
         assert context.index(gold) / len(context) == pytest.approx(example.depth, abs=0.02)
 
 
-def test_every_graded_report_is_there_once() -> None:
-    for example in build(TASKS["rerank_reports"], Budget(1_024, count), 6, seed=4):
-        context = example.prompt.split("\n\n")[1]
+@each_wording
+def test_every_graded_report_is_there_once(wording: Wording) -> None:
+    for example in build(worded(wording)["rerank_reports"], Budget(1_024, count), 6, seed=4):
         golds = example.meta["grades"]
         assert isinstance(golds, dict)
         assert golds
-        assert all(context.count(f"[ID: {gold}]") == 1 for gold in golds)
+        assert all(example.prompt.count(f"[ID: {gold}]") == context_of(example.prompt).count(f"[ID: {gold}]") == 1 for gold in golds)
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_a_claim_stands_in_one_document_or_follows_from_two_together(seed: int) -> None:
-    for example in build(TASKS["cite_facts"], Budget(1_024, count), 3, seed=seed):
-        documents = example.prompt.split("\n\n")[1].split("\n")
+@given(seed=st.integers(0, 10**6), wording=st.sampled_from(WORDINGS))
+def test_a_claim_stands_in_one_document_or_follows_from_two_together(seed: int, wording: Wording) -> None:
+    for example in build(worded(wording)["cite_facts"], Budget(1_024, count), 3, seed=seed):
+        documents = context_of(example.prompt).split("\n")
         support = example.meta["support"]
         assert isinstance(support, dict)
         for fact, (entry,) in support.items():
@@ -107,9 +118,8 @@ def test_the_same_seed_gives_the_same_examples_and_more_of_them_begin_alike() ->
     assert few != other
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_a_perfect_answerer_scores_1_and_an_empty_one_0(name: str) -> None:
-    task = TASKS[name]
+@pytest.mark.parametrize("task", EVERY)
+def test_a_perfect_answerer_scores_1_and_an_empty_one_0(task: Task) -> None:
     for example in build(task, Budget(1_024, count), 3, seed=3):
         assert task.score(example, example.answer) == dict.fromkeys(task.metrics, 1.0)
         assert task.score(example, f"Answer: {example.answer}\nSo it is.")[task.metrics[0]] == 1.0

@@ -29,7 +29,7 @@ def test_what_is_trained_on_is_never_asked_in_the_evaluation() -> None:
     assert {half(name) for name in trained} == {"train"}
     asked: set[str] = set()
     for name in ("rag_qa", "niah_mk"):
-        for example in build(TASKS[name], Budget(512, lambda text: len(text.split())), 30, seed=1):
+        for example in build(TASKS[name], Budget(512, lambda text, prefix: len((text + prefix).split())), 30, seed=1):
             asked |= names_in(example.prompt.rsplit("\n\n", 1)[1])
     assert asked
     assert {half(name) for name in asked} == {"eval"}

@@ -13,7 +13,7 @@ from tasks.example import Task
 from tasks.judges import ExactWords
 from tasks.modes import DIFFERENCES, MODES, Mode
 from tasks.scoring import EXAMPLES, FAMILIES, family, score
-from tasks.suite import TASKS
+from tasks.suite import TASKS, TERSE
 
 DOCS = [{"title": "Drums", "text": "the red drum"}, {"title": "Kites", "text": "a blue kite"}, {"title": "Boats", "text": "an old boat"}]
 ASQA: Mapping[str, object] = {"question": "What?", "docs": DOCS, "qa_pairs": [{"short_answers": ["red drum"]}, {"short_answers": ["kite"]}]}
@@ -103,9 +103,9 @@ def test_perfect_and_empty_answers(task: str, record: Mapping[str, object], outp
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [*TASKS.values(), *TERSE.values()], ids=lambda task: task.name)
 def test_perfect_and_empty_answers_to_generated_tasks(task: Task, mode: Mode) -> None:
-    for example in build(task, Budget(600, lambda text: len(text.split())), 6, seed=3):
+    for example in build(task, Budget(600, lambda text, prefix: len((text + prefix).split())), 6, seed=3):
         assert task.score(example, example.answer, mode) == dict.fromkeys(task.metrics, pytest.approx(1))
         assert task.score(example, "", mode) == dict.fromkeys(task.metrics, 0)
 

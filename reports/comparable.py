@@ -1,0 +1,85 @@
+"""Which evaluations may be compared: the same examples, and asked and scored in the same way unless the user allows otherwise."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+
+from reports import samples
+from reports.comparison import CompareError
+
+#: What two evaluations have to share unless the user allows otherwise -> (column, its plural for people).
+MISMATCHES: Final = {
+    "suite": ("suite_digest", "suites"),
+    "backend": ("backend", "backends"),
+    "template": ("template", "templates"),
+    "scorer": ("scorer", "scorers"),
+}
+
+_IDENTITY = list(samples.KEY)
+#: These may differ between tasks: some are not framed as a chat, some are scored by a judge.
+_OF_TASKS: Final = ("template", "scorer")
+_SHARED = ["category", "cluster"]
+_NAMED = 3
+
+
+def check_comparable(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, allow: Sequence[str] = ()) -> list[str]:
+    """Refuse tables that must not be compared; what was allowed comes back as notes. Rows may be in any order.
+
+    Raises :class:`CompareError` on a mismatch of :data:`MISMATCHES` that ``allow`` does not name, and on other examples, clusters or
+    categories, which cannot be allowed.
+    """
+    notes = check_mismatches(baseline, candidate, name, allow)
+    left, right = (table.sort_values(_IDENTITY, ignore_index=True) for table in (baseline, candidate))
+    if len(left) != len(right) or any((left[each] != right[each]).any() for each in _IDENTITY):
+        gaps = _gaps(left, right)
+        raise CompareError(f"{name}: not the same examples as the baseline: {gaps}; evaluate both on the same suite")
+    for column in _SHARED:
+        differs = (left[column] != right[column]).to_numpy(dtype=bool)
+        if differs.any():
+            row = left.iloc[int(differs.argmax())]
+            where = f"example {row['example_id']!r} of task {row['task']!r} at length {row['length']}"
+            raise CompareError(f"{name}: {where} has another {column} than in the baseline; evaluate both on the same suite")
+    return notes
+
+
+def check_mismatches(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, allow: Sequence[str]) -> list[str]:
+    """Notes about allowed mismatches of :data:`MISMATCHES`; raises :class:`CompareError` for one that ``allow`` does not name."""
+    return [note for what in MISMATCHES if (note := _mismatch(baseline, candidate, name, what, allow))]
+
+
+def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: str, allow: Sequence[str]) -> str | None:
+    """A note about an allowed mismatch, None where there is none."""
+    column, plural = MISMATCHES[what]
+    kinds = [sorted(table[column].unique()) for table in (baseline, candidate)]
+    if what in _OF_TASKS:
+        left, right = (table.groupby("task")[column].unique().map(sorted) for table in (baseline, candidate))
+        alike = all(len(left[task]) == 1 and left[task] == right[task] for task in left.index.intersection(right.index))
+    else:
+        alike = kinds[0] == kinds[1] and len(kinds[0]) == 1
+    if alike:
+        return None
+    found = " and ".join("+".join(each or "unknown" for each in kind) for kind in kinds)
+    if what not in allow:
+        remedy = f"evaluate both the same way, or accept it with --allow-mismatch {what}"
+        raise CompareError(f"{name}: scores from different {plural} cannot be compared ({found}); {remedy}")
+    return f"{name}: compared across different {plural} ({found}), as --allow-mismatch {what} asked."
+
+
+def ordered(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A valid samples table in the order of its examples; raises :class:`CompareError` for another."""
+    try:
+        return samples.validate(frame).sort_values(_IDENTITY, ignore_index=True)
+    except samples.SamplesError as error:
+        raise CompareError(f"{name}: {error}") from error
+
+
+def _gaps(baseline: pd.DataFrame, candidate: pd.DataFrame) -> str:
+    keys = [set(table[_IDENTITY].itertuples(index=False, name=None)) for table in (baseline, candidate)]
+    gaps = {"missing": keys[0] - keys[1], "extra": keys[1] - keys[0]}
+    return "; ".join(f"{len(gap):,} {what} ({_name_some(gap)})" for what, gap in gaps.items() if gap)
+
+
+def _name_some(keys: set[tuple[object, ...]]) -> str:
+    named = ["/".join(str(part) for part in key) for key in sorted(keys, key=str)[:_NAMED]]
+    return ", ".join(named) + (", …" if len(keys) > _NAMED else "")
