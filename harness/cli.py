@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -115,13 +115,24 @@ class HarnessGroup(click.Group):
         return next((command for command in loaded if isinstance(command, click.Command)), None)
 
     def main(
-        self, args: Any = None, prog_name: str | None = None, complete_var: str | None = None, standalone_mode: bool = True, **extra: Any
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
     ) -> Any:
         def command() -> Any:
             return click.Group.main(self, args, prog_name, complete_var, False, **extra)
 
         self._debug = False
         return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()
+
+    def _main_shell_completion(self, *args: Any, **extra: Any) -> None:
+        try:
+            super()._main_shell_completion(*args, **extra)
+        except SystemExit as end:  # click's own way to end, where nothing was run
+            raise click.exceptions.Exit(end.code if isinstance(end.code, int) else 0) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         self._debug = bool(ctx.params.get("debug"))

@@ -57,6 +57,8 @@ def _ended(command: Callable[[], Any], debug: Callable[[], bool]) -> int:
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             return _say("interrupted; the same command goes on where it was", INTERRUPTED, debug)
         return _say("a question was not answered, and nothing was done", 2, debug)
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.ClickException as error:
         said = StringIO()
         error.show(said)

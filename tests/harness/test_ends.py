@@ -163,3 +163,10 @@ def test_an_output_that_cannot_be_written_is_an_error() -> None:
         found, err, _ = ended("verdict", "0", "1", stdout=full)
     assert found == 2
     assert "No space left on device" in err
+
+
+def test_shell_completion_ends_well() -> None:
+    command = [sys.executable, "-c", "from harness.cli import main; main(prog_name='harness')"]
+    asked = {"_HARNESS_COMPLETE": "bash_complete", "COMP_WORDS": "harness lead", "COMP_CWORD": "1"}
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,leaderboard\n", "")
