@@ -954,8 +954,8 @@ PROTECTIONS: Final = (
         (
             "HTML: the leaderboard",
             "reports/boardfiles.py",
-            "(row.name, escape(row.name))",
-            "(row.name, row.name)",
+            "(row.name, escape(_called(row)))",
+            "(row.name, _called(row))",
             _SAFE + "test_a_leaderboard",
         ),
     ),
