@@ -36,7 +36,7 @@ _STYLES: Final = {1: "green", 0: "", -1: "red"}
 _LARGE: Final = 1e5
 LEGEND: Final = (
     "Beside the benchmark, not in its means. lm-eval's own values ± standard errors; in brackets the interval of the paired difference. "
-    "▲ better, ▼ worse: the interval excludes 0."
+    "▲ better, ▼ worse: the interval excludes 0, and so does a test corrected for all figures shown (perplexities have no test)."
 )
 #: (name, metric, filter)
 Key: TypeAlias = tuple[str, str, str]
@@ -102,12 +102,19 @@ class Change:
     """Two-sided, paired permutation test; NaN for perplexities and where there is no interval."""
     confidence: float
     n_seeds: int = 1
+    p_holm: float = math.nan
+    """``p`` after Holm's correction over all methods' figures asked for by name, or over those of their subtasks."""
 
     @property
     def sign(self) -> int:
         """1 if the interval says better, -1 if worse, else 0."""
         found = int(self.low > 0) - int(self.high < 0)
         return found if self.higher_is_better else -found
+
+    @property
+    def claim(self) -> int:
+        """``sign`` where the corrected test agrees or there is none: what marks and sentences go by."""
+        return 0 if self.p_holm >= 1 - self.confidence else self.sign
 
 
 ByName: TypeAlias = Mapping[str, Sequence[Change]]
@@ -157,7 +164,15 @@ def compare(
             for figure in baseline.figures
             if all(figure.key in each for each in figures)
         ]
-    return found
+    return _corrected(found)
+
+
+def _corrected(found: Mapping[str, Sequence[Change]]) -> dict[str, list[Change]]:
+    adjusted: dict[int, float] = {}
+    for top in (True, False):
+        family = [each for column in found.values() for each in column if each.top == top and not math.isnan(each.p)]
+        adjusted |= dict(zip(map(id, family), holm([each.p for each in family]), strict=True))
+    return {name: [replace(each, p_holm=adjusted.get(id(each), math.nan)) for each in column] for name, column in found.items()}
 
 
 def _ordered(model: Elsewhere) -> pd.DataFrame:
@@ -316,7 +331,7 @@ def terminal(changes: ByName) -> Table:
         table.add_column(Text(name))
     for row in _rows(changes, top=True):
         first = row[0]
-        cells = [Text(_cell(each), style=_STYLES[each.sign]) for each in row]
+        cells = [Text(_cell(each), style=_STYLES[each.claim]) for each in row]
         table.add_row(Text(first.name), Text(metric(first)), f"{first.documents:,}", _value(first.baseline, first.baseline_stderr), *cells)
     return table
 
@@ -352,14 +367,14 @@ def json_text(changes: ByName) -> str:
 
 
 def cells(changes: ByName, *, top: bool) -> list[tuple[list[str], list[tuple[str, int]]]]:
-    """For a page: (task, metric, version, shots, documents, baseline), then each method's text and its :attr:`Change.sign`."""
+    """For a page: (task, metric, version, shots, documents, baseline), then each method's text and its :attr:`Change.claim`."""
     found = []
     for row in _rows(changes, top=top):
         first = row[0]
         version = "" if first.version is None else str(first.version)
         shots = "" if first.fewshot is None else str(first.fewshot)
         head = [first.name, metric(first), version, shots, f"{first.documents:,}", _value(first.baseline, first.baseline_stderr)]
-        found.append((head, [(f"{_cell(each)}{_probability(each)}", each.sign) for each in row]))
+        found.append((head, [(f"{_cell(each)}{_probability(each)}", each.claim) for each in row]))
     return found
 
 
@@ -368,14 +383,12 @@ def _probability(change: Change) -> str:
 
 
 def sentence(changes: Sequence[Change], name: str) -> str:
-    """What changed, Holm-corrected over the figures asked for by name; "" without figures."""
+    """What changed, by the rule of the marks; "" without figures."""
     asked = [each for each in changes if each.top and not math.isnan(each.low)]
     untested = [f"{each.name} {metric(each)} ({_signed(each.delta)})" for each in changes if each.top and math.isnan(each.low)]
     if not asked and not untested:
         return ""
-    tested = [each for each in asked if not math.isnan(each.p)]
-    adjusted = dict(zip((id(each) for each in tested), holm([each.p for each in tested]), strict=True))
-    signs = [each.sign if adjusted.get(id(each), 0.0) < 1 - each.confidence else 0 for each in asked]
+    signs = [each.claim for each in asked]
     groups = {
         word: [f"{each.name} {metric(each)} ({_signed(each.delta)})" for each, sign in zip(asked, signs, strict=True) if sign == wanted]
         for word, wanted in (("worse", -1), ("improved", 1), ("no detectable difference", 0))
@@ -399,7 +412,7 @@ def from_records(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Change]]:
     found: dict[str, list[Change]] = {}
     for row in rows:
         values = {key: value for key, value in row.items() if key != "method"}
-        unknown = {key: math.nan for key in ("low", "high", "p") if values[key] is None}
+        unknown = {key: math.nan for key in ("low", "high", "p", "p_holm") if values.get(key, 0) is None}
         found.setdefault(str(row["method"]), []).append(Change(**{**values, **unknown}))
     return found
 
@@ -434,5 +447,5 @@ def _signed(value: float) -> str:
 
 
 def _cell(change: Change) -> str:
-    interval = "" if math.isnan(change.low) else f" [{_signed(change.low)}, {_signed(change.high)}] {_MARKS[change.sign]}".rstrip()
+    interval = "" if math.isnan(change.low) else f" [{_signed(change.low)}, {_signed(change.high)}] {_MARKS[change.claim]}".rstrip()
     return f"{_value(change.candidate, change.candidate_stderr)}  {_signed(change.delta)}{interval}"

@@ -267,20 +267,23 @@ def _cell(comparison: Comparison, contrast: bool) -> str:
 
 
 def _evidence(comparisons: ByName) -> str:
-    head = ["", "scope", "length", "p", "Holm", "detectable", "examples", "questions"]
+    head = ["", "scope", "length", "p", "corrected", "detectable", "examples", "questions", "better", "worse", "same"]
     rows: list[list[str]] = []
     firsts = []
     for name, column in comparisons.items():
         firsts.append(len(rows))
         for at, line in enumerate(lines({name: column})):
             (each,) = line.comparisons
-            values = (p_value(each.p), p_value(each.p_holm), points(each.mde), f"{each.n_examples:,}", f"{each.n_clusters:,}")
+            counts = ("", "", "") if each.always_valid else (f"{each.wins:,}", f"{each.losses:,}", f"{each.ties:,}")
+            sizes = (points(each.mde), f"{each.n_examples:,}", f"{each.n_clusters:,}")
+            values = (p_value(each.p), p_value(min(1.0, each.p_page)), *sizes, *counts)
             rows.append(["" if at else escape(name), escape(line.label), length_label(line.length), *values])
     caption = _caption(
-        "p: two-sided sign-flip permutation test over questions. Holm: the same, corrected for every comparison of this table's kind. "
-        f"Detectable: the smallest true difference, in points, that would be found in {POWER:.0%} of such experiments."
+        "p: how often equal models would differ so much by luck (two-sided sign-flip permutation test over questions). Corrected: the "
+        "same for everything that this page says; marks go by it. Detectable: the smallest true difference, in points, that would be found "
+        f"in {POWER:.0%} of such experiments. Better, worse, same: questions."
     )
-    return caption + _rows(head, rows, firsts, numbers=(2, 3, 4, 5, 6, 7))
+    return caption + _rows(head, rows, firsts, numbers=tuple(range(2, len(head))))
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], firsts: Iterable[int] = (), numbers: Sequence[int] = ()) -> str:
