@@ -218,12 +218,13 @@ def test_a_server_that_fails_for_good_costs_nothing_that_was_finished(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(served_module, "_FIRST_PAUSE", 0.01)
-    there = ("--backend", "served", "--url", server.url, "--timeout", "0.5" if fault == "stall" else "30")
+    there = ("--backend", "served", "--url", server.url)
+    impatient = ("--timeout", "2") if fault == "stall" else ()
     done(harness(tmp_path / "calm", *there))
     faults = itertools.chain([None] * 3, itertools.repeat(fault))
     with monkeypatch.context() as patch:
         patch.setattr(server, "fault", lambda: next(faults))
-        result = harness(tmp_path / "run", *there)
+        result = harness(tmp_path / "run", *there, *impatient)
     assert result.exit_code == 2, result.output
     (journal,) = (tmp_path / "run").glob("steps/generate-*.work/generations.journal")
     kept = journal.read_bytes()
