@@ -26,7 +26,7 @@ SMALL = ("--preset", "builtin", "--lengths", "256", "--examples", "2", "--tasks"
 
 
 def test_unknown_model(tmp_path: Path) -> None:
-    complains(harness("eval", "--model", "no such model", "--output", tmp_path / "run"), "no such model", "builtin")
+    complains(harness("eval", "--model", "no such model", "--output", tmp_path / "run"), "no such model", "harness models")
     assert not (tmp_path / "run").exists()
 
 
