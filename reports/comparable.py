@@ -66,6 +66,16 @@ def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: 
     return f"{name}: compared across different {plural} ({found}), as --allow-mismatch {what} asked."
 
 
+def distinct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The tables without those that are another one again: the same model's same answers are one training seed, not two."""
+    same = ["model_digest", "score", "output"]
+    found: list[pd.DataFrame] = []
+    for table in tables:
+        if not any(len(table) == len(before) and table[same].equals(before[same]) for before in found):
+            found.append(table)
+    return found
+
+
 def ordered(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """A valid samples table in the order of its examples; raises :class:`CompareError` for another."""
     try:

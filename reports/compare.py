@@ -12,7 +12,7 @@ from reports import bootstrap, families, hierarchy, permutation, power, stopping
 from reports.bootstrap import Interval
 from reports.comparable import MISMATCHES as MISMATCHES
 from reports.comparable import check_comparable as check_comparable
-from reports.comparable import check_mismatches, ordered
+from reports.comparable import check_mismatches, distinct, ordered
 from reports.comparison import CompareError as CompareError
 from reports.comparison import Comparison as Comparison
 from reports.comparison import MethodComparisons as MethodComparisons
@@ -92,12 +92,15 @@ def compare_methods(
         raise CompareError(f"cannot use {resamples} resamples at confidence {confidence}: at least 2, and between 0 and 1")
     settings = Settings(resamples, seed, confidence, interval, margin)
     tables = {name: [ordered(each, name or _BASELINE) for each in _as_list(found)] for name, found in {"": baseline, **methods}.items()}
+    notes = []
     for name, each in tables.items():
-        _refuse_twice(name or _BASELINE, each)
+        tables[name] = distinct(each)
+        if len(tables[name]) < len(each):
+            notes.append(f"{name or _BASELINE}: the same evaluation is given as several training seeds; it counts as one.")
     stops = _stops(tables)
     first = next(iter(methods))
     pairs = [(name, "") for name in methods] + [(first, name) for name in methods if name != first]
-    notes = _notes(stops, common)
+    notes += _notes(stops, common)
     found: dict[families.Pair, list[Comparison]] = {}
     for a, b in pairs:
         partial = [stops[name] for name in ("", a, b) if name in stops and not stops[name].complete]
@@ -126,15 +129,6 @@ def compare_methods(
 
 def _as_list(tables: Tables) -> Sequence[pd.DataFrame]:
     return [tables] if isinstance(tables, pd.DataFrame) else tables
-
-
-def _refuse_twice(name: str, tables: Sequence[pd.DataFrame]) -> None:
-    """Two training seeds that are one evaluation would look like training that does not vary."""
-    for at, table in enumerate(tables):
-        for before in tables[:at]:
-            same = ["model_digest", "score", "output"]
-            if len(table) == len(before) and table[same].equals(before[same]):
-                raise CompareError(f"{name}: the same evaluation is given twice as two training seeds; name each seed's own evaluation")
 
 
 def _deviations(candidate: hierarchy.Floats, baseline: hierarchy.Floats) -> list[hierarchy.Floats]:

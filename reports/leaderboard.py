@@ -16,7 +16,7 @@ import pandas as pd
 
 from reports import samples
 from reports.bootstrap import resampled, spread
-from reports.comparable import MISMATCHES
+from reports.comparable import MISMATCHES, distinct
 from reports.compare import Tables
 from reports.comparison import CompareError
 from reports.hierarchy import Design, Floats, design
@@ -114,7 +114,7 @@ def board(
     for entry in entries:
         try:
             given = [entry.table] if isinstance(entry.table, pd.DataFrame) else entry.table
-            mine = [samples.validate(each).sort_values(list(samples.KEY), ignore_index=True) for each in given]
+            mine = distinct([samples.validate(each).sort_values(list(samples.KEY), ignore_index=True) for each in given])
             partial = [mark for each in mine if (mark := stopping_of(each)) is not None and not mark.complete]
         except (samples.SamplesError, StoppingError) as error:
             raise CompareError(f"{entry.name}: {error}") from error

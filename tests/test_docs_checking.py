@@ -53,7 +53,7 @@ def test_every_command_runs(
         name: Stopping(order, 3, 36, False, (3,) if name == "other" else (), decision=None).attach(each) for name, each in rounds.items()
     }
     make_run(tmp_path / "runs" / "stopped", marked["base"], retmask=marked["other"].assign(model_digest="s"))
-    (tmp_path / "policy.toml").write_text("[margin]\noverall = 5.0\n")
+    (tmp_path / "policy.toml").write_text("[margin]\noverall = 20.0\ncategory = 45.0\n")  # what six questions can show
     if "check" in command.split():
         assert CliRunner().invoke(GROUP, shlex.split("baseline save runs/main --output baseline.parquet")).exit_code == 0
     program, *arguments = shlex.split(command)

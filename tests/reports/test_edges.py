@@ -137,8 +137,11 @@ def test_intervals_cover_the_choice_of_seeds(seeds: int, ratio: float) -> None:
 def test_the_same_evaluation_twice_is_no_second_seed(scored: Make) -> None:
     base = scored(np.linspace(0, 1, 20))
     same = base.assign(score=0.5, model_digest="trained")
-    with pytest.raises(CompareError, match="method: the same evaluation is given twice"):
-        compare_methods(base, {"method": [same, same.copy()]}, resamples=50)
+    found = compare_methods(base, {"method": [same, same.copy()]}, resamples=50)
+    assert found.notes == ("method: the same evaluation is given as several training seeds; it counts as one.",)
+    assert overall(found.methods["method"]).n_seeds == 1
+    (row, _) = board([Entry("method", [same, same.copy()]), Entry("base", base)], resamples=50).columns[0].rows
+    assert row.seeds == 1
 
 
 def test_a_contrast_says_how_many_seeds_each_side_has(scored: Make) -> None:
