@@ -71,6 +71,8 @@ def prompts_source(model: Model, options: "Options") -> str:
     """
     if options.prompts_from not in ("", SELF):
         return options.prompts_from
+    if not options.prompts_from and tokenizer_digest(model) == tokenizer_digest(resolve(BUILTIN)):
+        return GENERATED  # told by its files, without loading any library
     tokenizer = load_tokenizer(model.path)
     if not options.prompts_from and _is_shipped(tokenizer):
         return GENERATED
