@@ -21,6 +21,7 @@ _REDACT: Final = "tests/harness/test_redact.py::"
 _ACCESS: Final = "tests/harness/test_access.py::"
 _DENIED: Final = "    except PermissionError as error:\n        raise denied(error, path) from None\n"
 _ENDS: Final = "tests/harness/test_ends.py::"
+_WEIGHTS: Final = "tests/harness/test_weights.py::"
 _BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
@@ -433,6 +434,58 @@ PROTECTIONS: Final = (
             "        problem = mismatch(file, part)\n",
             "        problem = None\n",
             _DATA + "test_a_file_with_another_digest_is_thrown_away[False]",
+        ),
+    ),
+    *_protections(
+        "missing, left over or misshapen weights",
+        (
+            "missing ones",
+            "harness/engines/weights.py",
+            'list(info["missing_keys"])',
+            "[]",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[missing]",
+        ),
+        (
+            "left over ones",
+            "harness/engines/weights.py",
+            'list(info["unexpected_keys"])',
+            "[]",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[left over]",
+        ),
+        (
+            "another shape",
+            "harness/engines/weights.py",
+            '[str(key[0]) for key in info["mismatched_keys"]]',
+            "[]",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[another shape]",
+        ),
+        (
+            "NaN and infinite ones",
+            "harness/engines/weights.py",
+            "    bad = [name for name, tensor in _tensors(network) if not is_finite(tensor)]\n",
+            "    bad: list[str] = []\n",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[NaN]",
+        ),
+        (
+            "by the engine",
+            "harness/engines/hf.py",
+            "        self._model = checked(Path(pretrained), *loaded, trust_remote_code=trust_remote_code)\n",
+            "        self._model = loaded[0]\n",
+            _WEIGHTS + "test_a_fault_in_the_weights_is_named_on_every_path[missing-by_engine]",
+        ),
+        (
+            "by the trainer",
+            "retmask/model.py",
+            "load_network(path, dtype=number_format, trust_remote_code=False, **options)",
+            '__import__("transformers").AutoModelForCausalLM.from_pretrained(path, dtype=number_format, **options)',
+            _WEIGHTS + "test_a_trainer_starts_from_no_half_model[missing]",
+        ),
+        (
+            "under an adapter",
+            "harness/engines/weights.py",
+            "        check_base(path, trust_remote_code=trust_remote_code)\n    check_names",
+            "        pass\n    check_names",
+            _WEIGHTS + "test_the_model_under_an_adapter_is_looked_at_too",
         ),
     ),
     *_protections(
