@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError
+from harness.modelfiles import ADAPTER, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 #: Options of ``from_pretrained`` under which it says what it found, shapes included, instead of logging it.
 REPORTING: Final = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-_ADAPTER: Final = "adapter_config.json"
 #: Names that an error gives; beyond them it counts.
 _NAMED: Final = 5
 
@@ -38,7 +38,7 @@ def checked(path: Path, network: Any, info: Mapping[str, Collection[Any]], *, tr
     Weights that share another's place (tied ones) need not be in the files. HarnessError names what is missing, unknown to the model,
     of another shape, NaN or infinite.
     """
-    if (path / _ADAPTER).is_file():  # transformers then tells of the adapter's weights alone
+    if (path / ADAPTER).is_file():  # transformers then tells of the adapter's weights alone
         check_base(path, trust_remote_code=trust_remote_code)
     check_names(path, info)
     bad = [name for name, tensor in _tensors(network) if not is_finite(tensor)]
@@ -68,8 +68,8 @@ def check_files(path: Path, *, trust_remote_code: bool) -> None:
     import torch
     from safetensors import safe_open
 
-    from harness.models import weight_files
-
+    if (path / ADAPTER).is_file():
+        raise HarnessError(f"{path} has an adapter beside the model, which vLLM would leave out; merge the two, or choose --backend hf")
     check_base(path, trust_remote_code=trust_remote_code)
     bad: list[str] = []
     for file in weight_files(path):
@@ -99,12 +99,12 @@ def check_base(path: Path, *, trust_remote_code: bool) -> None:
 @contextmanager
 def _without_adapter(path: Path) -> Iterator[Path]:
     """The model directory as it is, or links to all of it but its adapter's configuration, without which transformers sees none."""
-    if not (path / _ADAPTER).is_file():
+    if not (path / ADAPTER).is_file():
         yield path
         return
     with TemporaryDirectory(prefix="harness-base-") as folder:
         for file in path.resolve().iterdir():
-            if file.name != _ADAPTER:
+            if file.name != ADAPTER:
                 (Path(folder) / file.name).symlink_to(file)
         yield Path(folder)
 

@@ -174,3 +174,10 @@ def test_the_model_under_an_adapter_is_looked_at_too(tmp_path: Path) -> None:
     save_file(tensors, path / "model.safetensors", {"format": "pt"})
     with pytest.raises(HarnessError, match=r"missing.*model\.norm\.weight"):
         load_network(path, trust_remote_code=False)
+
+
+def test_vllm_leaves_no_adapter_out(tmp_path: Path) -> None:
+    shutil.copytree(MODEL_DIR, tmp_path / "model")
+    (tmp_path / "model/adapter_config.json").write_text("{}")
+    with pytest.raises(HarnessError, match="--backend hf"):
+        by_files(tmp_path / "model")
