@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api import HarnessError, Model
-from harness.models import weight_files
+from harness.modelfiles import weight_files
 
 GIB: Final = 1 << 30
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}

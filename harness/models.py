@@ -1,7 +1,6 @@
 """What the user calls a model -> a directory that holds one, with a digest of everything in it that can change an answer."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Final
@@ -12,6 +11,7 @@ from harness.builtin import MODEL_DIR
 from harness.catalogue import entries
 from harness.gguf import converted, instead_of, is_gguf
 from harness.kernels import check_config
+from harness.modelfiles import ADAPTER, adapter_files, check_names, index_files, pickled_files, tokenizer_files, weight_files
 from harness.named import ready
 from harness.terminal import echo
 
@@ -23,16 +23,8 @@ _PICKLED: Final = "pytorch_model*.bin"
 _CODE: Final = "*.py"
 #: What transformers and torch raise on files that they cannot load.
 LOAD_ERRORS: Final = (OSError, ValueError, RuntimeError, ImportError, UnpicklingError)
-#: Files besides the weights that can change what a model answers.
-_SETTINGS: Final = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "chat_template*",
-)
+#: Files besides weights and tokenizer that can change what a model answers.
+_SETTINGS: Final = ("config.json", "generation_config.json")
 
 
 def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code: bool = False) -> Model:
@@ -96,11 +88,6 @@ def _download(name: str, *weights: str) -> Path:
         raise HarnessError(f"no model at {name!r}: no such directory, and the Hub did not deliver it ({reason})") from None
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The files of a model directory that its weights are in."""
-    return sorted(path.glob(_WEIGHTS if _has_safetensors(path) else _PICKLED))
-
-
 def _has_safetensors(path: Path) -> bool:
     return any((path / name).is_file() for name in _LOADED)
 
@@ -110,6 +97,10 @@ def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_rem
         raise HarnessError(f"{path} holds no weights but a GGUF file; name that, --model {file}")
     config = _config(path)
     check_config(config, path / "config.json")
+    check_names(config, path / "config.json")
+    adapter = adapter_files(path)
+    if adapter:
+        check_names(_json_object(adapter[0]), adapter[0])
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []
     if config.get("is_encoder_decoder") or not any(item.endswith("ForCausalLM") for item in names):
@@ -117,12 +108,16 @@ def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_rem
             f"{name} is not a decoder-only language model (architectures: {', '.join(names) or 'none'}); choose a ...ForCausalLM one"
         )
     weights = weight_files(path)
-    if not _has_safetensors(path) and not (allow_unsafe_weights and weights):
-        remedy = "" if allow_unsafe_weights else "; or, if you trust its pytorch_model.bin, pass --allow-unsafe-weights"
-        raise HarnessError(f"{path} has no safetensors weights (model.safetensors); save the model again with save_pretrained{remedy}")
-    settings = sorted({file for pattern in _SETTINGS for file in path.glob(pattern)})
-    code = sorted(path.glob(_CODE)) if trust_remote_code else []
-    return digest({file.name: _digest(file) for file in (*weights, *settings, *code)})
+    pickled = pickled_files(path)
+    if not weights or (pickled and not allow_unsafe_weights):
+        what = f"has pickled weights ({pickled[0].name})" if pickled else "has no safetensors weights (model.safetensors)"
+        remedy = "" if allow_unsafe_weights else "; or, if you trust pickled ones (pytorch_model.bin), pass --allow-unsafe-weights"
+        raise HarnessError(f"{path} {what}; save the model again with save_pretrained{remedy}")
+    beside = path.glob(_WEIGHTS if _has_safetensors(path) else _PICKLED)  # for libraries that choose otherwise
+    settings = [path / name for name in _SETTINGS if (path / name).is_file()]
+    code = path.rglob(_CODE) if trust_remote_code else ()
+    files = {*weights, *index_files(path), *adapter, *beside, *settings, *tokenizer_files(path), *code}
+    return digest({file.relative_to(path).as_posix(): _digest(file) for file in sorted(files)})
 
 
 def _digest(file: Path) -> str:
@@ -137,6 +132,9 @@ def _digest(file: Path) -> str:
 
 
 def _config(path: Path) -> dict[str, Json]:
+    if not (path / "config.json").is_file() and (path / ADAPTER).is_file():
+        base = _json_object(path / ADAPTER).get("base_model_name_or_path")
+        raise HarnessError(f"{path} is an adapter without its model ({base}); merge it into that, or put both in one directory")
     if not (path / "config.json").is_file():
         raise HarnessError(f"{path} is not a model directory: it has no config.json")
     return _json_object(path / "config.json")
@@ -162,5 +160,4 @@ def context_length(model: Model) -> int | None:
 
 def tokenizer_digest(model: Model) -> str:
     """Hash of the tokenizer and its chat template: models that share it can share a suite."""
-    files: Iterable[Path] = {file for pattern in _SETTINGS[2:] for file in model.path.glob(pattern)}
-    return digest({file.name: file_digest(file) for file in files})
+    return digest({file.relative_to(model.path).as_posix(): file_digest(file) for file in tokenizer_files(model.path)})

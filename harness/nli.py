@@ -66,17 +66,21 @@ class NliJudge:
             import torch
             from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+            from harness.engines.weights import REPORTING, checked
+
             place = {"device_map": "auto"} if torch.cuda.is_available() else {}
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self._model_name, trust_remote_code=False)
-                model = AutoModelForSeq2SeqLM.from_pretrained(self._model_name, dtype=torch.bfloat16, trust_remote_code=False, **place)
+                loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
+                    self._model_name, dtype=torch.bfloat16, trust_remote_code=False, **REPORTING, **place
+                )
             except (OSError, ValueError) as error:
                 reason = str(error).strip().split("\n", 1)[0]
                 raise HarnessError(
                     f"cannot load the judge {self._model_name!r} ({reason}); give --judge a sequence-to-sequence NLI model, "
                     "such as google/t5_xxl_true_nli_mixture (Hub id or directory), or exact-words"
                 ) from None
-            self._loaded = tokenizer, model.eval()
+            self._loaded = tokenizer, checked(Path(self._model_name), *loaded, trust_remote_code=False).eval()
         return self._loaded
 
 

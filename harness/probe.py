@@ -108,13 +108,14 @@ def measure(model: Model, dtype: str, device: str, vocabulary: int, context: int
     """Load the model and time prefills and steps of decoding, in this process; what is known so far, each time that more is."""
     begun = _stamp()
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteriaList
+    from transformers import AutoTokenizer, StoppingCriteriaList
 
     from harness.engines.cache import RoomyCache, Stack, has_plain_cache
+    from harness.engines.weights import load_network
 
     on_cpu = device.startswith("cpu")
     start, begun = _since(begun), _stamp()
-    network: Any = AutoModelForCausalLM.from_pretrained(model.path, dtype=getattr(torch, dtype), trust_remote_code=model.trust_remote_code)
+    network = load_network(model.path, dtype=getattr(torch, dtype), trust_remote_code=model.trust_remote_code)
     network.to(device)
     AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
     load = _since(begun)
@@ -245,7 +246,7 @@ def main() -> int:
     try:
         for found in measure(Model(**{**model, "path": Path(model["path"])}), **asked):
             echo(json.dumps(asdict(found)))
-    except (OSError, ValueError, RuntimeError, AttributeError, ImportError, MemoryError) as error:
+    except (HarnessError, OSError, ValueError, RuntimeError, AttributeError, ImportError, MemoryError) as error:
         echo(str(error).strip().split("\n", 1)[0] or type(error).__name__, err=True)
         return 1
     return 0

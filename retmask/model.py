@@ -26,12 +26,13 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
     """The causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype.
 
     ``device`` ``auto`` spreads the layers over all GPUs. A model that caps its attention scores (Gemma 2) gets eager attention: SDPA leaves
-    the cap out.
+    the cap out. HarnessError if it does not load, or a weight is missing, left over, NaN or infinite.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     from harness.engines.attention import share_keys
+    from harness.engines.weights import load_network
 
     share_keys()
     options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
@@ -41,10 +42,9 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
     try:
         if getattr(AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config(), "attn_logit_softcapping", None):
             options["attn_implementation"] = "eager"
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=number_format, trust_remote_code=False, **options)
+        network: PreTrainedModel = load_network(path, dtype=number_format, trust_remote_code=False, **options)
     except LOAD_ERRORS as error:
         raise cannot_load(path, error) from error
-    network: PreTrainedModel = model
     if device != "auto":
         torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
     network.train(False)

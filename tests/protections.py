@@ -22,6 +22,8 @@ _REDACT: Final = "tests/harness/test_redact.py::"
 _ACCESS: Final = "tests/harness/test_access.py::"
 _DENIED: Final = "    except PermissionError as error:\n        raise denied(error, path) from None\n"
 _ENDS: Final = "tests/harness/test_ends.py::"
+_WEIGHTS: Final = "tests/harness/test_weights.py::"
+_FILES: Final = "tests/harness/test_modelfiles.py::"
 _BESIDE: Final = "tests/reports/test_beside.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
@@ -437,6 +439,58 @@ PROTECTIONS: Final = (
         ),
     ),
     *_protections(
+        "missing, left over or misshapen weights",
+        (
+            "missing ones",
+            "harness/engines/weights.py",
+            'list(info["missing_keys"])',
+            "[]",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[missing]",
+        ),
+        (
+            "left over ones",
+            "harness/engines/weights.py",
+            'list(info["unexpected_keys"])',
+            "[]",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[left over]",
+        ),
+        (
+            "another shape",
+            "harness/engines/weights.py",
+            '[str(key[0]) for key in info["mismatched_keys"]]',
+            "[]",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[another shape]",
+        ),
+        (
+            "NaN and infinite ones",
+            "harness/engines/weights.py",
+            "    bad = [name for name, tensor in _tensors(network) if not is_finite(tensor)]\n",
+            "    bad: list[str] = []\n",
+            _WEIGHTS + "test_an_evaluation_of_half_a_model_gives_no_scores[NaN]",
+        ),
+        (
+            "by the engine",
+            "harness/engines/hf.py",
+            "        self._model = checked(Path(pretrained), *loaded, trust_remote_code=trust_remote_code)\n",
+            "        self._model = loaded[0]\n",
+            _WEIGHTS + "test_a_fault_in_the_weights_is_named_on_every_path[missing-by_engine]",
+        ),
+        (
+            "by the trainer",
+            "retmask/model.py",
+            "load_network(path, dtype=number_format, trust_remote_code=False, **options)",
+            '__import__("transformers").AutoModelForCausalLM.from_pretrained(path, dtype=number_format, **options)',
+            _WEIGHTS + "test_a_trainer_starts_from_no_half_model[missing]",
+        ),
+        (
+            "under an adapter",
+            "harness/engines/weights.py",
+            "        check_base(path, trust_remote_code=trust_remote_code)\n    check_names",
+            "        pass\n    check_names",
+            _WEIGHTS + "test_the_model_under_an_adapter_is_looked_at_too",
+        ),
+    ),
+    *_protections(
         "rotten weights",
         (
             "a trained model is distrusted before it is evaluated",
@@ -835,7 +889,7 @@ PROTECTIONS: Final = (
         (
             "pickled weights are refused",
             "harness/models.py",
-            "    if not _has_safetensors(path) and not (allow_unsafe_weights and weights):\n",
+            "    if not weights or (pickled and not allow_unsafe_weights):\n",
             "    if not weights:\n",
             _MODELS + "test_pickled_weights_are_refused_in_one_line_that_names_the_flag",
         ),
@@ -852,6 +906,75 @@ PROTECTIONS: Final = (
             "LOAD_ERRORS: Final = (OSError, ValueError, RuntimeError, ImportError, UnpicklingError)\n",
             "LOAD_ERRORS: Final = (OSError, ValueError, RuntimeError, ImportError)\n",
             _MODELS + "test_even_with_the_flag_a_pickle_runs_nothing",
+        ),
+    ),
+    *_protections(
+        "an index of weights names pickled files",
+        (
+            "outside the directory",
+            "harness/modelfiles.py",
+            '        if shard.is_absolute() or ".." in shard.parts:\n',
+            "        if False:\n",
+            _FILES + "test_an_index_names_nothing_but_the_models_own_safetensors[_outside-outside the model's directory]",
+        ),
+        (
+            "pickled shards and adapters",
+            "harness/models.py",
+            "    if not weights or (pickled and not allow_unsafe_weights):\n",
+            "    if not weights or (pickled and not allow_unsafe_weights and not _has_safetensors(path)):\n",
+            _FILES + "test_an_index_names_nothing_but_the_models_own_safetensors[_pickled_shard---allow-unsafe-weights]",
+        ),
+        (
+            "an adapter's pickle",
+            "harness/modelfiles.py",
+            "*adapter_files(path)[1:2]]",
+            "]",
+            _FILES + "test_a_pickled_adapter_needs_the_flag",
+        ),
+        (
+            "weights named by a configuration",
+            "harness/modelfiles.py",
+            "    if config.get(_ELSEWHERE) is not None:\n",
+            "    if False:\n",
+            _FILES + "test_an_index_names_nothing_but_the_models_own_safetensors[_elsewhere-names other weights]",
+        ),
+    ),
+    *_protections(
+        "a file beside the weights changes what a model answers",
+        (
+            "adapters",
+            "harness/models.py",
+            "*index_files(path), *adapter, *beside,",
+            "*index_files(path), *beside,",
+            _FILES + "test_the_strength_of_an_adapter_is_in_the_digest",
+        ),
+        (
+            "indexes",
+            "harness/models.py",
+            "{*weights, *index_files(path), *adapter",
+            "{*weights, *adapter",
+            _FILES + "test_the_order_of_shards_is_in_the_digest",
+        ),
+        (
+            "additional templates",
+            "harness/modelfiles.py",
+            '    "additional_chat_templates/*",\n',
+            "",
+            _FILES + "test_every_opened_file_is_in_the_digest[extra_template]",
+        ),
+        (
+            "SentencePiece vocabularies",
+            "harness/modelfiles.py",
+            '    "*.model",\n',
+            "",
+            _FILES + "test_every_opened_file_is_in_the_digest[with_sentencepiece]",
+        ),
+        (
+            "adapters alone",
+            "harness/models.py",
+            '    if not (path / "config.json").is_file() and (path / ADAPTER).is_file():\n',
+            "    if False:\n",
+            _FILES + "test_an_adapter_without_its_model_is_refused",
         ),
     ),
     *_protections(

@@ -4,6 +4,7 @@ import gc
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -17,6 +18,7 @@ from harness.engines.attention import share_keys
 from harness.engines.cache import RoomyCache, Stack, has_plain_cache
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
+from harness.engines.weights import REPORTING, checked
 from harness.models import LOAD_ERRORS, cannot_load
 
 #: Bytes that the logits of one batch of log-likelihoods may take: lm-eval holds them for every token, three times in float32.
@@ -46,6 +48,12 @@ class HFBackend(HFLM):
             )
         except LOAD_ERRORS as error:
             raise cannot_load(model.path, error) from None
+
+    def _create_model(self, pretrained: str, *, trust_remote_code: bool, **options: Any) -> None:
+        """As lm-eval does; no weight may be missing or no number."""
+        super()._create_model(pretrained, trust_remote_code=trust_remote_code, **REPORTING, **options)
+        loaded: Any = vars(self)["_model"]  # with what transformers found, which lm-eval does not look at
+        self._model = checked(Path(pretrained), *loaded, trust_remote_code=trust_remote_code)
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         if has_plain_cache(self.model):

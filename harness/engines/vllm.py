@@ -15,6 +15,7 @@ from harness import thinking
 from harness.api import HarnessError, Model
 from harness.engines import EngineConfig
 from harness.engines.lm import Batch, Completion, Failed, Prompt
+from harness.engines.weights import check_files
 from harness.footprint import ModelShape, devices
 
 #: Where vLLM may come from; the CPU build is the same library under another name.
@@ -128,6 +129,7 @@ def _explained(model: Model) -> Iterator[None]:
 def open_llm(model: Model, config: EngineConfig, **more: Any) -> Any:
     """A plain ``vllm.LLM`` with these settings; ``more`` are further keywords. :func:`close_llm` ends it."""
     _distribution()
+    check_files(model.path, trust_remote_code=model.trust_remote_code)
     with _environment(config.workers), _explained(model):
         from vllm import LLM
 
@@ -179,6 +181,8 @@ class VLLMBackend:
     """Implements :class:`harness.engines.lm.Backend`."""
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
+        _distribution()
+        check_files(model.path, trust_remote_code=model.trust_remote_code)
         backend = _lm_eval_backend()
         with _environment(config.workers), _explained(model):
             self._inner: Any = backend(
