@@ -148,7 +148,7 @@ def _tokens_alone(asked: "GenerationConfig") -> "GenerationConfig":
     from transformers import GenerationConfig
 
     tokens = {name: getattr(asked, name) for name in ("eos_token_id", "pad_token_id", "bos_token_id")}
-    return GenerationConfig(**tokens)  # type: ignore[no-untyped-call]
+    return GenerationConfig(**tokens)
 
 
 def _first_batch(prompts: Sequence[Prompt], batch_tokens: int) -> Sequence[Prompt]:
