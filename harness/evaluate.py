@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from harness import lmeval
+from harness import decoding, lmeval
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.artifacts import begun
 from harness.engines import EngineConfig, open_engine
@@ -109,6 +109,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
         "suite": facts["digest"],
         "framing": _framing(suite),
         **config.inputs(),
+        **(decoding.inputs(model.path) if config.backend == "hf" else {}),
     }
     asked: dict[str, Json] = {**inputs, **({} if part is None else {"part": dict(part.inputs)})}
 
@@ -121,13 +122,16 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
         known = _carry_over(others, journal, None if part is None else part.examples)
         if known is not None and len(journal.finished) == total:
             return {**known, "examples": total, "taken_over": total}
+        aside = {} if config.backend == "served" else decoding.facts(model.path)
+        if aside and (line := decoding.notice(model.path)):
+            run.say(line)
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
             lm.journal, lm.batch, lm.advance = journal, Batch(config.batch_tokens, run.say), advance
             lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
             for (task, length), examples in groups(suite, part):
                 ask(lm, _info(source, task), length, examples, _framing(suite), thinking=config.think_tokens > 0)
             lm.check_complete()
-        how: dict[str, Json] = {"chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens}
+        how: dict[str, Json] = {"chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens, **aside}
         return {"examples": total, **how, "taken_over": lm.taken_over, **lm.batch.facts()}
 
     return run.step("generate", asked, build, version=GENERATION_VERSION)

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness import decoding
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.artifacts import digest, file_digest, write_json
 from harness.engines import open_engine
@@ -109,7 +110,8 @@ def find(config: "RunConfig") -> ExtraTasks | None:
 def inputs(model: Model, extra: ExtraTasks, config: "RunConfig") -> dict[str, Json]:
     """What identifies ``model``'s figures on the extra tasks."""
     asked: dict[str, Json] = {"limit": config.extra_limit, "fewshot": config.extra_fewshot, "chat_template": _templated(config)}
-    return {"model": model.digest, **extra.identity(), **asked, **config.inputs()}
+    plain = decoding.inputs(model.path) if config.backend == "hf" else {}
+    return {"model": model.digest, **extra.identity(), **asked, **config.inputs(), **plain}
 
 
 def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -> Artifact:
@@ -118,6 +120,9 @@ def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch
 
+        aside = {} if config.backend == "served" else decoding.facts(model.path)
+        if aside and (line := decoding.notice(model.path)):
+            run.say(line)
         tasks = extra.loaded  # before the engine, so that nothing is started in vain
         with closing(open_engine(model, config)) as lm, ExitStack() as bars:
 
@@ -134,7 +139,7 @@ def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -
         with (work / DOCUMENTS).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in documents)
         write_json(work / FIGURES, {"figures": figures, "asked": list(extra.names)})
-        return {"tasks": len(extra.leaves), "documents": len({(row["task"], row["document"]) for row in documents})}
+        return {"tasks": len(extra.leaves), "documents": len({(row["task"], row["document"]) for row in documents}), **aside}
 
     return run.step(STEP, inputs(model, extra, config), build, version=VERSION)
 

@@ -491,6 +491,30 @@ PROTECTIONS: Final = (
         ),
     ),
     *_protections(
+        "an evaluation takes end and pad tokens",
+        (
+            "set aside by transformers",
+            "harness/engines/hf.py",
+            "        self._model.generation_config = _tokens_alone(self._model.generation_config)\n",
+            "",
+            "tests/harness/test_decoding.py::test_greedy_answers_are_the_models_whatever_its_file_asks_for",
+        ),
+        (
+            "kept in the manifest",
+            "harness/decoding.py",
+            '    return {"set_aside": left} if left else {}\n',
+            "    return {}\n",
+            "tests/harness/test_decoding.py::test_greedy_answers_are_the_models_whatever_its_file_asks_for",
+        ),
+        (
+            "answers of before are not taken over",
+            "harness/decoding.py",
+            '    return {"decoding": "plain"} if set',
+            "    return {} if set",
+            "tests/harness/test_decoding.py::test_a_steps_key_says_so_only_where_answers_may_have_been_others",
+        ),
+    ),
+    *_protections(
         "rotten weights",
         (
             "a trained model is distrusted before it is evaluated",

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from lm_eval.api.instance import Instance
@@ -20,6 +20,9 @@ from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
 from harness.engines.weights import REPORTING, checked
 from harness.models import LOAD_ERRORS, cannot_load
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 #: Bytes that the logits of one batch of log-likelihoods may take: lm-eval holds them for every token, three times in float32.
 _LOGITS_BYTES: Final = 4 << 30
@@ -50,10 +53,11 @@ class HFBackend(HFLM):
             raise cannot_load(model.path, error) from None
 
     def _create_model(self, pretrained: str, *, trust_remote_code: bool, **options: Any) -> None:
-        """As lm-eval does; no weight may be missing or no number."""
+        """As lm-eval does; no weight may be missing or no number, and of ``generation_config.json`` only the tokens are taken."""
         super()._create_model(pretrained, trust_remote_code=trust_remote_code, **REPORTING, **options)
         loaded: Any = vars(self)["_model"]  # with what transformers found, which lm-eval does not look at
         self._model = checked(Path(pretrained), *loaded, trust_remote_code=trust_remote_code)
+        self._model.generation_config = _tokens_alone(self._model.generation_config)
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         if has_plain_cache(self.model):
@@ -137,6 +141,14 @@ class HFBackend(HFLM):
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+def _tokens_alone(asked: "GenerationConfig") -> "GenerationConfig":
+    """Settings with the end, pad and begin tokens of ``asked`` and nothing else: penalties and limits would change greedy answers."""
+    from transformers import GenerationConfig
+
+    tokens = {name: getattr(asked, name) for name in ("eos_token_id", "pad_token_id", "bos_token_id")}
+    return GenerationConfig(**tokens)
 
 
 def _first_batch(prompts: Sequence[Prompt], batch_tokens: int) -> Sequence[Prompt]:
