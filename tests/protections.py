@@ -987,13 +987,6 @@ PROTECTIONS: Final = (
             _FILES + "test_every_opened_file_is_in_the_digest[extra_template]",
         ),
         (
-            "SentencePiece vocabularies",
-            "harness/modelfiles.py",
-            '    "*.model",\n',
-            "",
-            _FILES + "test_every_opened_file_is_in_the_digest[with_sentencepiece]",
-        ),
-        (
             "adapters alone",
             "harness/models.py",
             '    if not (path / "config.json").is_file() and (path / ADAPTER).is_file():\n',
