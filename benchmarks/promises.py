@@ -78,9 +78,14 @@ def pages(experiments: int) -> list[str]:
                 false += any(each.claim for each in lines)
             rate = false / experiments
             print(f"  {name:8} {questions:4} questions a task: {shown(rate, experiments)}", flush=True)
-            if rate > 0.06 + 2 * np.sqrt(0.06 * 0.94 / experiments):
+            if rate > _most(experiments):
                 bad.append(f"page {name} at {questions}")
     return bad
+
+
+def _most(experiments: int) -> float:
+    """The largest share of so many experiments that an error rate of 6% gives, but for two standard errors."""
+    return 0.06 + 2 * float(np.sqrt(0.06 * 0.94 / experiments))
 
 
 def ranks(experiments: int) -> list[str]:
@@ -97,7 +102,7 @@ def ranks(experiments: int) -> list[str]:
                 false += any((row.best, row.worst) != (1, 10) for row in found.columns[0].rows)
             rate = false / experiments
             print(f"  {name:8} {questions:4} questions: {shown(rate, experiments)}", flush=True)
-            if rate > 0.06 + 2 * np.sqrt(0.06 * 0.94 / experiments):
+            if rate > _most(experiments):
                 bad.append(f"ranks {name} at {questions}")
     return bad
 
@@ -122,7 +127,7 @@ def checks(experiments: int) -> list[str]:
             rates = [outcomes.count(each) / experiments for each in ("pass", "fail", "undecided")]
             print(f"  {name:9} margin {100 * margin:g}, true loss {share:3.1f} of it, {questions:3} questions: "
                   + " / ".join(shown(rate, experiments) for rate in rates), flush=True)  # fmt: skip
-            limit = 0.06 + 2 * np.sqrt(0.06 * 0.94 / experiments)
+            limit = _most(experiments)
             if (share >= 1 and rates[0] > limit) or (share <= 1 and rates[1] > limit):
                 bad.append(f"check {name} {share} of {margin} at {questions}")
     return bad

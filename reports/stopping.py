@@ -225,11 +225,6 @@ def looking(confidence: float) -> float:
     return 1 - LOOKS_SHARE * (1 - confidence)
 
 
-def last_look(confidence: float) -> float:
-    """The confidence of the bootstrap after the last question."""
-    return 1 - (1 - LOOKS_SHARE) * (1 - confidence)
-
-
 @dataclass(frozen=True)
 class Known:
     """What the rounds so far say; arrays are (targets,) of the order's hierarchy."""
