@@ -402,13 +402,14 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
       harness eval --model NEW --stop-early --against runs/base
     """
     from harness.evaluations import find_one
-    from harness.pipeline import run_evaluation
+    from harness.pipeline import check_against, run_evaluation
     from harness.preview import preview
     from harness.references import show_references
     from harness.results import show_extra, show_scores
 
     root = run_root(output, model_name)
     config = run_config(model_name, preset, settings, {})
+    check_against(config, against)
     preview(root, model_name, (), config, yes=yes)
     samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))
     show_scores(samples)

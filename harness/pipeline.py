@@ -179,14 +179,19 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
     return artifact
 
 
+def check_against(config: RunConfig, against: object | None) -> None:
+    """Refuse a stop without a baseline to stop against, and a baseline without a stop."""
+    if config.stop_early != (against is not None):
+        raise HarnessError("--stop-early and --against go together, such as --stop-early --against runs/base")
+
+
 def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Evaluation | None = None) -> Artifact:
     """Evaluate one model, on the extra tasks too; its samples artifact.
 
     With ``config.stop_early`` the suite is asked until the difference to ``against`` is known.
     """
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
-    if config.stop_early != (against is not None):
-        raise HarnessError("--stop-early and --against go together, such as --stop-early --against runs/base")
+    check_against(config, against)
     run = Run(root, resolve_model(model_name, config), config)
     _write_command(run, ())
     extra = find_extra(run)
