@@ -1,6 +1,7 @@
 """Sample tables, run directories and a browser for the tests; small enough to reason about."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from harness.api import HarnessError
 from harness.artifacts import seal
 from reports.samples import COLUMNS, OPTIONAL, write
+
+# Tests run side by side, one thread each; and commands that look at the load would say so in some runs and not in others.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else str(len(os.sched_getaffinity(0))))
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 MakeSamples = Callable[..., pd.DataFrame]
