@@ -2,15 +2,18 @@
 
     <cache>/helmet/           HELMET's published files
     <cache>/models/steps/     fetched GGUF files, and the model directories made of them
+    <cache>/turns/steps/      where chat templates let a user speak, by the tokenizer's digest
 
 ``<cache>`` is what HARNESS_CACHE names, or else ``retmask-harness`` in XDG_CACHE_HOME, or else in ``~/.cache``.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
+from harness.api import HarnessError, Json
 from harness.artifacts import Store
 
 #: Names the cache's directory and outranks XDG_CACHE_HOME.
@@ -28,3 +31,18 @@ def directory() -> Path:
 def models(say: Callable[[str], None] = lambda _: None, *, read_only: bool = False) -> Store:
     """The models in the cache, as steps. HarnessError if it cannot be written to."""
     return Store(directory() / "models", read_only=read_only, say=say, remedy=f"set {ENVIRONMENT} to a folder that can be written to")
+
+
+def remembered(kind: str, inputs: Mapping[str, Json], find: Callable[[Path], Mapping[str, Json]], *, version: int) -> Mapping[str, Json]:
+    """What ``find`` returned for these inputs, found now unless it is in the cache; it is not kept where that cannot be written to.
+
+    ``inputs`` holds everything that can change it. ``find`` gets a folder of its own, as a step does; what it raises is raised here.
+    """
+    try:
+        store = Store(directory() / kind)
+    except HarnessError:
+        with TemporaryDirectory() as work:
+            return find(Path(work))
+    facts = store.step(kind, inputs, find, version=version).manifest["facts"]
+    assert isinstance(facts, dict)
+    return facts

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness import cache
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
 from harness.models import BUILTIN, resolve, tokenizer_digest
 from retmask.instructions import SELF, Guard, write
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 PROMPTS_VERSION: Final = 1
 SELF_VERSION: Final = 1
+#: Of what is remembered about chat templates: goes up when another answer may be given to the same tokenizer.
+TURNS_VERSION: Final = 1
 RESPONSES_VERSION: Final = 3
 PAIRS_VERSION: Final = 1
 DPO_VERSION: Final = 2
@@ -71,13 +74,19 @@ def prompts_source(model: Model, options: "Options") -> str:
     """
     if options.prompts_from not in ("", SELF):
         return options.prompts_from
-    if not options.prompts_from and tokenizer_digest(model) == tokenizer_digest(resolve(BUILTIN)):
+    own, shipped = tokenizer_digest(model), tokenizer_digest(resolve(BUILTIN))
+    if not options.prompts_from and own == shipped:
         return GENERATED  # told by its files, without loading any library
-    tokenizer = load_tokenizer(model.path)
-    if not options.prompts_from and _is_shipped(tokenizer):
-        return GENERATED
-    user_turn(tokenizer, model.name)
-    return SELF
+
+    def ask(_: Path) -> Mapping[str, Json]:
+        tokenizer = load_tokenizer(model.path)
+        if not options.prompts_from and _is_shipped(tokenizer):
+            return {"source": GENERATED}
+        user_turn(tokenizer, model.name)
+        return {"source": SELF}
+
+    asked: dict[str, Json] = {"tokenizer": own, "shipped": shipped, "prompts_from": options.prompts_from}
+    return str(cache.remembered("turns", asked, ask, version=TURNS_VERSION)["source"])
 
 
 def _is_shipped(tokenizer: "PreTrainedTokenizerBase") -> bool:

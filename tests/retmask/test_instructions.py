@@ -212,11 +212,12 @@ def test_a_model_that_says_the_same_again_and_again_stops(tmp_path: Path) -> Non
         write(Parrot(), 10, Sampling(), none_shared, tmp_path / "journal", lambda line: None)  # type: ignore[arg-type]
 
 
-def test_the_default_source(speaker: Path, tmp_path: Path) -> None:
+def test_the_default_source(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.builtin import MODEL_DIR
     from harness.models import Model
     from retmask.model import load_tokenizer
 
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     assert stages.prompts_source(Model("m", speaker, ""), Options()) == "self"
     assert stages.prompts_source(Model("builtin", MODEL_DIR, ""), Options()) == "generated"
     assert stages.prompts_source(Model("builtin", MODEL_DIR, ""), Options(prompts_from="self")) == "self"
@@ -228,6 +229,25 @@ def test_the_default_source(speaker: Path, tmp_path: Path) -> None:
         with pytest.raises(HarnessError, match=r"base has no chat template, .*; name a source of instructions with prompts_from"):
             stages.prompts_source(base, options)
     assert stages.prompts_source(base, Options(prompts_from="chats.jsonl")) == "chats.jsonl"
+
+
+def test_a_template_is_asked_once(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.models import Model
+
+    def loaded(path: Path) -> None:
+        raise AssertionError(f"{path}: a tokenizer was loaded for what is known")
+
+    model = Model("m", speaker, "")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    assert stages.prompts_source(model, Options()) == "self"
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "load_tokenizer", loaded)
+        assert stages.prompts_source(model, Options()) == "self"
+        patch.setenv("HARNESS_CACHE", "/proc/nowhere")
+        with pytest.raises(AssertionError, match="a tokenizer was loaded"):
+            stages.prompts_source(model, Options())
+    monkeypatch.setenv("HARNESS_CACHE", "/proc/nowhere")
+    assert stages.prompts_source(model, Options()) == "self"
 
 
 def test_all_that_a_model_could_write_cannot_be_asked_for(speaker: Path, tmp_path: Path) -> None:
