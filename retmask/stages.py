@@ -9,8 +9,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness import cache
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
+from harness.cache import remembered
 from harness.models import BUILTIN, resolve, tokenizer_digest
 from retmask.instructions import SELF, Guard, write
 from retmask.launch import TrainConfig, launch, launcher
@@ -86,7 +86,7 @@ def prompts_source(model: Model, options: "Options") -> str:
         return {"source": SELF}
 
     asked: dict[str, Json] = {"tokenizer": own, "shipped": shipped, "prompts_from": options.prompts_from}
-    return str(cache.remembered("turns", asked, ask, version=TURNS_VERSION)["source"])
+    return str(remembered("turns", asked, ask, version=TURNS_VERSION)["source"])
 
 
 def _is_shipped(tokenizer: "PreTrainedTokenizerBase") -> bool:

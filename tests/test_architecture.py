@@ -18,6 +18,7 @@ MAY_IMPORT = {
         "retmask",
         "tasks",
         "harness.api",
+        "harness.cache",
         "harness.models",
         "harness.engines",
         "harness.journal",
