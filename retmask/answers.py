@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.engines.cache import LayerState, stack
+from retmask.decode import decode, forward, places
 from retmask.drafts import Drafts
 from retmask.reader import Reader, reading, reading_order
 from retmask.trials import Trial
@@ -160,35 +161,19 @@ def _go_on(
 
 
 def _decode(reader: Reader, batch: Sequence[_Unfinished], writing: _Writing) -> list[list[int]]:
-    """What each answer goes on with. Rows leave the batch once half of it is done."""
+    """What each answer goes on with."""
     device = reader.model.device
     reader.probe.rows = 0
     cache = stack([each.state for each in batch])
     width = cache.get_seq_length()
     lengths = torch.tensor([each.length for each in batch], device=device)
-    token = torch.tensor([each.ids[-1] for each in batch], device=device)
-    written: list[list[int]] = [[] for _ in batch]
-    rows = list(range(len(batch)))
-    done: set[int] = set()
-    for step in range(writing.max_new_tokens):
-        mask, positions = _places(lengths, width, step, step + 1)
-        output = reader.model(
-            input_ids=token[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        token = output.logits[:, -1].argmax(dim=-1)
-        for row, new in zip(rows, token.tolist(), strict=True):
-            if row not in done:
-                written[row].append(new)
-                if writing.is_done(batch[row].trial, [*batch[row].ids, *written[row]]):
-                    done.add(row)
-        running = [place for place, row in enumerate(rows) if row not in done]
-        if not running:
-            break
-        if len(running) <= len(rows) // 2:
-            kept = torch.tensor(running, device=device)
-            cache.keep(kept)
-            rows, lengths, token = [rows[place] for place in running], lengths[kept], token[kept]
-    return written
+    last = torch.tensor([[each.ids[-1]] for each in batch], device=device)
+
+    def is_done(row: int, written: Sequence[int]) -> bool:
+        return writing.is_done(batch[row].trial, [*batch[row].ids, *written])
+
+    logits = forward(reader.model, cache, last, *places(lengths, width, 0, 1))
+    return decode(reader.model, cache, logits, lengths + 1, lambda logits, _: logits.argmax(dim=-1), is_done, writing.max_new_tokens)
 
 
 def _look_back(reader: Reader, batch: Sequence[_Unfinished], written: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
@@ -199,20 +184,13 @@ def _look_back(reader: Reader, batch: Sequence[_Unfinished], written: Sequence[S
     lengths = torch.tensor([each.length for each in batch], device=device)
     rows = [[each.ids[-1], *new[:-1]] for each, new in zip(batch, written, strict=True)]
     ids = torch.tensor([row + [0] * (steps - len(row)) for row in rows], device=device)
-    mask, positions = _places(lengths, width, 0, steps)
+    mask, positions = places(lengths, width, 0, steps)
     reader.probe.rows = steps
-    reader.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    forward(reader.model, cache, ids, mask, positions)
     looked_at = reader.probe.take(reader.layers)
     for row, (each, new) in enumerate(zip(batch, written, strict=True)):
         rest = looked_at[row, ..., : len(new)] - (width - each.length)
         yield torch.cat([each.looked_at, rest], dim=-1).numpy()
-
-
-def _places(lengths: Tensor, width: int, first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Attention mask [batch, width + last] of states aligned at their ends, and positions [batch, last - first] of new tokens."""
-    columns = torch.arange(width + last, device=lengths.device)
-    mask = (columns >= width - lengths[:, None]).long()
-    return mask, lengths[:, None] + torch.arange(first, last, device=lengths.device)
 
 
 def _until_stop(ids: list[int], stops: Sequence[int]) -> list[int]:

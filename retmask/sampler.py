@@ -26,6 +26,7 @@ from transformers import (
 from harness.engines.cache import RoomyCache, has_plain_cache
 from harness.engines.memory import give_back, is_out_of_memory
 from retmask.ablate import ablated
+from retmask.decode import decode, forward
 from retmask.masks import HeadMask
 from retmask.model import encode, generate, load_model, load_tokenizer, pad_id, plain_generation, render, stop_ids
 from retmask.responses import Response, Sampling, append_responses, check_complete, resume_responses
@@ -136,37 +137,48 @@ class GumbelNoise(LogitsProcessor):
 
     def __init__(self, seed: int, rows: Sequence[Slot], device: torch.device) -> None:
         self.generators = [torch.Generator(device).manual_seed(_row_seed(seed, row)) for row in rows]
+        self.rows: Sequence[int] = range(len(rows))
+        """Which rows the scores belong to, where some have left the batch."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores`` is [batch, vocabulary]; so is what comes back, in float32."""
+        """``scores`` is [rows, vocabulary]; so is what comes back, in float32."""
         noise = torch.empty_like(scores, dtype=torch.float32)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
+        for row, place in zip(noise, self.rows, strict=True):
+            row.exponential_(generator=self.generators[place])
         return scores.float() - noise.log_()
 
 
-def warpers(settings: Sampling, rows: Sequence[Slot], device: torch.device) -> LogitsProcessorList:
-    """The logits processors that make greedy decoding sample as ``settings`` say."""
-    if settings.temperature == 0:
-        return LogitsProcessorList()
-    processors = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
-    if settings.top_p < 1:
-        processors.append(TopPLogitsWarper(settings.top_p))
-    processors.append(GumbelNoise(settings.seed, rows, device))
-    return processors
+class Chooser:
+    """Draws tokens as ``settings`` say: the arg-max where the temperature is 0."""
+
+    def __init__(self, settings: Sampling, rows: Sequence[Slot], device: torch.device) -> None:
+        self.processors = LogitsProcessorList()
+        self._noise = GumbelNoise(settings.seed, rows, device)
+        if settings.temperature == 0:
+            return
+        self.processors.append(TemperatureLogitsWarper(settings.temperature))
+        if settings.top_p < 1:
+            self.processors.append(TopPLogitsWarper(settings.top_p))
+        self.processors.append(self._noise)
+
+    def __call__(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Tokens [rows], given logits [rows, vocabulary] and which of the batch's first rows they belong to."""
+        self._noise.rows = rows
+        nothing = torch.empty((len(rows), 0), dtype=torch.long, device=logits.device)
+        return self.processors(nothing, logits.float()).argmax(dim=-1)  # type: ignore[arg-type]
 
 
-class _Wrote(StoppingCriteria):
-    """Ends the rows that have just written a text of several tokens."""
+class _Ends:
+    """Knows when an answer ends: at a token, or having written a text of several tokens."""
 
-    def __init__(self, text: str, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.text, self.tokenizer = text, tokenizer
+    def __init__(self, stops: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.stops, self.text, self.tokenizer = frozenset(stops), text, tokenizer
         self.tokens = len(text.encode()) + 1  # a token is a byte or more; one is only there for the blank that the first may lose
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
-        """``input_ids`` is [batch, tokens]; the rows that end are true."""
-        said = self.tokenizer.batch_decode(input_ids[:, -self.tokens :].tolist(), skip_special_tokens=True)
-        return torch.tensor([self.text in text for text in said], device=input_ids.device)
+    def __call__(self, row: int, written: Sequence[int]) -> bool:
+        if written[-1] in self.stops:
+            return True
+        return bool(self.text) and self.text in self.tokenizer.decode(written[-self.tokens :], skip_special_tokens=True)
 
 
 def _row_seed(seed: int, slot: Slot) -> int:
@@ -203,30 +215,66 @@ def _sample_batch(
     settings: Sampling,
     turn: UserTurn | None,
 ) -> list[Response]:
-    pad, stops = pad_id(tokenizer), [*stop_ids(model, tokenizer), *(turn.stop_ids if turn else ())]
-    width = max(map(len, coded.values()))
-    rows = [[pad] * (width - len(ids)) + list(ids) for ids in coded.values()]
-    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in coded.values()]
-    generation = plain_generation(model, tokenizer, settings.max_new_tokens)
-    generation.eos_token_id = stops or None
-    stop_text = turn.stop_text if turn else ""
-    cache = {"past_key_values": RoomyCache()} if has_plain_cache(model) else {}  # transformers' own is copied for every token
+    ends = _Ends([*stop_ids(model, tokenizer), *(turn.stop_ids if turn else ())], turn.stop_text if turn else "", tokenizer)
+    chooser = Chooser(settings, list(coded), model.device)
     with torch.inference_mode():
-        output = generate(model)(
-            **cache,
-            input_ids=torch.tensor(rows, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
-            generation_config=generation,
-            logits_processor=warpers(settings, list(coded), model.device),
-            stopping_criteria=StoppingCriteriaList([_Wrote(stop_text, tokenizer)] if stop_text else []),
-        )
-    responses = []
-    for (prompt, number), row in zip(coded, output[:, width:].tolist(), strict=True):
-        end = next((position + 1 for position, token in enumerate(row) if token in stops), None)
-        ids = row[:end]
-        text = str(tokenizer.decode(ids, skip_special_tokens=True))
-        if stop_text and stop_text in text:
-            end = next(size for size in range(1, len(ids) + 1) if stop_text in tokenizer.decode(ids[:size], skip_special_tokens=True))
-            ids, text = ids[:end], text.partition(stop_text)[0]
-        responses.append(Response(prompt, text, tuple(ids), end is not None, number))
-    return responses
+        write = _write if has_plain_cache(model) else _generate
+        written = write(model, pad_id(tokenizer), list(coded.values()), chooser, ends, settings.max_new_tokens)
+    return [_response(slot, row, ends) for slot, row in zip(coded, written, strict=True)]
+
+
+def _write(
+    model: PreTrainedModel, pad: int, prompts: Sequence[Sequence[int]], chooser: Chooser, ends: _Ends, limit: int
+) -> list[list[int]]:
+    """Answers' token ids; rows that are done leave the batch."""
+    ids, mask = _padded(prompts, pad, model.device)
+    lengths = mask.sum(dim=-1)
+    cache = RoomyCache()
+    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+    logits = forward(model, cache, ids, mask, positions)
+    return decode(model, cache, logits, lengths, chooser, ends, limit)
+
+
+def _generate(
+    model: PreTrainedModel, pad: int, prompts: Sequence[Sequence[int]], chooser: Chooser, ends: _Ends, limit: int
+) -> list[list[int]]:
+    """Answers' token ids by transformers' own loop, for models that remember more than keys and values."""
+    ids, mask = _padded(prompts, pad, model.device)
+    generation = plain_generation(model, ends.tokenizer, limit)
+    generation.eos_token_id = sorted(ends.stops) or None
+    output = generate(model)(
+        input_ids=ids,
+        attention_mask=mask,
+        generation_config=generation,
+        logits_processor=chooser.processors,
+        stopping_criteria=StoppingCriteriaList([_Wrote(ends, ids.shape[1])] if ends.text else []),
+    )
+    rows = output[:, ids.shape[1] :].tolist()
+    return [row[: next((size for size in range(1, len(row) + 1) if ends(0, row[:size])), len(row))] for row in rows]
+
+
+class _Wrote(StoppingCriteria):
+    """Ends the rows that have just written the text that ends them."""
+
+    def __init__(self, ends: _Ends, width: int) -> None:
+        self.ends, self.width = ends, width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+        """``input_ids`` is [rows, tokens]; the rows that end are true."""
+        return torch.tensor([self.ends(0, row) for row in input_ids[:, self.width :].tolist()], device=input_ids.device)
+
+
+def _padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, [rows, longest], aligned at the ends."""
+    width = max(map(len, prompts))
+    rows = [[pad] * (width - len(ids)) + list(ids) for ids in prompts]
+    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
+    return torch.tensor(rows, device=device), torch.tensor(mask, device=device)
+
+
+def _response(slot: Slot, ids: Sequence[int], ends: _Ends) -> Response:
+    """The answer without the text that ended it."""
+    text = str(ends.tokenizer.decode(ids, skip_special_tokens=True))
+    if ends.text:
+        text = text.partition(ends.text)[0]
+    return Response(slot[0], text, tuple(ids), ends(0, ids), slot[1])

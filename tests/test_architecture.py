@@ -42,6 +42,7 @@ MAY_LOAD = {
     "retmask/lab.py": {"torch", "transformers"},
     "harness/engines/attention.py": {"torch", "transformers"},
     "harness/engines/cache.py": {"torch", "transformers"},
+    "retmask/decode.py": {"torch", "transformers"},
     "retmask/detect.py": {"torch", "transformers"},
     "retmask/probe.py": {"torch", "transformers"},
     "retmask/query.py": {"torch", "transformers"},

@@ -9,12 +9,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError, IncompleteError
-from retmask import sampler
+from harness.engines.cache import RoomyCache
+from retmask import decode, sampler
+from retmask.decode import forward
 from retmask.heads import Head
 from retmask.masks import HeadMask
 from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, repetition, write_pairs
 from retmask.responses import Lazily, Response, Sampler, Sampling, open_sampler, read_responses
-from retmask.sampler import GumbelNoise, sample, warpers
+from retmask.sampler import Chooser, GumbelNoise, sample
 from tests.retmask.small import random_model
 
 PROMPTS = ["The door", "Near the river the bread was wet every evening.", "Nobody knew", "the map", "Since then", "The clock and the boat"]
@@ -28,9 +30,8 @@ def model() -> PreTrainedModel:
 
 def drawn(logits: torch.Tensor, settings: Sampling, count: int = 4000) -> torch.Tensor:
     """How often each token is drawn from the same logits by ``count`` rows."""
-    processors = warpers(settings, [(row, 0) for row in range(count)], torch.device("cpu"))
-    scores = processors(torch.zeros(count, 1, dtype=torch.long), logits.expand(count, -1).clone())
-    return torch.bincount(scores.argmax(-1), minlength=len(logits)) / count
+    chooser = Chooser(settings, [(row, 0) for row in range(count)], torch.device("cpu"))
+    return torch.bincount(chooser(logits.expand(count, -1).clone(), range(count)), minlength=len(logits)) / count
 
 
 def test_sampling_follows_the_softmax() -> None:
@@ -53,6 +54,27 @@ def test_noise_belongs_to_the_row_and_goes_on_from_step_to_step() -> None:
         assert torch.equal(both[1], one[0])
         assert not torch.equal(both[0], both[1])
     assert not torch.equal(steps[0][1], steps[1][1])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_rows_that_are_done_leave_the_batch_and_change_no_other(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    settings = Sampling(temperature=temperature, max_new_tokens=40, seed=11)
+    sizes, stops = list[int](), range(5, len(tokenizer), 12)  # often enough that rows end one after another
+    monkeypatch.setattr(sampler, "stop_ids", lambda *_: list(stops))
+
+    def watched(network: PreTrainedModel, cache: RoomyCache, ids: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(ids))
+        return forward(network, cache, ids, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "forward", watched)
+        leaving = sample(model, tokenizer, PROMPTS, settings, tmp_path / "leaving.jsonl")
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 2
+    monkeypatch.setattr(sampler, "has_plain_cache", lambda _: False)
+    assert leaving == sample(model, tokenizer, PROMPTS, settings, tmp_path / "staying.jsonl"), "transformers' own loop"
 
 
 def test_batch_size_has_no_part_in_what_is_drawn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
