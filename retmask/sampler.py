@@ -178,7 +178,7 @@ class _Ends:
     def __call__(self, row: int, written: Sequence[int]) -> bool:
         if written[-1] in self.stops:
             return True
-        return bool(self.text) and self.text in self.tokenizer.decode(written[-self.tokens :], skip_special_tokens=True)
+        return bool(self.text) and self.text in self.tokenizer.decode(list(written[-self.tokens :]), skip_special_tokens=True)
 
 
 def _row_seed(seed: int, slot: Slot) -> int:
@@ -274,7 +274,7 @@ def _padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) ->
 
 def _response(slot: Slot, ids: Sequence[int], ends: _Ends) -> Response:
     """The answer without the text that ended it."""
-    text = str(ends.tokenizer.decode(ids, skip_special_tokens=True))
+    text = str(ends.tokenizer.decode(list(ids), skip_special_tokens=True))
     if ends.text:
         text = text.partition(ends.text)[0]
     return Response(slot[0], text, tuple(ids), ends(0, ids), slot[1])
