@@ -31,13 +31,15 @@ def write_page(
     name: str = PAGE,
     budget: int | None = None,
     prompt_budget: int | None = None,
+    pictures: Path | None = None,
 ) -> None:
     """Write the page and, in a folder that is named after it, the files it loads on demand into ``folder``.
 
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
-    suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it.
+    suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it;
+    ``pictures`` a folder for the figures as files.
     """
-    from reports import anchors, beside, depth, elsewhere, examples, page
+    from reports import anchors, beside, contents, depth, elsewhere, examples, page, plates
     from reports.compare import verdicts
     from reports.stopping import shared
 
@@ -55,7 +57,7 @@ def write_page(
         folder=beside.folder_of(name),
     )
     known: dict[str, Any] = dict(description)
-    data = page.ReportData(
+    data = contents.ReportData(
         title=str(known.get("title", folder.name)),
         verdict="\n".join(verdicts(found)),
         methods=tuple(found.methods),
@@ -67,7 +69,7 @@ def write_page(
         threshold=known.get("threshold"),
         instructions=tuple(map(str, known.get("instructions", ()))),
         facts=known.get("facts", {}),
-        steps=tuple(page.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
+        steps=tuple(contents.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
         curves=known.get("curves", {}),
         depths=depth.heat_maps(tables),
         examples=packed,
@@ -85,10 +87,12 @@ def write_page(
 
     replace_files(folder, name, fill)
     write_whole(folder / name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    if pictures is not None:
+        plates.save(data, pictures)
 
 
-def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: int | None = None) -> Path:
-    """Write the page of a finished run again; its path."""
+def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: int | None = None, pictures: Path | None = None) -> Path:
+    """Write the page of a finished run again, and its figures into ``pictures``; the page's path."""
     from reports.compare import CompareError, compare_methods
 
     evaluations = by_method(root)
@@ -116,9 +120,20 @@ def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: 
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         write_page(
-            page.parent, description, found, tables, _suite(root, manifest), name=page.name, budget=budget, prompt_budget=prompt_budget
+            page.parent,
+            description,
+            found,
+            tables,
+            _suite(root, manifest),
+            name=page.name,
+            budget=budget,
+            prompt_budget=prompt_budget,
+            pictures=pictures,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise HarnessError(f"cannot write the report of {root} ({where}{error.strerror}); choose another place for it") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HarnessError(
             f"cannot write the report of {root} ({type(error).__name__}: {error}); is {root / DESCRIPTION} damaged?"
         ) from None

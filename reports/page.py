@@ -4,111 +4,52 @@ All text is escaped; figures are inline SVG whose ink follows the light or dark 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from matplotlib.figure import Figure
-
-from reports import anchors, canvas, elsewhere, figures, headfigures, safe
+from reports import anchors, canvas, elsewhere, safe
 from reports.anchors import Anchors
 from reports.bootstrap import POWER
 from reports.comparison import Comparison, p_value, points
+from reports.contents import ReportData, Step
 from reports.examples import Packed
 from reports.hierarchy import Scope
+from reports.plates import Plate, plates
 from reports.safe import escape
 from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
 
 _CLASSES = {1: "better", 0: "", -1: "worse"}
-_BANDS = (
-    "A band is the interval of the paired difference, added to the baseline: where it leaves the baseline's line, the difference "
-    "is detected at that length."
-)
-_ANCHORS = "Thin lines: the baseline's ceiling (dashed) and floor (dotted)."
 _ANCHORED = (
     "The baseline was asked the same questions with their gold passages alone (ceiling: what it could score if context were no obstacle) "
     "and without them (floor: what guessing gets). Neither enters a mean."
 )
-_MASKED = "The ticks below the curve are the heads that each method masked."
 _DEPTHS = (
     "Mean score by where the gold stands in the context: 0% is its start, 100% its end. Only examples whose gold stands at one known "
     "depth count."
 )
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one step of the run cost."""
-
-    name: str
-    seconds: float
-    reused: bool
-    """An earlier command had already finished it; ``seconds`` is then what it cost at that time."""
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """Everything the page shows."""
-
-    title: str
-    verdict: str
-    """Plain sentences, see :func:`reports.compare.verdict`; a line becomes a paragraph."""
-    methods: tuple[str, ...]
-    """Names in the order of columns and legends; the keys of ``comparisons``."""
-    comparisons: Mapping[str, Sequence[Comparison]]
-    """Each method against the baseline."""
-    contrasts: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
-    """"a minus b" -> differences between methods."""
-    settings: Mapping[str, object] = field(default_factory=dict)
-    """Whatever identifies the run: digests, versions, seeds, generation settings."""
-    head_scores: Sequence[Sequence[float]] | None = None
-    """Retrieval scores, layers x heads."""
-    masked_heads: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
-    """Method -> (layer, head) pairs it ablated."""
-    threshold: float | None = None
-    """Retrieval score from which a head counts as a retrieval head."""
-    instructions: Sequence[str] = ()
-    """A few of those that the methods trained on."""
-    facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """Method -> short figures, such as ``{"pairs": 512}``."""
-    steps: Sequence[Step] = ()
-    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    """Method -> its training curve: points with ``step`` and any figures."""
-    depths: str = ""
-    """Success by depth, see :func:`reports.depth.heat_maps`."""
-    examples: Packed | None = None
-    """For the example browser."""
-    extra: elsewhere.ByName = field(default_factory=dict)
-    """Each method's extra tasks against the baseline's."""
-    anchors: Anchors | None = None
-    """Ceilings and floors of the baseline."""
-    notes: Sequence[str] = ()
-    """Warnings that a reader must see before the numbers."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError if a method has no comparisons."""
-        missing = [name for name in self.methods if name not in self.comparisons]
-        if missing or not self.methods:
-            raise ValueError(f"a report needs comparisons for every method; none for {', '.join(missing) or 'any'}")
-
-
 def render(data: ReportData) -> str:
     """The page as HTML text."""
     chosen = {name: data.comparisons[name] for name in data.methods}
+    drawn = plates(data)
+
+    def shown(*names: str) -> str:
+        return "\n".join(_figure(drawn[name]) for name in names if name in drawn)
+
     body = [
         *(f'<p class="note">{escape(note)}</p>' for note in data.notes),
         _section("Scores", _scores(chosen, data.contrasts)),
-        _section("Differences", _differences(chosen, data.contrasts)),
-        _section("Score by length", _curves(chosen, data.anchors)),
+        _section("Differences", shown("forest", "contrasts")),
+        _section("Score by length", shown("curves")),
         _section("Ceiling and floor", _anchors(data.anchors) if data.anchors else ""),
         _section("Elsewhere", _elsewhere(data.extra)),
         _section("Success by depth", data.depths and _caption(_DEPTHS) + data.depths),
         _section("Examples", _browser(data.examples) if data.examples else ""),
-        _section("Heads", _heads(data)),
+        _section("Heads", shown("heads", "ranks", "distribution")),
         _section("Instructions", _instructions(data.instructions)),
-        _section("Training", _training({name: data.curves.get(name, ()) for name in data.methods})),
+        _section("Training", shown("training")),
         _section("Methods", _facts(data)),
         _section("Cost", _costs(data.steps)),
         _section("Settings", _pairs(data.settings)),
@@ -143,30 +84,9 @@ def _scores(comparisons: ByName, contrasts: ByName) -> str:
     return "\n".join(parts)
 
 
-def _differences(comparisons: ByName, contrasts: ByName) -> str:
-    lengths = _lengths(comparisons)
-    where = "mean over lengths" if len(lengths) > 1 else f"{length_label(lengths[0])} tokens"
-    parts = [_figure(partial(figures.forest, comparisons), "forest", f"Differences to the baseline with intervals, {where}")]
-    if contrasts:
-        parts.append(_figure(partial(figures.forest, contrasts), "contrasts", f"Differences between methods with intervals, {where}"))
-    return "\n".join(parts)
-
-
-def _curves(comparisons: ByName, anchored: Anchors | None) -> str:
-    if len(_lengths(comparisons)) < 2:
-        return ""  # one point is no curve, and the table has it
-    lines = anchored.curves() if anchored else {}
-    caption = f"{_BANDS} {_ANCHORS}" if lines else _BANDS
-    return _figure(partial(figures.length_curves, comparisons, lines), "curves", "Score of baseline and methods by length", caption)
-
-
 def _anchors(anchored: Anchors) -> str:
     rows = [[escape(cell) for cell in row] for row in anchors.rows(anchored)]
     return "\n".join([*map(_caption, (_ANCHORED, *anchored.sentences())), _rows(anchors.HEAD, rows, numbers=(1, 2, 3, 4))])
-
-
-def _lengths(comparisons: ByName) -> list[int]:
-    return sorted({each.length for column in comparisons.values() for each in column if each.length is not None})
 
 
 def _elsewhere(changes: elsewhere.ByName) -> str:
@@ -190,27 +110,6 @@ def _changes(changes: elsewhere.ByName, found: Sequence[tuple[Sequence[str], Seq
     return _rows(head, rows, numbers=(len(head) - 3, len(head) - 2))
 
 
-def _heads(data: ReportData) -> str:
-    if data.head_scores is None:
-        return ""
-    scores = data.head_scores
-    masked = {name: data.masked_heads.get(name, ()) for name in data.methods}
-    ranks = partial(headfigures.score_curve, scores, masked, data.threshold)
-    distribution = partial(headfigures.score_distribution, scores, data.threshold)
-    return "\n".join(
-        [
-            _figure(
-                partial(headfigures.head_map, scores, masked),
-                "heads",
-                "Retrieval score by layer and head",
-                "Framed: heads that were masked.",
-            ),
-            _figure(ranks, "ranks", "Retrieval scores in descending order", _MASKED if any(masked.values()) else ""),
-            _figure(distribution, "distribution", "Number of heads by retrieval score"),
-        ]
-    )
-
-
 def _facts(data: ReportData) -> str:
     return "\n".join(f"<h3>{escape(name)}</h3>\n{_pairs(data.facts[name])}" for name in data.methods if data.facts.get(name))
 
@@ -224,12 +123,6 @@ def _instructions(texts: Sequence[str]) -> str:
 
 def _browser(examples: Packed) -> str:
     return Template(_resource("browser.html")).substitute(data=examples.embedded, script=_resource("page.js"))
-
-
-def _training(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    if not any(curves.values()):
-        return ""
-    return _figure(partial(figures.training_curves, curves), "training", "Training curves of each method by step")
 
 
 def _costs(steps: Sequence[Step]) -> str:
@@ -300,12 +193,11 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], firsts: Iterable[i
     return f'<div class="wide"><table>\n{top}<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
-def _figure(draw: Callable[..., Figure], name: str, description: str, caption: str = "") -> str:
+def _figure(plate: Plate) -> str:
     """The figure twice; the page's style shows the one that fits the screen."""
-    said = escape(f"{description}. {caption}".strip())
-    broad = f'<div class="wide broad">{canvas.to_svg(draw(), name, description)}</div>'
-    narrow = f'<div class="narrow">{canvas.to_svg(draw(narrow=True), f"{name}-narrow", description)}</div>'
-    return f'<figure>\n{broad}\n{narrow}\n<figcaption class="caption">{said}</figcaption></figure>'
+    broad = f'<div class="wide broad">{canvas.to_svg(plate.draw(), plate.name, plate.description)}</div>'
+    narrow = f'<div class="narrow">{canvas.to_svg(plate.draw(narrow=True), f"{plate.name}-narrow", plate.description)}</div>'
+    return f'<figure>\n{broad}\n{narrow}\n<figcaption class="caption">{escape(plate.words)}</figcaption></figure>'
 
 
 def _details(summary: str, content: str) -> str:

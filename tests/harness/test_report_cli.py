@@ -252,3 +252,16 @@ def test_the_page_can_be_read_on_its_screen(run: Path, page: Any) -> None:
     boxes = shown.evaluate_all("""(all) => all.map((svg) => [svg.parentElement.scrollWidth - svg.parentElement.clientWidth,
       Math.min(...[...svg.querySelectorAll("text")].map((text) => parseFloat(getComputedStyle(text).fontSize) * svg.getScreenCTM().a))])""")
     assert all(hidden <= 0 and letters >= 9 for hidden, letters in boxes), boxes
+
+
+def test_the_figures_as_files(run: Path, tmp_path: Path) -> None:
+    done = harness(run, "--figures", tmp_path / "paper")
+    assert done.exit_code == 0, done.output
+    page = (run / "report.html").read_text()
+    names = {"forest", "contrasts", "curves", "heads", "ranks", "distribution", "training"}
+    assert {file.name for file in (tmp_path / "paper").iterdir()} == {f"{name}.{ending}" for name in names for ending in ("svg", "png")}
+    assert page.count("<figure>") == len(names), "every figure of the page is there"
+    (tmp_path / "taken").write_text("")
+    refused = harness(run, "--figures", tmp_path / "taken" / "paper")
+    assert refused.exit_code == 2
+    assert "taken" in refused.output

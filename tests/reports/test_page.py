@@ -9,7 +9,8 @@ import pytest
 
 from reports import canvas
 from reports.compare import MethodComparisons, compare_methods
-from reports.page import ReportData, Step, render
+from reports.contents import ReportData, Step
+from reports.page import render
 from reports.tables import difference
 
 Make = Callable[..., pd.DataFrame]

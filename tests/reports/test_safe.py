@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from reports import boardfiles, checkfiles, export, safe
 from reports.check import check
 from reports.compare import MethodComparisons, compare_methods
+from reports.contents import ReportData
 from reports.leaderboard import Entry, board
-from reports.page import ReportData, render
+from reports.page import render
 from reports.policy import Policy
 
 Make = Callable[..., pd.DataFrame]

@@ -1,0 +1,65 @@
+"""What a report shows: the page and the figures are drawn from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reports import elsewhere
+from reports.anchors import Anchors
+from reports.comparison import Comparison
+from reports.examples import Packed
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the run cost."""
+
+    name: str
+    seconds: float
+    reused: bool
+    """An earlier command had already finished it; ``seconds`` is then what it cost at that time."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report shows of a run."""
+
+    title: str
+    verdict: str
+    """Plain sentences, see :func:`reports.compare.verdict`; a line becomes a paragraph."""
+    methods: tuple[str, ...]
+    """Names in the order of columns and legends; the keys of ``comparisons``."""
+    comparisons: Mapping[str, Sequence[Comparison]]
+    """Each method against the baseline."""
+    contrasts: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
+    """"a minus b" -> differences between methods."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Whatever identifies the run: digests, versions, seeds, generation settings."""
+    head_scores: Sequence[Sequence[float]] | None = None
+    """Retrieval scores, layers x heads."""
+    masked_heads: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """Method -> (layer, head) pairs it ablated."""
+    threshold: float | None = None
+    """Retrieval score from which a head counts as a retrieval head."""
+    instructions: Sequence[str] = ()
+    """A few of those that the methods trained on."""
+    facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Method -> short figures, such as ``{"pairs": 512}``."""
+    steps: Sequence[Step] = ()
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    """Method -> its training curve: points with ``step`` and any figures."""
+    depths: str = ""
+    """Success by depth, see :func:`reports.depth.heat_maps`."""
+    examples: Packed | None = None
+    """For the example browser."""
+    extra: elsewhere.ByName = field(default_factory=dict)
+    """Each method's extra tasks against the baseline's."""
+    anchors: Anchors | None = None
+    """Ceilings and floors of the baseline."""
+    notes: Sequence[str] = ()
+    """Warnings that a reader must see before the numbers."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a method has no comparisons."""
+        missing = [name for name in self.methods if name not in self.comparisons]
+        if missing or not self.methods:
+            raise ValueError(f"a report needs comparisons for every method; none for {', '.join(missing) or 'any'}")

@@ -1,0 +1,87 @@
+"""The figures of a report, in the order of its page; also written as files, for papers and slides."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from reports import canvas, figures, headfigures
+from reports.contents import ReportData
+from reports.tables import ByName, length_label
+
+_BANDS = (
+    "A band is the interval of the paired difference, added to the baseline: where it leaves the baseline's line, the difference "
+    "is detected at that length."
+)
+_ANCHORS = "Thin lines: the baseline's ceiling (dashed) and floor (dotted)."
+_MASKED = "The ticks below the curve are the heads that each method masked."
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure and what is said about it."""
+
+    name: str
+    draw: Callable[..., Figure]
+    """Draws it anew; with ``narrow=True`` for a phone."""
+    description: str
+    caption: str = ""
+
+    @property
+    def words(self) -> str:
+        """Description and caption, as sentences."""
+        return f"{self.description}. {self.caption}".strip()
+
+
+def plates(data: ReportData) -> dict[str, Plate]:
+    """Name -> figure, for all that ``data`` has something to show in."""
+    compared = {name: data.comparisons[name] for name in data.methods}
+    curves = {name: data.curves.get(name, ()) for name in data.methods}
+    found = [*_differences(compared, data.contrasts), *_lengths(compared, data), *_heads(data)]
+    if any(curves.values()):
+        found.append(Plate("training", partial(figures.training_curves, curves), "Training curves of each method by step"))
+    return {plate.name: plate for plate in found}
+
+
+def save(data: ReportData, folder: Path) -> list[Path]:
+    """Write every figure into ``folder`` as SVG and PNG; the files' paths. OSError if it cannot be written to."""
+    return [path for plate in plates(data).values() for path in canvas.save(plate.draw(), folder / plate.name, plate.words)]
+
+
+def lengths(comparisons: ByName) -> list[int]:
+    """Context lengths in tokens that were compared, shortest first."""
+    return sorted({each.length for column in comparisons.values() for each in column if each.length is not None})
+
+
+def _differences(compared: ByName, contrasts: ByName) -> list[Plate]:
+    found = lengths(compared)
+    where = "mean over lengths" if len(found) > 1 else f"{length_label(found[0])} tokens"
+    forest = Plate("forest", partial(figures.forest, compared), f"Differences to the baseline with intervals, {where}")
+    if not contrasts:
+        return [forest]
+    return [forest, Plate("contrasts", partial(figures.forest, contrasts), f"Differences between methods with intervals, {where}")]
+
+
+def _lengths(compared: ByName, data: ReportData) -> list[Plate]:
+    if len(lengths(compared)) < 2:
+        return []  # one point is no curve, and the table has it
+    lines = data.anchors.curves() if data.anchors else {}
+    draw = partial(figures.length_curves, compared, lines)
+    return [Plate("curves", draw, "Score of baseline and methods by length", f"{_BANDS} {_ANCHORS}" if lines else _BANDS)]
+
+
+def _heads(data: ReportData) -> list[Plate]:
+    if data.head_scores is None:
+        return []
+    scores: Sequence[Sequence[float]] = data.head_scores
+    masked: Mapping[str, Sequence[tuple[int, int]]] = {name: data.masked_heads.get(name, ()) for name in data.methods}
+    drawn = partial(headfigures.head_map, scores, masked)
+    ranks = partial(headfigures.score_curve, scores, masked, data.threshold)
+    distribution = partial(headfigures.score_distribution, scores, data.threshold)
+    return [
+        Plate("heads", drawn, "Retrieval score by layer and head", "Framed: heads that were masked."),
+        Plate("ranks", ranks, "Retrieval scores in descending order", _MASKED if any(masked.values()) else ""),
+        Plate("distribution", distribution, "Number of heads by retrieval score"),
+    ]
