@@ -81,6 +81,8 @@ class Plan:
     """Bytes that trainings write, checkpoints and all."""
     seconds: float | None
     """Estimate of what is left, with nothing else on the machine; None where nothing was timed."""
+    by_arithmetic: bool = False
+    """Whether the times follow from the model's size and the machine's speed alone."""
     slowed: float = 1.0
     """How many times as long it takes beside what else runs now."""
     untimed: str = ""
@@ -195,7 +197,7 @@ def timed(plan: Plan, config: RunConfig, *, limit: float | None = None) -> Plan:
     except HarnessError as error:
         return replace(plan, untimed=str(error))
     idle, now = with_speed(plan, found.idle, shape), with_speed(plan, found.now, shape)
-    return replace(idle, slowed=(now.seconds or 0.0) / (idle.seconds or 1.0))
+    return replace(idle, by_arithmetic=not found.timed, slowed=(now.seconds or 0.0) / (idle.seconds or 1.0))
 
 
 def with_speed(plan: Plan, speed: Speed, shape: ModelShape) -> Plan:

@@ -21,7 +21,7 @@ def as_text(plan: Plan, config: RunConfig) -> str:
     if plan.disk:
         lines.append(f"disk: {gib(plan.disk)} for trained models and checkpoints")
     if plan.seconds is not None:
-        lines.append(f"about {duration(plan.seconds)} by a short probe with transformers{_slowed(plan)}")
+        lines.append(f"about {duration(plan.seconds)} {_basis(plan)}{_slowed(plan)}")
     elif plan.untimed:
         lines.append(f"no time: {plan.untimed}")
     lines += [f"WARNING: {warning}" for warning in plan.warnings]
@@ -54,6 +54,12 @@ def cheaper(plan: Plan, config: RunConfig) -> str | None:
         "finding heads": "measure heads on fewer and shorter prompts, such as --set detection_lengths=[512] --set detection_trials=24",
     }[most]
     return f"for less: {shares[most] / plan.seconds:.0%} is {most}; {how}, or take --preset small"
+
+
+def _basis(plan: Plan) -> str:
+    if plan.by_arithmetic:
+        return "by the model's size and the speed of this machine alone (it was not loaded in time; `harness plan` times it)"
+    return "by a short probe with transformers"
 
 
 def _slowed(plan: Plan) -> str:

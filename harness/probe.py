@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -64,6 +64,8 @@ class Probed:
     """With nothing else on the machine, as far as processor time tells."""
     now: Speed
     """On the clock, beside what else runs."""
+    timed: bool = True
+    """Whether the model itself was timed; otherwise the speeds follow from its size and the machine's, and are those of no overhead."""
 
 
 def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float | None = None) -> Probed:
@@ -74,6 +76,7 @@ def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float
         "device": device,
         "vocabulary": shape.vocabulary,
         "context": shape.context,
+        "parameters": shape.parameters,
     }
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
@@ -90,7 +93,9 @@ def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float
             raise
     if output.strip():
         found = json.loads(output.strip().splitlines()[-1])
-        return Probed(Speed(**found["idle"]), Speed(**found["now"]))
+        probed = Probed(Speed(**found["idle"]), Speed(**found["now"]), found["timed"])
+        if probed.timed or child.returncode < 0:
+            return probed
     if child.returncode < 0:
         raise HarnessError(f"the model was not read once within {limit or 0:.0f} s; `harness plan` takes its time")
     raise HarnessError(f"cannot load {model.path} for a probe: {(errors.strip().splitlines() or ['no reason given'])[-1]}")
@@ -104,17 +109,25 @@ class Times(NamedTuple):
     """What it would take with nothing else on the machine: processor time, divided among the threads."""
 
 
-def measure(model: Model, dtype: str, device: str, vocabulary: int, context: int | None) -> Iterator[Probed]:
-    """Load the model and time prefills and steps of decoding, in this process; what is known so far, each time that more is."""
+def measure(model: Model, dtype: str, device: str, vocabulary: int, context: int | None, parameters: int) -> Iterator[Probed]:
+    """Load the model and time prefills and steps of decoding, in this process; what is known so far, each time that more is.
+
+    What comes first is known before the model is loaded, which may take longer than there is time for.
+    """
     begun = _stamp()
     import torch
+
+    first = _since(begun)
+    rough = by_arithmetic(parameters, dtype, device)
+    yield Probed(replace(rough, start=first.idle), replace(rough, start=first.wall), timed=False)
+    begun = _stamp()
     from transformers import AutoTokenizer, StoppingCriteriaList
 
     from harness.engines.cache import RoomyCache, Stack, has_plain_cache
     from harness.engines.weights import load_network
 
     on_cpu = device.startswith("cpu")
-    start, begun = _since(begun), _stamp()
+    start, begun = Times(*map(sum, zip(first, _since(begun), strict=True))), _stamp()
     network = load_network(model.path, dtype=getattr(torch, dtype), trust_remote_code=model.trust_remote_code)
     network.to(device)
     AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
@@ -191,6 +204,33 @@ def measure(model: Model, dtype: str, device: str, vocabulary: int, context: int
         yield known(reads, writes)
         writes[_SOME, long] = write(_SOME, long, before)
         yield known(reads, writes)
+
+
+def by_arithmetic(parameters: int, dtype: str, device: str) -> Speed:
+    """The speed of a model of so many parameters without any overhead: by the rates of a matrix product and of reading memory here.
+
+    Every weight is multiplied with every token, and read once for every step. Attention is left out, as are experts that rest.
+    """
+    import torch
+
+    side, size = (512, 1 << 24) if device.startswith("cpu") else (4096, 1 << 28)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "device": device}
+    square, array = torch.ones(side, side, **options), torch.ones(size, **options)
+
+    def seconds(work: Callable[[], Any]) -> float:
+        """The faster of two, the first of which may have to start something."""
+        found = []
+        for _ in range(2):
+            begun = time.perf_counter()
+            work().sum().item()
+            found.append(time.perf_counter() - begun)
+        return max(min(found), 1e-9)
+
+    with torch.inference_mode():
+        operations = 2 * side**3 / seconds(lambda: square @ square)
+        numbers = size / seconds(lambda: array)
+    per_token = 2 * parameters / operations
+    return Speed(0.0, 0.0, per_token, 0.0, step=parameters / numbers, per_row=per_token, per_row_token=0.0)
 
 
 def _stamp() -> Times:

@@ -1,6 +1,6 @@
 """The probe's arithmetic, and the process that it runs in. On the shipped model."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,25 @@ def test_a_probe_that_may_not_take_any_time_says_so() -> None:
     model = resolve("builtin")
     with pytest.raises(HarnessError, match="not read once within"):
         probe(model, ModelShape.read(model), "auto", "cpu", limit=0.01)
+
+
+def test_a_model_that_is_not_loaded_in_time_is_judged_by_its_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = resolve("builtin")
+    shape = ModelShape.read(model)
+    (tmp_path / "sitecustomize.py").write_text(  # killed while it loads, as when time is up
+        "import os, signal, sys\n"
+        "from importlib.abc import MetaPathFinder\n"
+        "class Slow(MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'harness.engines.weights': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = probe(model, shape, "float32", "cpu", limit=30)
+    assert not found.timed
+    larger = probe(model, replace(shape, parameters=100 * shape.parameters), "float32", "cpu", limit=30)
+    assert larger.now.prefill(512) > 10 * found.now.prefill(512) > 0
+    assert larger.now.decode(8, 512) > 10 * found.now.decode(8, 512) > 0
 
 
 def test_what_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path) -> None:
