@@ -1,6 +1,7 @@
 """The report page of a run: written when the run ends, and again from what lies on disk (`harness report`)."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -109,6 +110,7 @@ def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: 
             seed=_number(settings.get("seed"), 0),
             confidence=float(_number(settings.get("confidence"), 0.95)),
             common=settings.get("stop_early") is True,
+            margin=float(_number(settings.get("margin"), math.nan)) / 100,
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None

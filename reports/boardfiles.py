@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.comparison import percent, points
+from reports.comparison import chance, percent, points
 from reports.export import publish
 from reports.leaderboard import Board, Column, Row, Versus
 from reports.reference import published
@@ -163,14 +163,18 @@ def _matrix(board: Board, column: Column) -> str:
         cells = ["<td></td>"] * at + [_pair(found[name, other]) for other in names[at + 1 :]]
         body.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
     equal = "" if math.isnan(board.margin) else f" = : shown to be equal within {points(board.margin)} points."
-    said = f"Row minus column, in points. ▲: the row is better. No mark: these questions do not tell.{equal}"
+    said = (
+        "Row minus column, in points; then how often the row does better on a question (equal scores count half, so 50% is no "
+        f"difference). ▲: the row is better. No mark: these questions do not tell.{equal}"
+    )
     table = f'<div class="wide"><table><thead><tr><th></th>{top}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     return f'<details><summary>Every two models</summary><p class="caption">{escape(said)}</p>{table}</details>'
 
 
 def _pair(each: Versus) -> str:
     mark = " ▲" if each.claim else " =" if each.equivalent else ""
-    return f'<td class="number{" better" if each.claim else ""}">{points(each.delta, signed=True)}{mark}</td>'
+    gap = f'{points(each.delta, signed=True)}{mark} <span class="range">{chance(each.improvement)}</span>'
+    return f'<td class="number{" better" if each.claim else ""}">{gap}</td>'
 
 
 def _row(cells: list[tuple[object, str]], kind: str = "") -> str:

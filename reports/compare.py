@@ -242,7 +242,7 @@ def _bootstrapped(
         p[:, columns] = np.maximum(p, spread.p_values())[:, columns]
     p, stepped = np.minimum(1.0, p / spent), np.minimum(1.0, stepped / spent)
     questions = list(plan.per_question(differences))
-    wins, losses = _counts([means for _, means in questions])
+    wins, losses = hierarchy.wins_and_losses([means for _, means in questions])
     means = {name: plan.means(columns).mean(axis=1) for name, columns in scores.items()}
     detectable = bootstrap.detectable(spread, settings.confidence)
     overall, weights = np.array([families.family(each) == "overall" for each in plan.targets]), questions[0][0]
@@ -288,10 +288,3 @@ def _overall(plan: hierarchy.Design) -> list[int]:
     """The overall score over lengths, and the same at the only length."""
     once = families.counts_once(plan.targets)
     return [at for at, each in enumerate(plan.targets) if each.scope == "overall" and (each.length is None or not once[at])]
-
-
-def _counts(differences: Sequence[hierarchy.Floats]) -> tuple[hierarchy.Ints, hierarchy.Ints]:
-    """Questions that each target's candidate wins and loses, targets x columns, from each target's (questions, columns)."""
-    signs = [np.where(np.abs(means) > 1e-9, np.sign(means), 0) for means in differences]
-    wins, losses = (np.array([(each == side).sum(axis=0) for each in signs], dtype=np.intp) for side in (1, -1))
-    return wins, losses

@@ -1,12 +1,12 @@
 """Comparisons as a terminal table, Markdown, CSV and JSON.
 
     category   length   baseline   retmask
-    overall       512       61.2   64.0  +2.8 [+0.9, +4.7] ▲
-    overall        1K       48.7   48.9  +0.2 [−1.6, +2.1]
-    overall      mean       55.0   56.5  +1.5 [+0.2, +2.8] ▲
+    overall       512       61.2   64.0  +2.8 [+0.9, +4.7] 61% ▲
+    overall        1K       48.7   48.9  +0.2 [−1.6, +2.1] 51%
+    overall      mean       55.0   56.5  +1.5 [+0.2, +2.8] 56% ▲
 
 Scores are points out of 100 where people read them (terminal, Markdown), fractions of 1 where programs do (CSV, JSON). ▲ and ▼ mark
-what is claimed, by the rule of the verdict.
+what is claimed, by the rule of the verdict. The percentage is the probability of improvement.
 Every function takes the comparisons by column name: a method's name, or "a minus b" for a contrast.
 """
 
@@ -22,19 +22,20 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import safe
-from reports.comparison import Comparison, points
+from reports.comparison import Comparison, chance, points
 from reports.hierarchy import Scope
 
 ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
 Value: TypeAlias = str | int | float | None
 
 LEGEND = (
-    "▲ better, ▼ worse: claimed, by a test corrected for everything shown; all marks of a table together are wrong in 1 of 20 tables of "
-    "equal models at most (at 95%). Scores and differences are points out of 100."
+    "Scores and differences are points out of 100. In brackets: where the true difference may lie. Percent: how often it does better on a "
+    "question (equal scores count half, so 50% is no change). ▲ better, ▼ worse: claimed, by a test corrected for everything shown; no mark: not "
+    "shown either way. All marks of a table together are wrong in 1 of 20 tables of equal methods at most (at 95%)."
 )
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
-_COLUMNS = ("name", *(field.name for field in fields(Comparison)))
+_COLUMNS = ("name", *(field.name for field in fields(Comparison)), "improvement")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,10 @@ def length_label(length: int | None) -> str:
 
 
 def difference(comparison: Comparison) -> str:
-    """Difference, interval and mark: "+2.8 [+0.9, +4.7] ▲"."""
+    """Difference, interval, probability of improvement and mark: "+2.8 [+0.9, +4.7] 61% ▲"."""
     interval = f"[{points(comparison.low, signed=True)}, {points(comparison.high, signed=True)}]"
-    return f"{points(comparison.delta, signed=True)} {interval} {_MARKS[comparison.claim]}".rstrip()
+    parts = (points(comparison.delta, signed=True), interval, chance(comparison.improvement), _MARKS[comparison.claim])
+    return " ".join(part for part in parts if part)
 
 
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
@@ -131,9 +133,12 @@ def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "categor
 
 
 def records(comparisons: ByName) -> list[dict[str, Value]]:
-    """Every comparison as a flat record, ``name`` first; unknown figures are None."""
+    """Every comparison as a flat record, ``name`` first and the probability of improvement last; unknown figures are None."""
     return [
-        {"name": name} | {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(each).items()}
+        {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in {"name": name, **asdict(each), "improvement": each.improvement}.items()
+        }
         for name, column in comparisons.items()
         for each in column
     ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reports.bootstrap import FEWEST, POWER
-from reports.comparison import CompareError, Comparison, MethodComparisons, p_value, percent, points
+from reports.comparison import CompareError, Comparison, MethodComparisons, chance, p_value, percent, points
 from reports.seeds import needed_seeds
 
 _AGAINST_BASELINE: Final = ("improved on", "got worse than")
@@ -88,7 +88,10 @@ def _figures(overall: Comparison) -> str:
 def _counts(overall: Comparison) -> str:
     if overall.always_valid:
         return ""
-    return f"Of the questions {overall.wins:,} went better, {overall.losses:,} worse, {overall.ties:,} the same."
+    return (
+        f"Of the questions {overall.wins:,} went better, {overall.losses:,} worse, {overall.ties:,} the same: a chance of "
+        f"{chance(overall.improvement)} to do better on a question (equal scores count half)."
+    )
 
 
 def _seeds(overall: Comparison, candidate: str) -> str:
