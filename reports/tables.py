@@ -30,8 +30,8 @@ Value: TypeAlias = str | int | float | None
 
 LEGEND = (
     "Scores and differences are points out of 100. In brackets: where the true difference may lie. Percent: how often it does better on a "
-    "question (equal scores count half, so 50% is no change). ▲ better, ▼ worse: claimed, by a test corrected for everything shown; no mark: not "
-    "shown either way. All marks of a table together are wrong in 1 of 20 tables of equal methods at most (at 95%)."
+    "question (equal scores count half, so 50% is no change). ▲ better, ▼ worse: claimed, by a test corrected for everything shown; no "
+    "mark: not shown either way. All marks of a table together are wrong in 1 of 20 tables of equal methods at most (at 95%)."
 )
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
