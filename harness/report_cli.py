@@ -16,14 +16,17 @@ _MEGABYTE = 1 << 20
               help="Megabytes of examples' texts inside the page; the rest goes into PAGE_files/ beside it.")  # fmt: skip
 @click.option("--prompt-budget", type=click.IntRange(0), default=256, show_default=True,
               help="Megabytes of whole prompts beside the page, those of changed scores first; 0 for none.")  # fmt: skip
-def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int) -> None:
+@click.option("--history", multiple=True, metavar="EVALUATION",
+              help="Evaluation of these questions and more: their difficulty sharpens intervals where it can. Repeatable.")  # fmt: skip
+def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int, history: tuple[str, ...]) -> None:
     """Write the HTML report of a finished run: verdict, intervals, curves, heads, and every single example.
 
     \b
     Examples:
       harness report runs/demo
       harness report runs/demo --output demo.html --text-budget 4
+      harness report runs/few --history runs/many:baseline
     """
     from harness.pages import rebuild
 
-    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE, prompt_budget * _MEGABYTE)}")
+    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE, prompt_budget * _MEGABYTE, history)}")

@@ -71,6 +71,17 @@ class Adjusted:
     known: int
     confidence: float
 
+    def record(self) -> dict[str, object]:
+        """Every figure, None for an unknown one."""
+        names = ("delta", "low", "high")
+        ends = {
+            **dict(zip(names, self.found, strict=True)),
+            **{f"plain_{key}": value for key, value in zip(names, self.plain, strict=True)},
+        }
+        figures = {key: None if math.isnan(value) else value for key, value in {**ends, "gain": self.gain}.items()}
+        about = {"reason": self.reason, "questions": self.questions, "known": self.known, "confidence": self.confidence}
+        return {"name": self.name, "used": not self.reason, **figures, **about}
+
     def sentence(self) -> str:
         """For people who know no statistics."""
         if self.reason:
@@ -131,7 +142,7 @@ def adjusted(
     usual = spread(plan, difference[:, None], resamples=resamples, rng=plain_rng, seeds=of_seeds, rare=True)
     plain = _figures(plan, difference, usual.limits(tail))
     slope = _slope(plan, difference, known)
-    reason = slope.why_not(known)
+    reason = "a task with a single question gives no measure of spread" if math.isnan(plain[1]) else slope.why_not(known)
     questions = sum(each.n_clusters for each in plan.strata)
     if reason:
         return Adjusted(name, reason, plain, plain, slope.gain, questions, known.questions, confidence)

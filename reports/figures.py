@@ -144,7 +144,9 @@ def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]], labels: int) -
     for position in range(len(points[0])):
         series = canvas.look(position)
         found = [each[position] for each in points]
-        low, high = ([100 * (each.baseline + end) for each, end in zip(found, ends, strict=True)] for ends in _ends(found))
+        low, high = (
+            [100 * float(np.clip(each.baseline + end, 0, 1)) for each, end in zip(found, ends, strict=True)] for ends in _ends(found)
+        )
         at = [float(n) for n in lengths]
         if len(lengths) == 1:
             at = [lengths[0] * 2 ** (0.1 * (position + 1))]

@@ -19,7 +19,7 @@ from reports.comparison import Comparison, p_value, points
 from reports.examples import Packed
 from reports.hierarchy import Scope
 from reports.safe import escape
-from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
+from reports.tables import ByName, Line, difference, legend, length_label, lines
 
 _CLASSES = {1: "better", 0: "", -1: "worse"}
 _BANDS = (
@@ -53,8 +53,8 @@ class ReportData:
     """Everything the page shows."""
 
     title: str
-    verdict: str
-    """Plain sentences, see :func:`reports.compare.verdict`; a line becomes a paragraph."""
+    verdict: Sequence[Sequence[str]]
+    """Plain sentences, see :func:`reports.compare.sentences`: for each verdict its outcome, its figures, and the rest."""
     methods: tuple[str, ...]
     """Names in the order of columns and legends; the keys of ``comparisons``."""
     comparisons: Mapping[str, Sequence[Comparison]]
@@ -84,6 +84,8 @@ class ReportData:
     """Each method's extra tasks against the baseline's."""
     anchors: Anchors | None = None
     """Ceilings and floors of the baseline."""
+    adjusted: Sequence[str] = ()
+    """Sentences of :class:`reports.difficulty.Adjusted`."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
 
@@ -101,6 +103,7 @@ def render(data: ReportData) -> str:
         *(f'<p class="note">{escape(note)}</p>' for note in data.notes),
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", _differences(chosen, data.contrasts)),
+        _section("Difficulty of questions", "\n".join(f"<p>{escape(each)}</p>" for each in data.adjusted)),
         _section("Score by length", _curves(chosen, data.anchors)),
         _section("Ceiling and floor", _anchors(data.anchors) if data.anchors else ""),
         _section("Elsewhere", _elsewhere(data.extra)),
@@ -113,7 +116,7 @@ def render(data: ReportData) -> str:
         _section("Cost", _costs(data.steps)),
         _section("Settings", _pairs(data.settings)),
     ]
-    verdict = "\n".join(map(_verdict, data.verdict.splitlines()))
+    verdict = "\n".join(map(_verdict, data.verdict))
     page = Template(_resource("page.html"))
     return safe.xml(page.substitute(title=escape(data.title), css=_resource("page.css"), verdict=verdict, body="\n".join(body)))
 
@@ -126,16 +129,16 @@ def _section(title: str, content: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
 
 
-def _verdict(line: str) -> str:
-    """A paragraph whose first sentence, the outcome, stands out."""
-    outcome, stop, rest = line.partition(". ")
-    return f"<p><strong>{escape(outcome + stop.strip())}</strong> {escape(rest)}</p>"
+def _verdict(said: Sequence[str]) -> str:
+    """A paragraph in which the outcome stands out, with the figures; then what else there is to know, a line each."""
+    outcome, *rest = said
+    first = f"<p><strong>{escape(outcome)}</strong> {escape(rest[0]) if rest else ''}</p>"
+    items = "".join(f"<li>{escape(each)}</li>" for each in rest[1:])
+    return f"{first}<ul>{items}</ul>" if items else first
 
 
 def _scores(comparisons: ByName, contrasts: ByName) -> str:
-    example = next(iter(comparisons.values()))[0]
-    caption = f"{LEGEND} In brackets: {example.confidence:.0%} interval of the paired difference."
-    parts = [_caption(caption), _table(comparisons, ("overall", "category"))]
+    parts = [_caption(legend(comparisons)), _table(comparisons, ("overall", "category"))]
     if contrasts:
         parts += ["<h3>Between methods</h3>", _table(contrasts, ("overall", "category"), contrast=True)]
     parts.append(_details("Every dataset and metric", _table(comparisons, ("task",))))

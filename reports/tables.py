@@ -22,17 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import safe
-from reports.comparison import Comparison, chance, points
+from reports.comparison import Comparison, chance, percent, points
 from reports.hierarchy import Scope
 
 ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
 Value: TypeAlias = str | int | float | None
 
-LEGEND = (
-    "Scores and differences are points out of 100. In brackets: where the true difference may lie. Percent: how often it does better on a "
-    "question (equal scores count half, so 50% is no change). ▲ better, ▼ worse: claimed, by a test corrected for everything shown; no "
-    "mark: not shown either way. All marks of a table together are wrong in 1 of 20 tables of equal methods at most (at 95%)."
-)
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
 _COLUMNS = ("name", *(field.name for field in fields(Comparison)), "improvement")
@@ -60,6 +55,19 @@ def lines(comparisons: ByName, scopes: Sequence[Scope] = ("overall", "category")
     return [Line(label(by_place[0][place]), place[-1], tuple(column[place] for column in by_place)) for place in places]
 
 
+def legend(comparisons: ByName) -> str:
+    """How to read a table of these comparisons, for people who know no statistics."""
+    each = next((each for column in comparisons.values() for each in column), None)
+    confidence = 0.95 if each is None else each.confidence
+    counted = each is not None and not each.always_valid
+    chances = "Percent: how often it does better on a question (equal scores count half, so 50% is no change). " if counted else ""
+    return (
+        "Scores and differences are points out of 100. In brackets: where the true difference may lie "
+        f"({percent(confidence)} interval). {chances}▲ better, ▼ worse: claimed, by a test corrected for everything shown; no mark: not "
+        f"shown either way. All marks of a table together are wrong in at most {percent(1 - confidence)} of tables of equal methods."
+    )
+
+
 def label(comparison: Comparison) -> str:
     """Short name of what a comparison is about: "overall", "recall", "niah ruler_recall"."""
     if comparison.scope == "task":
@@ -83,7 +91,7 @@ def difference(comparison: Comparison) -> str:
 
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
     """A rich table. With ``contrast`` the columns have different baselines, so only differences are shown."""
-    table = Table(title=Text(title) if title else None, caption=LEGEND, caption_justify="left")
+    table = Table(title=Text(title) if title else None, caption=legend(comparisons), caption_justify="left")
     table.add_column()
     table.add_column("length", justify="right")
     if not contrast:
@@ -113,7 +121,7 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
         for line in lines(comparisons, scopes)
     ]
     rows = ["| " + " | ".join(map(safe.markdown, row)) + " |" for row in (head, *body)]
-    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", LEGEND]) + "\n"
+    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", legend(comparisons)]) + "\n"
 
 
 def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:
