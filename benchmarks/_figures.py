@@ -12,7 +12,9 @@ from typing import Final
 
 import numpy as np
 
-ROUND: Final = 20
+ROUND: Final = 10
+#: Experiments below which nothing is said to miss its aim.
+_FEWEST: Final = 20
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Aim:
 
     def missed(self, share: float, count: int) -> bool:
         """Whether the share of so many experiments lies outside by more than two Monte-Carlo errors; a handful show nothing."""
-        if count < ROUND:
+        if count < _FEWEST:
             return False
         below, above = (2 * float(np.sqrt(edge * (1 - edge) / count)) for edge in (self.low, self.high))
         return share < self.low - below or share > self.high + above

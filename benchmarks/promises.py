@@ -22,12 +22,14 @@ counts on from what the file holds, ten minutes of processor time or up to `--ex
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
 import _promises_compare as comparing
 import _promises_decide as deciding
 from _figures import HEAD, Figure, run
+from _worlds import trusted
 
 #: Part -> its figures, and experiments of each in full: 5 to 15 minutes on one core.
 PARTS: Final[dict[str, tuple[Callable[[], Sequence[Figure]], int]]] = {
@@ -54,8 +56,9 @@ def main() -> None:
     for part in asked.part or PARTS:
         make, full = PARTS[part]
         figures = make()
-        if not run(figures, part, asked.experiments or full, 60 * asked.minutes, asked.output):
-            unfinished.append(part)
+        with nullcontext() if part == "stop" else trusted():  # its tables are made elsewhere
+            if not run(figures, part, asked.experiments or full, 60 * asked.minutes, asked.output):
+                unfinished.append(part)
         for figure in figures:
             for row, bad in figure.rows(part) if figure.count else ():
                 print(row, flush=True)

@@ -38,7 +38,7 @@ def caption(board: Board) -> str:
         "Scores are points out of 100. A rank is a range of places: 1–3 means that up to two others may be better. Rows that share a "
         "letter cannot be told apart by these questions; the gap between their scores may be luck. Read so, "
         f"{percent(board.confidence)} of such boards are right in every rank and letter of every table (all pairs tested together, by sign "
-        f"flips of questions). In brackets: {percent(board.confidence)} interval of the overall score."
+        f"flips of questions). In brackets: where the true overall score may lie ({percent(board.confidence)} interval)."
     )
 
 

@@ -109,7 +109,10 @@ def _counts(overall: Comparison) -> str:
 def _seeds(overall: Comparison, candidate: str) -> str:
     """What one or two training seeds cannot show."""
     if overall.n_seeds == 2:
-        return "How much training varies cannot be told from two seeds, so the interval is wide; a third one helps most."
+        return (
+            "How much training varies cannot be told from two seeds, which makes the interval wider; a third seed narrows that part of it "
+            "most."
+        )
     if overall.n_seeds > 1 or not overall.claim:
         return ""
     seeds = needed_seeds(overall)
