@@ -54,7 +54,7 @@ def pages() -> list[Figure]:
             again = np.concatenate([np.tile(code, 2) + questions * task for task in range(5)])  # lengths ask the same questions
             scores = peers.draw(again, 3, rng)
             tables = [table(frame, scores[:, n], f"m{n}") for n in range(3)]
-            with mock.patch.object(power, "detectable", lambda shape: np.nan):  # most of the time, and nothing of what is asked here
+            with mock.patch.object(power, "detectable", return_value=np.nan):  # most of the time, and nothing of what is asked here
                 found = compare_methods(tables[0], {"a": tables[1], "b": tables[2]}, resamples=RESAMPLES, seed=number)
             lines = [each for column in (*found.methods.values(), *found.contrasts.values()) for each in column]
             verdicts = [each for each in lines if each.scope == "overall" and each.length is None]
