@@ -3,10 +3,13 @@
 Every world gives scores of two models on the same questions, (rows, 2), and the number of rows of each question.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Final
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -100,6 +103,75 @@ WORLDS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Peers:
+    """Models that are equal: on a question their scores are exchangeable."""
+
+    name: str
+    draw: Callable[[Ints, int, np.random.Generator], Floats]
+    """(question of each row, models, generator) -> scores, (rows, models)."""
+    rows: tuple[int, int] = (1, 1)
+    """Fewest and most rows of a question."""
+
+
+def _answers(right: float, spread: float) -> Callable[[Ints, int, np.random.Generator], Floats]:
+    """0/1: the rows of a question share its chance of a right answer, a beta variable; many are sure either way."""
+
+    def draw(code: Ints, models: int, rng: np.random.Generator) -> Floats:
+        chance = rng.beta(right * spread, (1 - right) * spread, int(code.max()) + 1)[code]
+        return (rng.random((len(code), models)) < chance[:, None]).astype(float)
+
+    return draw
+
+
+def _continuous(code: Ints, models: int, rng: np.random.Generator) -> Floats:
+    return np.clip(rng.normal(0.5, 0.1, int(code.max()) + 1)[code, None] + rng.normal(0, 0.1, (len(code), models)), 0, 1)
+
+
+def _tied(code: Ints, models: int, rng: np.random.Generator) -> Floats:
+    """Skewed like NDCG; a model answers half of the questions as all others do."""
+    values, chance = [0.0, 0.39, 0.5, 0.63, 0.8, 1.0], [0.08, 0.06, 0.08, 0.12, 0.16, 0.5]
+    shared = rng.choice(values, int(code.max()) + 1, p=chance)[code, None]
+    return np.where(rng.random((len(code), models)) < 0.5, shared, rng.choice(values, (len(code), models), p=chance))
+
+
+PEERS: Final = (
+    Peers("normal", _continuous),
+    Peers("0/1", _answers(0.7, 1.0)),
+    Peers("0/1, 95% right", _answers(0.95, 1.0)),
+    Peers("clusters 1-20", _answers(0.8, 4.0), (1, 20)),
+    Peers("NDCG", _tied),
+)
+
+
+def questions_of(peers: Peers, questions: int, rng: np.random.Generator) -> Ints:
+    """The question of each row, (rows,)."""
+    return np.repeat(np.arange(questions), rng.integers(peers.rows[0], peers.rows[1] + 1, questions))
+
+
+_validate: Final = samples.validate  # whatever :func:`trusted` does
+_CONSTANT: Final = {
+    **dict.fromkeys(("run", "model_digest", "backend", "output"), ""), "suite_digest": "s", "depth": 0.5, "metric": "em", "targets": "[]",
+    "finish_reason": "stop", "score": 0.0, **dict.fromkeys(("prompt_tokens", "output_tokens", "truncated_tokens"), 1),
+}  # fmt: skip
+
+
+def keys(code: Ints, suite: Sequence[tuple[str, str]] = (("niah", "recall"),), lengths: Sequence[int] = (512,)) -> pd.DataFrame:
+    """Samples without scores, of a suite whose every task asks these questions at every length; of each (task, category)."""
+    blocks = [
+        pd.DataFrame({"task": task, "category": category, "length": length, "cluster": code}).assign(example_id=range(len(code)))
+        for (task, category), length in product(suite, lengths)
+    ]
+    frame = pd.concat(blocks, ignore_index=True)
+    named = frame.assign(cluster="q" + frame["cluster"].astype(str), example_id="e" + frame["example_id"].astype(str))
+    return _validate(named.assign(**_CONSTANT))
+
+
+def trusted() -> AbstractContextManager[object]:
+    """Take the tables of :func:`keys` for valid without another look, which is most of what a small comparison costs."""
+    return mock.patch.object(samples, "validate", lambda frame: frame)
+
+
 @cache
 def _one_task(questions: int) -> Design:
     names = [f"e{n}" for n in range(questions)]
@@ -117,7 +189,5 @@ def plan_of(code: Ints) -> Design:
 
 
 def table(keys: pd.DataFrame, scores: Floats, name: str = "model") -> pd.DataFrame:
-    """A samples table from the columns category, task, length, cluster and example_id, and a score for each row."""
-    constant = {**dict.fromkeys(("run", "backend", "output"), ""), "model_digest": name, "suite_digest": "s", "depth": 0.5, "metric": "em"}
-    constant |= {"targets": "[]", "finish_reason": "stop", **dict.fromkeys(("prompt_tokens", "output_tokens", "truncated_tokens"), 1)}
-    return samples.validate(keys.assign(score=np.clip(scores, 0, 1), **constant)).sort_values(list(samples.KEY), ignore_index=True)
+    """A samples table: those of :func:`keys`, with a score for each row."""
+    return keys.assign(score=np.clip(scores, 0, 1), model_digest=name)

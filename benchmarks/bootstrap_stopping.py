@@ -7,6 +7,7 @@ looked at in the same way, is shown beside it. Then, for a suite of 30 task-leng
     python benchmarks/bootstrap_stopping.py [--quick]
 """
 
+import math
 import sys
 
 import numpy as np
@@ -50,8 +51,8 @@ def suite(moved: float, rng: np.random.Generator) -> list[pd.DataFrame]:
     return [table.sort_values(list(samples.KEY), ignore_index=True) for table in tables]
 
 
-def stopped(moved: float, seed: int) -> tuple[Comparison, float]:
-    """What the report of one run claims, and the share of the examples that it took."""
+def stopped(moved: float, seed: int, margin: float = 0.0) -> tuple[Comparison, float]:
+    """What the report of one run claims, with this margin to stop and to call equal, and the share of the examples that it took."""
     base, candidate = suite(moved, np.random.default_rng([seed, int(1000 * abs(moved))]))
     order = plan_order(base, seed)
     number, looks = order.round_of(base), []
@@ -60,12 +61,13 @@ def stopped(moved: float, seed: int) -> tuple[Comparison, float]:
         left, right = (table[number < rounds].reset_index(drop=True) for table in (base, candidate))
         looks.append(rounds)
         mark = Stopping(order, order.rounds, order.examples, True, tuple(looks))
-        found = look(order, left, right, rounds, 0.95, 0.0)
+        found = look(order, left, right, rounds, 0.95, margin)
         if found.decision:
             candidate = right
             mark = Stopping(order, rounds, len(right), False, tuple(looks), decision=found.decision)
             break
-    claims = compare_methods(base, {"a": mark.attach(candidate)}, common=True, resamples=500, seed=seed).methods["a"]
+    both = compare_methods(base, {"a": mark.attach(candidate)}, common=True, resamples=500, seed=seed, margin=margin or math.nan)
+    claims = both.methods["a"]
     return next(each for each in claims if each.scope == "overall" and each.length is None), len(candidate) / len(base)
 
 

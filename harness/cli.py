@@ -259,6 +259,16 @@ def _stopping_options(command: Any) -> Any:
     )
 
 
+def _margin_option(command: Any) -> Any:
+    """The option of commands that compare."""
+    option = click.option(
+        "--margin",
+        type=click.FloatRange(0, 100, min_open=True),
+        help="Points of difference that do not matter: also say where two are equal within them.",
+    )
+    return _with(command, option)
+
+
 def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
     for option in reversed(options):
         command = option(command)
@@ -303,6 +313,7 @@ def run_root(output: Path | None, model_name: str) -> Path:
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--dry-run", is_flag=True, help="Show the plan instead, as `harness plan` does.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@_margin_option
 @_stopping_options
 @click.option("--heads", help="The method option of this name: 'auto' lets an audit choose how many heads are masked.")
 @yes_option
@@ -322,7 +333,7 @@ def run_command(
     \b
     Examples:
       harness run --model builtin --method retmask --method randmask
-      harness run --model builtin --method retmask --method randmask --seeds 1,2,3
+      harness run --model builtin --method retmask --method randmask --seeds 1,2,3 --margin 1
       harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
       harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
       harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
@@ -351,6 +362,7 @@ def run_command(
 @click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@_margin_option
 @_stopping_options
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Time the model for some seconds, for an estimate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.api import HarnessError
-from harness.evaluations import Evaluation, find_all
+from harness.evaluations import Evaluation, find_all, find_one
 from harness.terminal import data, show
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
 @click.option("--effect", type=click.FloatRange(min=0, min_open=True), help="Also say how many examples would find this many points.")
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True),
               help="Points of difference that do not matter: also say where two are equal within them.")  # fmt: skip
+@click.option("--history", multiple=True, metavar="EVALUATION",
+              help="Evaluation of these questions and more: their difficulty sharpens intervals where it can. Repeatable.")  # fmt: skip
 @click.option("--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True)
 @click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
@@ -44,6 +46,7 @@ def compare(
     with_tasks: bool,
     effect: float | None,
     margin: float | None,
+    history: tuple[str, ...],
     interval: str,
     confidence: float,
     resamples: int,
@@ -60,6 +63,7 @@ def compare(
       harness compare runs/demo:baseline runs/demo:retmask --interval bca --output table.tex --output table.csv
       harness compare runs/base ours=runs/seed1:retmask ours=runs/seed2:retmask control=runs/seed1:randmask
       harness compare runs/demo:baseline runs/demo:retmask@2 --margin 1
+      harness compare runs/few:baseline runs/few:retmask --history runs/many:baseline
       harness compare runs/stopped --common
       harness compare --aa runs/monday runs/tuesday
 
@@ -72,7 +76,10 @@ def compare(
         return
     from reports import export
     from reports.compare import CompareError, compare_methods
+    from reports.difficulty import adjust
 
+    if history and common:
+        raise HarnessError("--history sharpens intervals of whole evaluations; leave it out with --common")
     _check_outputs(outputs, export.SUFFIXES)
     baseline, methods = _by_name(found, evaluations)
     try:
@@ -81,12 +88,13 @@ def compare(
             interval="bca" if interval == "bca" else "percentile", allow=allow, common=common,
             margin=math.nan if margin is None else margin / 100,
         )  # fmt: skip
+        earlier = [table for name in history for table in find_one(name).tables()]
+        adjusted = adjust(baseline, methods, earlier, resamples=resamples, seed=seed, confidence=confidence) if earlier else []
     except CompareError as error:
         raise HarnessError(str(error)) from None
     settings = {"interval": interval, "confidence": confidence, "resamples": resamples, "seed": seed, "baseline": found[0].name}
-    exported = export.Exported(
-        result, settings, export.EVERYTHING if with_tasks else export.HEADLINES, None if effect is None else effect / 100
-    )
+    scopes = export.EVERYTHING if with_tasks else export.HEADLINES
+    exported = export.Exported(result, settings, scopes, None if effect is None else effect / 100, adjusted)
     for path in outputs:
         _write(path, exported)
     if form == "terminal":

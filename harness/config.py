@@ -1,5 +1,6 @@
 """What a run is made of: presets in TOML, overridden by the command line. An unknown key is an error with a suggestion."""
 
+import math
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -56,6 +57,8 @@ class RunConfig(EngineConfig):
     """Ask in rounds, and stop when the difference to the baseline is known."""
     stop_margin: float = 1.0
     """Points: with ``stop_early``, a difference known to be smaller is known."""
+    margin: float | None = None
+    """Points of difference that do not matter: verdicts then also say where two are equal within them."""
     resamples: int = 10_000
     """Of the bootstrap."""
     confidence: float = 0.95
@@ -97,12 +100,19 @@ class RunConfig(EngineConfig):
             raise HarnessError("--stop-early looks at one training of a method; leave out --seeds, or evaluate in full")
         if not 0 <= self.stop_margin <= 100:
             raise HarnessError(f"stop_margin is {self.stop_margin}; give points from 0 to 100, such as 1.0")
+        if self.margin is not None and not 0 < self.margin <= 100:
+            raise HarnessError(f"margin is {self.margin}; give points above 0, up to 100, such as 1.0")
         if self.extra_limit is not None and self.extra_limit < 1:
             raise HarnessError(f"extra_limit is {self.extra_limit}; ask for at least 1 document")
         if self.extra_fewshot is not None and self.extra_fewshot < 0:
             raise HarnessError(f"extra_fewshot is {self.extra_fewshot}; give 0 or more")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
+
+    @property
+    def margin_share(self) -> float:
+        """``margin`` as a fraction of 1; NaN if none was named."""
+        return math.nan if self.margin is None else self.margin / 100
 
     @property
     def suite_framing(self) -> Framing:

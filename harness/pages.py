@@ -1,18 +1,20 @@
 """The report page of a run: written when the run ends, and again from what lies on disk (`harness report`)."""
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, check, read_json, read_sealed
-from harness.evaluations import by_method
+from harness.evaluations import by_method, find_one
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from reports.compare import MethodComparisons
+    from reports.difficulty import Adjusted
     from reports.examples import Key, Prompt
 
 #: What a run says about itself beside its numbers, for its page.
@@ -32,15 +34,16 @@ def write_page(
     budget: int | None = None,
     prompt_budget: int | None = None,
     pictures: Path | None = None,
+    adjusted: "Sequence[Adjusted]" = (),
 ) -> None:
     """Write the page and, in a folder that is named after it, the files it loads on demand into ``folder``.
 
     ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
-    suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it;
-    ``pictures`` a folder for the figures as files.
+    suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it; ``pictures``
+    a folder for the figures as files; ``adjusted`` what earlier evaluations of more questions add.
     """
     from reports import anchors, beside, contents, depth, elsewhere, examples, page, plates
-    from reports.compare import verdicts
+    from reports.compare import sentences
     from reports.stopping import shared
 
     source = suite / _SUITE_FILE if suite and (suite / _SUITE_FILE).is_file() else None
@@ -59,7 +62,7 @@ def write_page(
     known: dict[str, Any] = dict(description)
     data = contents.ReportData(
         title=str(known.get("title", folder.name)),
-        verdict="\n".join(verdicts(found)),
+        verdict=sentences(found),
         methods=tuple(found.methods),
         comparisons=found.methods,
         contrasts=found.contrasts,
@@ -75,6 +78,7 @@ def write_page(
         examples=packed,
         extra=elsewhere.from_records(known.get("elsewhere", [])),
         anchors=anchors.from_record(known.get("references")),
+        adjusted=[each.sentence() for each in adjusted],
         notes=found.notes,
     )
     text = page.render(data)
@@ -91,9 +95,20 @@ def write_page(
         plates.save(data, pictures)
 
 
-def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: int | None = None, pictures: Path | None = None) -> Path:
-    """Write the page of a finished run again, and its figures into ``pictures``; the page's path."""
+def rebuild(
+    root: Path,
+    output: Path | None,
+    budget: int | None,
+    prompt_budget: int | None = None,
+    history: Sequence[str] = (),
+    pictures: Path | None = None,
+) -> Path:
+    """Write the page of a finished run again, and its figures into ``pictures``; the page's path.
+
+    ``history`` names evaluations of more questions, these among them.
+    """
     from reports.compare import CompareError, compare_methods
+    from reports.difficulty import adjust
 
     evaluations = by_method(root)
     if len(evaluations) < 2:
@@ -105,15 +120,24 @@ def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: 
     every = {each.name: each.tables() for each in evaluations}
     tables = {name: seeds[0] for name, seeds in every.items()}
     baseline, *methods = tables
+    how: dict[str, Any] = {
+        "resamples": _number(settings.get("resamples"), 10_000),
+        "seed": _number(settings.get("seed"), 0),
+        "confidence": float(_number(settings.get("confidence"), 0.95)),
+    }
+    candidates = {name: every[name] for name in methods}
+    if history and settings.get("stop_early") is True:
+        raise HarnessError("--history sharpens intervals of whole evaluations, and this run stopped early; leave it out")
     try:
         found = compare_methods(
             tables[baseline],
-            {name: every[name] for name in methods},
-            resamples=_number(settings.get("resamples"), 10_000),
-            seed=_number(settings.get("seed"), 0),
-            confidence=float(_number(settings.get("confidence"), 0.95)),
+            candidates,
+            **how,
             common=settings.get("stop_early") is True,
+            margin=float(_number(settings.get("margin"), math.nan)) / 100,
         )
+        earlier = [table for name in history for table in find_one(name).tables()]
+        adjusted = adjust(tables[baseline], candidates, earlier, **how) if earlier else []
     except CompareError as error:
         raise HarnessError(str(error)) from None
     page = output or root / PAGE
@@ -129,6 +153,7 @@ def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: 
             budget=budget,
             prompt_budget=prompt_budget,
             pictures=pictures,
+            adjusted=adjusted,
         )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -17,7 +17,9 @@ _MEGABYTE = 1 << 20
 @click.option("--prompt-budget", type=click.IntRange(0), default=256, show_default=True,
               help="Megabytes of whole prompts beside the page, those of changed scores first; 0 for none.")  # fmt: skip
 @click.option("--figures", type=click.Path(path_type=Path, file_okay=False), help="Directory for every figure of the page, as SVG and PNG.")
-def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int, figures: Path | None) -> None:
+@click.option("--history", multiple=True, metavar="EVALUATION",
+              help="Evaluation of these questions and more: their difficulty sharpens intervals where it can. Repeatable.")  # fmt: skip
+def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int, figures: Path | None, history: tuple[str, ...]) -> None:
     """Write the HTML report of a finished run: verdict, intervals, curves, heads, and every single example.
 
     \b
@@ -25,7 +27,8 @@ def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int,
       harness report runs/demo
       harness report runs/demo --output demo.html --text-budget 4
       harness report runs/demo --figures paper/
+      harness report runs/few --history runs/many:baseline
     """
     from harness.pages import rebuild
 
-    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE, prompt_budget * _MEGABYTE, figures)}")
+    echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE, prompt_budget * _MEGABYTE, history, figures)}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.elsewhere import Change
     from reports.tables import ByName
 
-VERSION: Final = 5
+VERSION: Final = 6
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 #: The same of the extra tasks, where there are any.
@@ -68,6 +68,8 @@ def publish(
         "confidence": settings.confidence,
         "seed": settings.seed,
     }
+    if settings.margin is not None:
+        inputs["margin"] = settings.margin
     if extra is not None:
         inputs["extra"] = [extra.key, *(each.key for candidate in candidates for each in candidate.extra)]
     if anchored is not None:
@@ -149,6 +151,7 @@ def _write(
             seed=run.config.seed,
             confidence=run.config.confidence,
             common=run.config.stop_early,
+            margin=run.config.margin_share,
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
@@ -268,6 +271,7 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
         "seed": run.config.seed,
         "training seeds": ", ".join(map(str, run.config.seeds)) or str(run.config.seed),
         "bootstrap resamples": run.config.resamples,
+        "margin": "none" if run.config.margin is None else f"{run.config.margin:g} points",
         "extra tasks": ", ".join(run.config.extra_tasks) or "none",
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.comparison import percent, points
+from reports.comparison import chance, percent, points
 from reports.export import publish
 from reports.leaderboard import Board, Column, Row, Versus
 from reports.reference import published
@@ -38,8 +38,24 @@ def caption(board: Board) -> str:
         "Scores are points out of 100. A rank is a range of places: 1–3 means that up to two others may be better. Rows that share a "
         "letter cannot be told apart by these questions; the gap between their scores may be luck. Read so, "
         f"{percent(board.confidence)} of such boards are right in every rank and letter of every table (all pairs tested together, by sign "
-        f"flips of questions). In brackets: {percent(board.confidence)} interval of the overall score."
+        f"flips of questions). In brackets: where the true overall score may lie ({percent(board.confidence)} interval)."
     )
+
+
+def headline(column: Column) -> str:
+    """Which model is the best, as far as that is known."""
+    first = [row.name for row in column.rows if row.best == 1]
+    others = len(column.rows) - len(first)
+    if len(column.rows) < 2:
+        return "One model: there is nothing to rank it against."
+    if len(first) == 1:
+        return f"{first[0]} is better than {'the other' if others == 1 else f'each of the other {others}'}."
+    if all(row.letters == column.rows[0].letters for row in column.rows):
+        return f"These questions do not tell which of the {len(first)} is better: none is shown to be better than another."
+    if not others:
+        return "These questions do not tell which is the best: any of them may be, though some pairs are told apart."
+    rest = f"the other {others} are not" if others > 1 else "the other is not"
+    return f"These questions do not tell which of {', '.join(first)} is the best; {rest}."
 
 
 def terminal(board: Board, length: int | None) -> RenderableType:
@@ -52,7 +68,7 @@ def terminal(board: Board, length: int | None) -> RenderableType:
         table.add_row(_rank(row), Text(_called(row)), *_cells(row))
     for cells in _references(board, column):
         table.add_row(*map(Text, cells), style="dim")
-    return Group(table, *map(Text, _notes(board, column)), *(Text(line) for line in _others(board)))
+    return Group(Text(headline(column)), table, *map(Text, _notes(board, column)), *(Text(line) for line in _others(board)))
 
 
 def markdown(board: Board) -> str:
@@ -63,7 +79,11 @@ def markdown(board: Board) -> str:
         rows += _references(board, column)
         lines = [" | ".join(map(escaped, row)) for row in ([*_HEAD, *board.categories], *rows)]
         rule = "|-:|-|-:|-|" + "-:|" * len(board.categories)
-        blocks += [f"### {_title(column)}", "\n".join([f"| {lines[0]} |", rule, *(f"| {line} |" for line in lines[1:])])]
+        blocks += [
+            f"### {_title(column)}",
+            escaped(headline(column)),
+            "\n".join([f"| {lines[0]} |", rule, *(f"| {line} |" for line in lines[1:])]),
+        ]
     return "\n\n".join([*blocks, caption(board), *_notes(board), *(f"- {escaped(line)}" for line in _others(board))]) + "\n"
 
 
@@ -95,7 +115,8 @@ def html(board: Board) -> str:
     sections = []
     for at, column in enumerate(board.columns):
         hidden = "" if at == 0 else " hidden"
-        parts = [f"<h2>{escape(_title(column))}</h2>", _table(board, column), _matrix(board, column)]
+        said = f'<p class="headline">{escape(headline(column))}</p>'
+        parts = [f"<h2>{escape(_title(column))}</h2>", said, _table(board, column), _matrix(board, column)]
         sections.append("\n".join([f'<section data-length="{at}"{hidden}>', *parts, "</section>"]))
     choice = "".join(f'<option value="{at}">{escape(_title(column))}</option>' for at, column in enumerate(board.columns))
     chooser = f'<label class="chooser">length <select id="board-length">{choice}</select></label>' if len(board.columns) > 1 else ""
@@ -163,14 +184,18 @@ def _matrix(board: Board, column: Column) -> str:
         cells = ["<td></td>"] * at + [_pair(found[name, other]) for other in names[at + 1 :]]
         body.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
     equal = "" if math.isnan(board.margin) else f" = : shown to be equal within {points(board.margin)} points."
-    said = f"Row minus column, in points. ▲: the row is better. No mark: these questions do not tell.{equal}"
+    said = (
+        "Row minus column, in points; then how often the row does better on a question (equal scores count half, so 50% is no "
+        f"difference). ▲: the row is better. No mark: these questions do not tell.{equal}"
+    )
     table = f'<div class="wide"><table><thead><tr><th></th>{top}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     return f'<details><summary>Every two models</summary><p class="caption">{escape(said)}</p>{table}</details>'
 
 
 def _pair(each: Versus) -> str:
     mark = " ▲" if each.claim else " =" if each.equivalent else ""
-    return f'<td class="number{" better" if each.claim else ""}">{points(each.delta, signed=True)}{mark}</td>'
+    gap = f'{points(each.delta, signed=True)}{mark} <span class="range">{chance(each.improvement)}</span>'
+    return f'<td class="number{" better" if each.claim else ""}">{gap}</td>'
 
 
 def _row(cells: list[tuple[object, str]], kind: str = "") -> str:

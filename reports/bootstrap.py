@@ -11,7 +11,7 @@ Cluster bootstrap: Davison & Hinkley 1997, section 3.8; BCa in several strata: s
 Miller 2024, arXiv 2411.00640.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reports.hierarchy import Design, Floats
+from reports.hierarchy import Design, Floats, Ints
 from reports.permutation import p_values
 from reports.rare import unseen
 from reports.resample import bootstrap_cells
@@ -157,10 +157,14 @@ def spread(
     seeds: Seeds | None = None,
     expand: bool = True,
     rare: bool = False,
+    seen: Floats | None = None,
+    extra: Sequence[tuple[int, int, Floats]] = (),
 ) -> Spread:
     """The bootstrap distribution of every target's mean of each column of ``values`` (rows of the table, columns).
 
-    ``rare`` leaves room for questions of a kind that was not seen (:mod:`reports.rare`), for values that differ by 1 at most.
+    ``rare`` leaves room for questions of a kind that was not seen (:mod:`reports.rare`), for values that differ by 1 at most; how much,
+    the values that were ``seen`` say where ``values`` are adjusted ones. ``extra`` variance, (targets,), of a column's mean, and how
+    many draws it is known from, is added to what questions and training seeds do.
     """
     boot_rng, rare_rng = rng.spawn(2)
     draws = resampled(plan, values, resamples=resamples, rng=boot_rng)
@@ -170,13 +174,13 @@ def spread(
         below = ((draws < observed).mean(axis=0) + (draws <= observed).mean(axis=0)) / 2
         edge = 1 / (2 * len(draws))
         shift = np.asarray(stats.norm.ppf(np.clip(below, edge, 1 - edge)), dtype=np.float64)
-    of_seeds = []
+    of_seeds = list(extra)
     for column, sides in (seeds or {}).items():
         for side in sides:
             size = side.shape[1]
             of_seeds.append((column, size, (plan.means(side) ** 2).sum(axis=1) / (size * (size - 1))))
     if rare:
-        room, chances = unseen(plan, values), (rare_rng.permutation(resamples) + 0.5) / resamples
+        room, chances = unseen(plan, values if seen is None else seen), (rare_rng.permutation(resamples) + 0.5) / resamples
         lower, upper = (np.sort(room.widened(draws, side, chances), axis=0) for side in (-1, 1))
     else:
         lower = upper = np.sort(draws, axis=0)
@@ -223,16 +227,23 @@ class _Moments:
         return np.asarray(stats.norm.cdf(stats.t.ppf(tail, freedom) * np.sqrt(ratio)), dtype=np.float64)
 
 
+def influences(plan: Design, values: Floats) -> Iterator[tuple[Ints, Floats]]:
+    """For each stratum how many of its clusters each target draws on, (targets,), and how far each pulls the target's mean of each
+    column of ``values``, (clusters, targets, columns)."""
+    for stratum in plan.strata:
+        counts, weights = stratum.counts(), plan.weights[:, stratum.cells].T
+        sums, sizes = stratum.sums(values), counts.sum(axis=0)
+        pull = (sums - counts[:, :, None] * (sums.sum(axis=0) / sizes[:, None])) / sizes[:, None]
+        units = np.count_nonzero((counts > 0).astype(float) @ (weights > 0), axis=0)
+        yield units, np.stack([pull[:, :, column] @ weights for column in range(values.shape[1])], axis=-1)
+
+
 def _moments(plan: Design, differences: Floats) -> _Moments:
     shape = (len(plan.targets), differences.shape[1])
     found = _Moments(*(np.zeros(shape) for _ in range(4)))
-    for stratum in plan.strata:
-        counts, weights = stratum.counts(), plan.weights[:, stratum.cells].T
-        sums, sizes = stratum.sums(differences), counts.sum(axis=0)
-        pull = (sums - counts[:, :, None] * (sums.sum(axis=0) / sizes[:, None])) / sizes[:, None]
-        units = np.count_nonzero((counts > 0).astype(float) @ (weights > 0), axis=0)
+    for units, pulls in influences(plan, differences):
         for column in range(shape[1]):
-            influence = pull[:, :, column] @ weights
+            influence = pulls[:, :, column]
             squares = (influence**2).sum(axis=0)
             unbiased = squares * units / np.maximum(1, units - 1)
             found.squares[:, column] += squares

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from reports import bootstrap, families, hierarchy, permutation, power, stopping
 from reports.bootstrap import Interval
@@ -19,6 +20,7 @@ from reports.comparison import MethodComparisons as MethodComparisons
 from reports.comparison import p_value as p_value
 from reports.comparison import points as points
 from reports.shape import Shape
+from reports.verdict import sentences as sentences
 from reports.verdict import verdict as verdict
 from reports.verdict import verdicts as verdicts
 
@@ -28,6 +30,8 @@ Tables: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 _Found: TypeAlias = dict[families.Pair, list[Comparison]]
 
 _BASELINE = "baseline"
+#: Standard errors beyond a limit at which a difference is claimed in 80% of experiments.
+_POWER = float(stats.norm.ppf(bootstrap.POWER))
 
 
 @dataclass(frozen=True)
@@ -242,9 +246,10 @@ def _bootstrapped(
         p[:, columns] = np.maximum(p, spread.p_values())[:, columns]
     p, stepped = np.minimum(1.0, p / spent), np.minimum(1.0, stepped / spent)
     questions = list(plan.per_question(differences))
-    wins, losses = _counts([means for _, means in questions])
+    wins, losses = hierarchy.wins_and_losses([means for _, means in questions])
     means = {name: plan.means(columns).mean(axis=1) for name, columns in scores.items()}
-    detectable = bootstrap.detectable(spread, settings.confidence)
+    reach = np.maximum(spread.observed - low, high - spread.observed)  # no smaller difference excludes 0, however alike what was seen
+    detectable = np.maximum(bootstrap.detectable(spread, settings.confidence), reach + _POWER * spread.deviation)
     overall, weights = np.array([families.family(each) == "overall" for each in plan.targets]), questions[0][0]
     share = (1 - settings.confidence) * families.SHARES["overall"]
     level = permutation.critical(flips, np.repeat(overall[:, None], len(pairs), axis=1), share)
@@ -288,10 +293,3 @@ def _overall(plan: hierarchy.Design) -> list[int]:
     """The overall score over lengths, and the same at the only length."""
     once = families.counts_once(plan.targets)
     return [at for at, each in enumerate(plan.targets) if each.scope == "overall" and (each.length is None or not once[at])]
-
-
-def _counts(differences: Sequence[hierarchy.Floats]) -> tuple[hierarchy.Ints, hierarchy.Ints]:
-    """Questions that each target's candidate wins and loses, targets x columns, from each target's (questions, columns)."""
-    signs = [np.where(np.abs(means) > 1e-9, np.sign(means), 0) for means in differences]
-    wins, losses = (np.array([(each == side).sum(axis=0) for each in signs], dtype=np.intp) for side in (1, -1))
-    return wins, losses

@@ -82,8 +82,8 @@ class Comparison:
 
     @property
     def improvement(self) -> float:
-        """Probability of improvement: that the candidate does better on a question, a tie counting half."""
-        return (self.wins + self.ties / 2) / self.n_clusters
+        """Probability of improvement: that the candidate does better on a question, a tie counting half. NaN where it is not counted."""
+        return math.nan if self.always_valid or not self.n_clusters else (self.wins + self.ties / 2) / self.n_clusters
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,13 @@ def points(value: float, *, signed: bool = False) -> str:
 def p_value(p: float) -> str:
     """Two significant digits, never "0"."""
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
+
+
+def chance(share: float) -> str:
+    """A probability from questions that were counted, in whole percent; "" where it is unknown. Only a certain one is 0 or 100."""
+    if math.isnan(share):
+        return ""
+    return f"{share:.0%}" if share in (0, 1) else f"{min(99, max(1, round(100 * share)))}%"
 
 
 def percent(share: float) -> str:

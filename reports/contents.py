@@ -24,8 +24,8 @@ class ReportData:
     """Everything that a report shows of a run."""
 
     title: str
-    verdict: str
-    """Plain sentences, see :func:`reports.compare.verdict`; a line becomes a paragraph."""
+    verdict: Sequence[Sequence[str]]
+    """Plain sentences, see :func:`reports.compare.sentences`: for each verdict its outcome, its figures, and the rest."""
     methods: tuple[str, ...]
     """Names in the order of columns and legends; the keys of ``comparisons``."""
     comparisons: Mapping[str, Sequence[Comparison]]
@@ -55,6 +55,8 @@ class ReportData:
     """Each method's extra tasks against the baseline's."""
     anchors: Anchors | None = None
     """Ceilings and floors of the baseline."""
+    adjusted: Sequence[str] = ()
+    """Sentences of :class:`reports.difficulty.Adjusted`."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from reports import safe, tables
 from reports.bootstrap import POWER
 from reports.comparison import Comparison, MethodComparisons, points
+from reports.difficulty import Adjusted
 from reports.hierarchy import Scope
 from reports.power import needed
 from reports.shape import Shape
@@ -36,13 +37,16 @@ class Exported:
     scopes: Sequence[Scope] = HEADLINES
     effect: float | None = None
     """Difference, as a fraction of 1, for which to say how large a suite would have to be."""
+    adjusted: Sequence[Adjusted] = ()
+    """Overall differences with the difficulty of questions taken into account."""
 
     def sentences(self) -> list[str]:
-        """Notes, then the verdicts, then the size of suite that the effect takes."""
+        """Notes, then the verdicts, what the difficulty of questions adds, and the size of suite that the effect takes."""
         found = self.found
         return [
             *(f"Note: {note}" for note in found.notes),
             *verdicts(found),
+            *(each.sentence() for each in self.adjusted),
             *(_size(name, column, self.effect, found.shapes.get(name)) for name, column in found.methods.items() if self.effect),
         ]
 
@@ -76,13 +80,14 @@ def as_markdown(exported: Exported) -> str:
 
 
 def as_json(exported: Exported) -> str:
-    """An object with ``notes``, ``settings``, ``sentences`` and ``comparisons``, the records of :func:`reports.tables.records`."""
+    """An object with ``notes``, ``settings``, ``sentences``, ``comparisons`` (records of :func:`reports.tables.records`), ``adjusted``."""
     found = exported.found
     value = {
         "notes": list(found.notes),
         "settings": dict(exported.settings),
         "sentences": exported.sentences(),
         "comparisons": tables.records({**found.methods, **found.contrasts}),
+        "adjusted": [each.record() for each in exported.adjusted],
     }
     return safe.encodable(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str)) + "\n"
 

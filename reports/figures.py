@@ -62,9 +62,9 @@ def length_curves(comparisons: ByName, anchors: Anchored = MappingProxyType({}),
 def forest(
     comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), length: int | None = None, narrow: bool = False
 ) -> Figure:
-    """Differences with their intervals, one line for each category and method; filled where the interval excludes 0.
+    """Differences with their intervals, one line for each category and method; filled where a difference is claimed.
 
-    ``length`` None takes the mean over lengths.
+    A margin that was named is shaded. ``length`` None takes the mean over lengths.
     """
     rows: dict[str, tuple[Comparison, ...]] = {}
     for column in comparisons.values():
@@ -83,6 +83,9 @@ def forest(
             if row % 2:
                 axes.axhspan(row - 0.5, row + 0.5, color=canvas.INK, alpha=0.05, linewidth=0)
         axes.axvline(0, color=canvas.INK, linewidth=1)
+        margin = next((each.margin for found in rows.values() for each in found), math.nan)
+        if not math.isnan(margin):
+            axes.axvspan(-100 * margin, 100 * margin, color=canvas.INK, alpha=0.08, linewidth=0)
         left, right = axes.get_xlim()
         axes.set_xlim(min(left, -_NARROWEST), max(right, _NARROWEST))
         axes.set_yticks(range(len(rows)), [canvas.short(visible(label)) if narrow else visible(label) for label in rows])
@@ -90,7 +93,8 @@ def forest(
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(6 if narrow else 9, steps=canvas.STEPS))
-        axes.set_xlabel("difference (points)" + ("\n" if narrow else "; ") + "filled: the interval excludes 0")
+        shaded = "" if math.isnan(margin) else f"; shaded: within {100 * margin:g}"
+        axes.set_xlabel("difference (points)" + ("\n" if narrow else "; ") + f"filled: claimed{shaded}")
         _legend(figure, list(comparisons), baseline=False)
     return figure
 
@@ -140,7 +144,9 @@ def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]], labels: int) -
     for position in range(len(points[0])):
         series = canvas.look(position)
         found = [each[position] for each in points]
-        low, high = ([100 * (each.baseline + end) for each, end in zip(found, ends, strict=True)] for ends in _ends(found))
+        low, high = (
+            [100 * float(np.clip(each.baseline + end, 0, 1)) for each, end in zip(found, ends, strict=True)] for ends in _ends(found)
+        )
         at = [float(n) for n in lengths]
         if len(lengths) == 1:
             at = [lengths[0] * 2 ** (0.1 * (position + 1))]

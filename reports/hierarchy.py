@@ -12,7 +12,7 @@ the right covariances. A *cluster* is a question with all its examples and metri
 form one *stratum*: their scores are correlated, and treating them as independent would make the interval of their mean too narrow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -25,6 +25,7 @@ Ints: TypeAlias = npt.NDArray[np.intp]
 Scope: TypeAlias = Literal["task", "category", "overall"]
 
 CELL = ["category", "task", "metric", "length"]
+_SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -181,3 +182,17 @@ def _level_weights(members: pd.DataFrame, n_cells: int) -> Floats:
     row = np.zeros(n_cells)
     row[members.index.to_numpy()] = 1 / (sizes[category] * len(sizes))
     return row
+
+
+def wins_and_losses(differences: Sequence[Floats]) -> tuple[Ints, Ints]:
+    """Questions that each target's candidate wins and loses, targets x columns, from each target's (questions, columns)."""
+    signs = [np.where(np.abs(means) > _SAME, np.sign(means), 0) for means in differences]
+    wins, losses = (np.array([(each == side).sum(axis=0) for each in signs], dtype=np.intp) for side in (1, -1))
+    return wins, losses
+
+
+def improvements(plan: Design, differences: Floats) -> Floats:
+    """Probability of improvement by each target and column: that a question's difference is above 0, a tie counting half."""
+    means = [each for _, each in plan.per_question(differences)]
+    wins, losses = wins_and_losses(means)
+    return np.asarray((1 + (wins - losses) / np.array([[len(each)] for each in means])) / 2)

@@ -64,6 +64,8 @@ class Versus:
     """1 or -1 where they are told apart, else 0."""
     equivalent: bool
     """Shown to be equal within the margin that was named."""
+    improvement: float
+    """Chance that ``one`` does better on a question, a tie counting half."""
 
 
 @dataclass(frozen=True)
@@ -256,5 +258,8 @@ def _versus(shown: _Shown, overall: int, order: Sequence[int], apart: set[tuple[
             pair = (min(one, two), max(one, two))
             delta = float(shown.means[overall, one] - shown.means[overall, two])
             equivalent = pair not in apart and bool(shown.pairs.equivalent[overall, places[pair]])
-            found.append(Versus(shown.names[one], shown.names[two], delta, int(pair in apart), equivalent))
+            better = float(shown.pairs.improvement[overall, places[pair]])
+            found.append(
+                Versus(shown.names[one], shown.names[two], delta, int(pair in apart), equivalent, better if one < two else 1 - better)
+            )
     return tuple(found)

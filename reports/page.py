@@ -17,7 +17,7 @@ from reports.examples import Packed
 from reports.hierarchy import Scope
 from reports.plates import Plate, plates
 from reports.safe import escape
-from reports.tables import LEGEND, ByName, Line, difference, length_label, lines
+from reports.tables import ByName, Line, difference, legend, length_label, lines
 
 _CLASSES = {1: "better", 0: "", -1: "worse"}
 _ANCHORED = (
@@ -42,6 +42,7 @@ def render(data: ReportData) -> str:
         *(f'<p class="note">{escape(note)}</p>' for note in data.notes),
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", shown("forest", "contrasts")),
+        _section("Difficulty of questions", "\n".join(f"<p>{escape(each)}</p>" for each in data.adjusted)),
         _section("Score by length", shown("curves")),
         _section("Ceiling and floor", _anchors(data.anchors) if data.anchors else ""),
         _section("Elsewhere", _elsewhere(data.extra)),
@@ -54,7 +55,7 @@ def render(data: ReportData) -> str:
         _section("Cost", _costs(data.steps)),
         _section("Settings", _pairs(data.settings)),
     ]
-    verdict = "\n".join(map(_verdict, data.verdict.splitlines()))
+    verdict = "\n".join(map(_verdict, data.verdict))
     page = Template(_resource("page.html"))
     return safe.xml(page.substitute(title=escape(data.title), css=_resource("page.css"), verdict=verdict, body="\n".join(body)))
 
@@ -67,16 +68,16 @@ def _section(title: str, content: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
 
 
-def _verdict(line: str) -> str:
-    """A paragraph whose first sentence, the outcome, stands out."""
-    outcome, stop, rest = line.partition(". ")
-    return f"<p><strong>{escape(outcome + stop.strip())}</strong> {escape(rest)}</p>"
+def _verdict(said: Sequence[str]) -> str:
+    """A paragraph in which the outcome stands out, with the figures; then what else there is to know, a line each."""
+    outcome, *rest = said
+    first = f"<p><strong>{escape(outcome)}</strong> {escape(rest[0]) if rest else ''}</p>"
+    items = "".join(f"<li>{escape(each)}</li>" for each in rest[1:])
+    return f"{first}<ul>{items}</ul>" if items else first
 
 
 def _scores(comparisons: ByName, contrasts: ByName) -> str:
-    example = next(iter(comparisons.values()))[0]
-    caption = f"{LEGEND} In brackets: {example.confidence:.0%} interval of the paired difference."
-    parts = [_caption(caption), _table(comparisons, ("overall", "category"))]
+    parts = [_caption(legend(comparisons)), _table(comparisons, ("overall", "category"))]
     if contrasts:
         parts += ["<h3>Between methods</h3>", _table(contrasts, ("overall", "category"), contrast=True)]
     parts.append(_details("Every dataset and metric", _table(comparisons, ("task",))))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from reports.bootstrap import FEWEST, spread
 from reports.families import counts_once
-from reports.hierarchy import Design, Floats
+from reports.hierarchy import Design, Floats, improvements
 from reports.permutation import flips, single, stepdown
 
 
@@ -31,6 +31,8 @@ class Pairs:
     """Told apart; only for overall scores."""
     equivalent: npt.NDArray[np.bool_]
     """Shown to be equal within the margin."""
+    improvement: Floats
+    """Chance that the first model does better on a question, a tie counting half."""
 
 
 def compare_all(
@@ -40,7 +42,7 @@ def compare_all(
     members = tuple(combinations(range(len(scores)), 2))
     shape = (len(plan.targets), len(members))
     if not members:
-        return Pairs(members, np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool))
+        return Pairs(members, np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool), np.zeros(shape))
     differences = np.column_stack([scores[one].mean(axis=1) - scores[two].mean(axis=1) for one, two in members])
     flip_rng, boot_rng = rng.spawn(2)
     found = flips(plan, differences, resamples=resamples, rng=flip_rng)
@@ -65,7 +67,7 @@ def compare_all(
             p[:, columns] = np.maximum(p, known.p_values() * counted.sum())[:, columns]
         least, most = known.limits((1 - confidence) / counted.sum())
         equivalent = (least > -margin) & (most < margin)
-    return Pairs(members, asked[:, None] & (p < 1 - confidence), equivalent)
+    return Pairs(members, asked[:, None] & (p < 1 - confidence), equivalent, improvements(plan, differences))
 
 
 def letters(order: Sequence[int], apart: set[tuple[int, int]]) -> dict[int, str]:

@@ -1,12 +1,12 @@
 """Comparisons as a terminal table, Markdown, CSV and JSON.
 
     category   length   baseline   retmask
-    overall       512       61.2   64.0  +2.8 [+0.9, +4.7] ▲
-    overall        1K       48.7   48.9  +0.2 [−1.6, +2.1]
-    overall      mean       55.0   56.5  +1.5 [+0.2, +2.8] ▲
+    overall       512       61.2   64.0  +2.8 [+0.9, +4.7] 61% ▲
+    overall        1K       48.7   48.9  +0.2 [−1.6, +2.1] 51%
+    overall      mean       55.0   56.5  +1.5 [+0.2, +2.8] 56% ▲
 
 Scores are points out of 100 where people read them (terminal, Markdown), fractions of 1 where programs do (CSV, JSON). ▲ and ▼ mark
-what is claimed, by the rule of the verdict.
+what is claimed, by the rule of the verdict. The percentage is the probability of improvement.
 Every function takes the comparisons by column name: a method's name, or "a minus b" for a contrast.
 """
 
@@ -22,19 +22,15 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import safe
-from reports.comparison import Comparison, points
+from reports.comparison import Comparison, chance, percent, points
 from reports.hierarchy import Scope
 
 ByName: TypeAlias = Mapping[str, Sequence[Comparison]]
 Value: TypeAlias = str | int | float | None
 
-LEGEND = (
-    "▲ better, ▼ worse: claimed, by a test corrected for everything shown; all marks of a table together are wrong in 1 of 20 tables of "
-    "equal models at most (at 95%). Scores and differences are points out of 100."
-)
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
-_COLUMNS = ("name", *(field.name for field in fields(Comparison)))
+_COLUMNS = ("name", *(field.name for field in fields(Comparison)), "improvement")
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,19 @@ def lines(comparisons: ByName, scopes: Sequence[Scope] = ("overall", "category")
     return [Line(label(by_place[0][place]), place[-1], tuple(column[place] for column in by_place)) for place in places]
 
 
+def legend(comparisons: ByName) -> str:
+    """How to read a table of these comparisons, for people who know no statistics."""
+    each = next((each for column in comparisons.values() for each in column), None)
+    confidence = 0.95 if each is None else each.confidence
+    counted = each is not None and not each.always_valid
+    chances = "Percent: how often it does better on a question (equal scores count half, so 50% is no change). " if counted else ""
+    return (
+        "Scores and differences are points out of 100. In brackets: where the true difference may lie "
+        f"({percent(confidence)} interval). {chances}▲ better, ▼ worse: claimed, by a test corrected for everything shown; no mark: not "
+        f"shown either way. All marks of a table together are wrong in at most {percent(1 - confidence)} of tables of equal methods."
+    )
+
+
 def label(comparison: Comparison) -> str:
     """Short name of what a comparison is about: "overall", "recall", "niah ruler_recall"."""
     if comparison.scope == "task":
@@ -74,14 +83,15 @@ def length_label(length: int | None) -> str:
 
 
 def difference(comparison: Comparison) -> str:
-    """Difference, interval and mark: "+2.8 [+0.9, +4.7] ▲"."""
+    """Difference, interval, probability of improvement and mark: "+2.8 [+0.9, +4.7] 61% ▲"."""
     interval = f"[{points(comparison.low, signed=True)}, {points(comparison.high, signed=True)}]"
-    return f"{points(comparison.delta, signed=True)} {interval} {_MARKS[comparison.claim]}".rstrip()
+    parts = (points(comparison.delta, signed=True), interval, chance(comparison.improvement), _MARKS[comparison.claim])
+    return " ".join(part for part in parts if part)
 
 
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
     """A rich table. With ``contrast`` the columns have different baselines, so only differences are shown."""
-    table = Table(title=Text(title) if title else None, caption=LEGEND, caption_justify="left")
+    table = Table(title=Text(title) if title else None, caption=legend(comparisons), caption_justify="left")
     table.add_column()
     table.add_column("length", justify="right")
     if not contrast:
@@ -111,7 +121,7 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
         for line in lines(comparisons, scopes)
     ]
     rows = ["| " + " | ".join(map(safe.markdown, row)) + " |" for row in (head, *body)]
-    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", LEGEND]) + "\n"
+    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", legend(comparisons)]) + "\n"
 
 
 def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:
@@ -131,9 +141,12 @@ def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "categor
 
 
 def records(comparisons: ByName) -> list[dict[str, Value]]:
-    """Every comparison as a flat record, ``name`` first; unknown figures are None."""
+    """Every comparison as a flat record, ``name`` first and the probability of improvement last; unknown figures are None."""
     return [
-        {"name": name} | {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(each).items()}
+        {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in {"name": name, **asdict(each), "improvement": each.improvement}.items()
+        }
         for name, column in comparisons.items()
         for each in column
     ]

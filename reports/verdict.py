@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reports.bootstrap import FEWEST, POWER
-from reports.comparison import CompareError, Comparison, MethodComparisons, p_value, percent, points
+from reports.comparison import CompareError, Comparison, MethodComparisons, chance, p_value, percent, points
 from reports.seeds import needed_seeds
 
 _AGAINST_BASELINE: Final = ("improved on", "got worse than")
@@ -21,21 +21,30 @@ def verdict(comparisons: Sequence[Comparison], *, candidate: str = "The candidat
 
     "Improved" and "got worse" need the interval to exclude 0 and the permutation test, corrected for the whole page, to agree.
     """
-    overall = _overall(comparisons)
-    categories = [each for each in comparisons if each.scope == "category" and each.length is None]
-    parts = [_outcome(overall, candidate, baseline), _figures(overall), _counts(overall), _seeds(overall, candidate), _power(overall)]
-    return " ".join(part for part in [*parts, _categories(categories)] if part)
+    return " ".join(_against_baseline(comparisons, candidate, baseline))
 
 
 def verdicts(found: MethodComparisons) -> list[str]:
     """A verdict for each method, then the first method against each of its controls: the claim that a shared gain does not support."""
+    return [" ".join(each) for each in sentences(found)]
+
+
+def sentences(found: MethodComparisons) -> list[list[str]]:
+    """The verdicts of :func:`verdicts` in parts: the outcome, the figures, and what else there is to know."""
     first, *controls = found.methods
-    said = [verdict(column, candidate=name) for name, column in found.methods.items()]
+    said = [_against_baseline(column, name, "the baseline") for name, column in found.methods.items()]
     for control in controls:
         overall = _overall(found.contrasts[f"{first} minus {control}"])
         parts = [_outcome(overall, first, control, _AGAINST_CONTROL), _figures(overall), _counts(overall), _seeds(overall, first)]
-        said.append(" ".join(part for part in parts if part))
+        said.append([part for part in parts if part])
     return said
+
+
+def _against_baseline(comparisons: Sequence[Comparison], candidate: str, baseline: str) -> list[str]:
+    overall = _overall(comparisons)
+    categories = [each for each in comparisons if each.scope == "category" and each.length is None]
+    parts = [_outcome(overall, candidate, baseline), _figures(overall), _counts(overall), _seeds(overall, candidate), _power(overall)]
+    return [part for part in [*parts, _categories(categories)] if part]
 
 
 def _overall(comparisons: Sequence[Comparison]) -> Comparison:
@@ -76,25 +85,34 @@ def _figures(overall: Comparison) -> str:
         seeds = f", {overall.n_seeds} training seed{'s' if overall.n_seeds > 1 else ''}"
         if overall.n_seeds_baseline > 1:
             seeds += f" against {overall.n_seeds_baseline}"
+    change = f"Overall score {points(overall.baseline)} → {points(overall.candidate)}: {points(overall.delta, signed=True)} points"
+    questions = f"{overall.n_clusters:,} questions"
+    if math.isnan(overall.low):
+        return f"{change} (p = {p_value(overall.p)}; {overall.n_examples:,} examples of {questions}{seeds})."
     kind = "always-valid interval" if overall.always_valid else "interval"
-    interval = f"{percent(overall.confidence)} {kind} {points(overall.low, signed=True)} to {points(overall.high, signed=True)}, "
     return (
-        f"Overall score {points(overall.baseline)} → {points(overall.candidate)}: {points(overall.delta, signed=True)} points "
-        f"({'' if math.isnan(overall.low) else interval}p = {p_value(overall.p)}; "
-        f"{overall.n_examples:,} examples of {overall.n_clusters:,} questions{seeds})."
+        f"{change}. As far as {questions} tell, the true difference lies between {points(overall.low, signed=True)} and "
+        f"{points(overall.high, signed=True)} points ({percent(overall.confidence)} {kind}, p = {p_value(overall.p)}; "
+        f"{overall.n_examples:,} examples{seeds})."
     )
 
 
 def _counts(overall: Comparison) -> str:
     if overall.always_valid:
         return ""
-    return f"Of the questions {overall.wins:,} went better, {overall.losses:,} worse, {overall.ties:,} the same."
+    counts = f"Of the questions {overall.wins:,} went better, {overall.losses:,} worse, {overall.ties:,} the same"
+    if not overall.wins and not overall.losses:
+        return f"{counts}."
+    return f"{counts}: a chance of {chance(overall.improvement)} to do better on a question picked at random (equal scores count half)."
 
 
 def _seeds(overall: Comparison, candidate: str) -> str:
     """What one or two training seeds cannot show."""
     if overall.n_seeds == 2:
-        return "How much training varies cannot be told from two seeds, so the interval is wide; a third one helps most."
+        return (
+            "How much training varies cannot be told from two seeds, which makes the interval wider; a third seed narrows that part of it "
+            "most."
+        )
     if overall.n_seeds > 1 or not overall.claim:
         return ""
     seeds = needed_seeds(overall)

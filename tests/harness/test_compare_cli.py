@@ -92,6 +92,20 @@ def test_the_size_of_suite_that_an_effect_takes_is_said(run: Path) -> None:
     assert "true overall difference of 0.5 points with 80% power takes about" in result.output
 
 
+def test_earlier_evaluations_of_more_questions_are_used_or_it_is_said_why_not(run: Path, tmp_path: Path, make_samples: MakeSamples) -> None:
+    result = harness(run, *FAST, "--history", f"{run}:baseline")
+    assert result.exit_code == 0, result.output
+    assert "retmask: the difficulty of questions is of no use here: the earlier evaluations know no more" in " ".join(result.output.split())
+    write(make_samples(questions=5), tmp_path / "few.parquet")
+    refused = harness(run, *FAST, "--history", tmp_path / "few.parquet")
+    assert refused.exit_code == 2
+    assert "questions that it does not know" in refused.output.splitlines()[-1]
+    assert harness(run, *FAST, "--history", f"{run}:baseline", "--common").exit_code == 2
+    shown = CliRunner().invoke(HarnessGroup(commands={"report": report}), ["report", str(run), "--history", f"{run}:baseline"])
+    assert shown.exit_code == 0, shown.output
+    assert "<h2>Difficulty of questions</h2>" in (run / "report.html").read_text()
+
+
 def test_the_same_model_twice_shows_the_noise_floor(tmp_path: Path, make_samples: MakeSamples) -> None:
     first = make_samples()
     second = first.copy()

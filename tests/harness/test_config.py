@@ -22,6 +22,7 @@ def test_every_shipped_preset_loads(name: str) -> None:
         ("[run]\nexamples = 0", "at least 1"),
         ("[run]\nlengths = []", "at least one"),
         ("[run]\nconfidence = 95", "between 0 and 1"),
+        ("[run]\nmargin = 0", "points above 0"),
     ],
 )
 def test_a_mistake_is_one_line_with_advice(tmp_path: Path, text: str, message: str) -> None:

@@ -142,6 +142,20 @@ def test_the_commands_take_a_method_for_all_its_training_seeds(finished: Path) -
     assert "2 training seeds" in (finished / "report.html").read_text()
 
 
+def test_a_margin_is_said_in_table_and_page_and_changes_no_evaluation(finished: Path) -> None:
+    before = {path.name for path in (finished / "steps").iterdir()}
+    done = harness("run", *SMALL, "--method", "retmask", "--margin", "90", "--output", finished)
+    assert done.returncode == 0, done.stderr
+    fresh = {path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir() if path.name not in before}
+    assert fresh == {"report"}
+    said = "retmask and the baseline are equal within 90 points."
+    assert said in " ".join((finished / "table.txt").read_text().split())
+    assert said in (finished / "report.html").read_text()
+    (finished / "report.html").unlink()
+    assert harness("report", finished).returncode == 0
+    assert said in (finished / "report.html").read_text(), "the run remembers its margin"
+
+
 def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path) -> None:
     arguments = ("eval", *SMALL[:-8], "--batch-tokens", "256")
     undisturbed = harness(*arguments, "--output", tmp_path / "calm")

@@ -117,6 +117,16 @@ def test_one_training_seed_is_one_checkpoint_and_says_what_a_claim_takes(scored:
     assert "cannot be told from two seeds" in verdict([two])
 
 
+def test_no_effect_is_called_detectable_that_the_interval_would_hold_beside_0(make_samples: Make) -> None:
+    """Two seeds that hardly differ from the baseline: by the normal approximation, half a point would be found."""
+    base = make_samples(questions=12, depths=1).assign(score=1.0)
+    lines = [each for each in compare(base, [base, base.assign(model_digest="b")], resamples=200) if not np.isnan(each.low)]
+    moved = [base.assign(model_digest=name, score=np.where(base.index == at, 0.9, 1.0)) for at, name in enumerate("ab")]
+    lines += compare(base, moved, resamples=200)
+    assert all(each.mde >= (each.high - each.low) / 2 for each in lines)
+    assert min(each.mde for each in lines) > 0.02
+
+
 @pytest.mark.parametrize(("seeds", "ratio"), [(2, 0.0), (2, 1.0), (2, 10.0), (3, 4.0), (5, 2.0)])
 def test_intervals_cover_the_choice_of_seeds(seeds: int, ratio: float) -> None:
     """Training seeds differ by ``ratio`` standard errors of the questions; the method changes nothing."""

@@ -40,6 +40,17 @@ def test_ranks_are_ranges_where_the_data_do_not_tell(entries: list[Entry]) -> No
     assert all(row.low <= row.overall <= row.high for row in column.rows)
 
 
+def test_every_pair_says_how_often_the_better_one_does_better(make_samples: Make) -> None:
+    base = make_samples(questions=20, lengths=(512,), suite=(("niah", "recall", ("em",)),)).assign(score=0.5)
+    place = base["cluster"].str.removeprefix("q").astype(int)
+    ahead = base.assign(score=np.where(place < 8, 0.9, np.where(place < 11, 0.4, 0.5)), model_digest="b")
+    for entries in ([Entry("a", base), Entry("b", ahead)], [Entry("b", ahead), Entry("a", base)]):
+        found = board(entries, resamples=100)
+        (pair,) = found.columns[0].pairs
+        assert (pair.one, pair.improvement) == ("b", pytest.approx((8 + 9 / 2) / 20))
+        assert '<span class="range">62%</span>' in html(found)
+
+
 def test_equal_models_share_all_ranks() -> None:
     draws = np.random.default_rng(0).normal(0, 1, (500, 3))
     assert ranks(np.zeros(3), draws, 0.95) == ([1, 1, 1], [3, 3, 3])

@@ -51,7 +51,7 @@ class Outline(HTMLParser):
 def data(found: MethodComparisons) -> ReportData:
     return ReportData(
         title=f"run {HOSTILE}",
-        verdict=f"first {HOSTILE}. More.\nsecond $title",
+        verdict=[[f"first {HOSTILE}.", "More."], ["second $title"]],
         methods=tuple(found.methods),
         comparisons=found.methods,
         contrasts=found.contrasts,

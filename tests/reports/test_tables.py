@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from reports.compare import Comparison, MethodComparisons, compare_methods
+from reports.comparison import chance
 from reports.safe import cell
 from reports.tables import csv_text, difference, json_text, length_label, lines, markdown, records, terminal
 
@@ -48,10 +49,16 @@ def test_a_single_length_has_no_mean(make_samples: Make) -> None:
 
 
 def test_a_difference_is_marked_by_a_sign_only_if_its_interval_excludes_0() -> None:
-    assert difference(comparison()) == "+10.0 [+5.0, +15.0] ▲"
-    assert difference(comparison(delta=-0.1, low=-0.15, high=-0.05)) == "−10.0 [−15.0, −5.0] ▼"
-    assert difference(comparison(low=-0.01)) == "+10.0 [−1.0, +15.0]"
-    assert difference(comparison(low=float("nan"), high=float("nan"))) == "+10.0 [n/a, n/a]"
+    assert difference(comparison(wins=2, losses=1)) == "+10.0 [+5.0, +15.0] 60% ▲"
+    assert difference(comparison(delta=-0.1, low=-0.15, high=-0.05, losses=5)) == "−10.0 [−15.0, −5.0] 0% ▼"
+    assert difference(comparison(low=-0.01)) == "+10.0 [−1.0, +15.0] 50%"
+    assert difference(comparison(low=float("nan"), high=float("nan"))) == "+10.0 [n/a, n/a] 50%"
+    assert difference(comparison(always_valid=True)) == "+10.0 [+5.0, +15.0] ▲", "what stopped early is not counted"
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.5, "50%"), (1.0, "100%"), (0.999, "99%"), (0.001, "1%"), (float("nan"), "")])
+def test_a_chance_is_certain_only_where_every_question_agrees(share: float, said: str) -> None:
+    assert chance(share) == said
 
 
 def test_terminal_shows_baseline_candidate_and_interval_and_takes_names_literally(found: MethodComparisons) -> None:
@@ -84,6 +91,7 @@ def test_json_holds_every_figure_unrounded_and_no_nan(found: MethodComparisons) 
     assert len(read) == sum(len(column) for column in found.methods.values())
     assert read[0]["name"] == "retmask"
     assert read[0]["delta"] == found.methods["retmask"][0].delta
+    assert read[0]["improvement"] == found.methods["retmask"][0].improvement > 0.9
     unknown = json.loads(json_text({"a": [comparison(low=float("nan"))]}))
     assert unknown[0]["low"] is None
 
