@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reports.compare import Tables
 
-MISMATCHES = ("suite", "backend", "template", "scorer")
+MISMATCHES = ("suite", "backend", "template", "scorer", "temperature")
 FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
 
 
