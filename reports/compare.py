@@ -254,8 +254,10 @@ def _bootstrapped(
         for column, pair in enumerate(pairs)
     }
     for column, pair in enumerate(pairs):
-        if column not in seeds and len(weights) >= bootstrap.FEWEST:
-            detectable[_overall(plan), column] = power.detectable(shapes[pair])
+        if len(weights) >= bootstrap.FEWEST:
+            seen = power.detectable(shapes[pair])
+            lines = _overall(plan)
+            detectable[lines, column] = np.maximum(seen, detectable[lines, column]) if column in seeds else seen
     found = {
         (a, b): [
             Comparison(
