@@ -55,6 +55,16 @@ def at(tables: Sequence[pd.DataFrame], k: int) -> tuple[list[pd.DataFrame], list
     return [_passed(table[pd.MultiIndex.from_frame(table[["task", "metric"]]).isin(kept)], k) for table in tables], left
 
 
+def sentence(tables: Sequence[pd.DataFrame], k: int, left: Sequence[str]) -> str:
+    """Say what the scores are, and which metrics are ``left`` out."""
+    fewest = min(counts(table)[0] for table in tables)
+    out = f" Left out, since not every score is 0 or 1: {', '.join(left)}." if left else ""
+    return (
+        f"Scores are pass@{k}: the chance that at least one of {k} sampled answers is right, estimated without bias from {fewest} or more "
+        f"answers to each prompt.{out}"
+    )
+
+
 def _passed(table: pd.DataFrame, k: int) -> pd.DataFrame:
     if "generation" not in table.columns:
         return table.reset_index(drop=True)
