@@ -223,6 +223,14 @@ def _evaluation_options(command: Any) -> Any:
             type=click.IntRange(min=0),
             help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
         ),
+        click.option(
+            "--generations",
+            type=click.IntRange(min=1),
+            help="Sampled answers to each prompt; their mean is its score.  [default: 1]",
+        ),
+        click.option(
+            "--temperature", type=click.FloatRange(min=0), help="Of sampled answers, such as 0.7; 0 is greedy decoding.  [default: 0]"
+        ),
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine that generates.  [default: hf]"),
         click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer."),
         click.option("--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out."),
@@ -330,16 +338,21 @@ def run_command(
 ) -> None:
     """Evaluate, apply each method, evaluate again, and compare.
 
-    \b
-    Examples:
-      harness run --model builtin --method retmask --method randmask
-      harness run --model builtin --method retmask --method randmask --seeds 1,2,3 --margin 1
-      harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
-      harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
-      harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
+        \b
+        Examples:
+          harness run --model builtin --method retmask --method randmask
+    <<<<<<< HEAD
+          harness run --model builtin --method retmask --method randmask --seeds 1,2,3 --margin 1
+    =======
+          harness run --model builtin --method retmask --method randmask --seeds 1,2,3
+          harness run --model builtin --method retmask --seeds 1,2,3 --generations 4 --temperature 0.7
+    >>>>>>> gens
+          harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
+          harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
+          harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
 
-    The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
-    said first; where it is more than a day and there is a terminal, a question is asked.
+        The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
+        said first; where it is more than a day and there is a terminal, a question is asked.
     """
     from harness.pipeline import run_methods
     from harness.preview import preview
@@ -409,6 +422,7 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
     \b
     Examples:
       harness eval --model builtin --lengths 1k,4k --tasks recall,rag
+      harness eval --model builtin --generations 4 --temperature 0.7
       harness eval --model MODEL --backend vllm --tensor-parallel 8
       harness eval --model MODEL --backend served --url http://localhost:8000/v1
       harness eval --model NEW --stop-early --against runs/base

@@ -1,6 +1,7 @@
 """``harness compare``: evaluations that are on disk already, compared again (entry-point group ``harness.commands``)."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from reports.compare import Tables
 
-MISMATCHES = ("suite", "backend", "template", "scorer")
+MISMATCHES = ("suite", "backend", "template", "scorer", "temperature")
 FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
 
 
@@ -38,6 +39,8 @@ FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
               help="Compare although these differ; the result says so. Repeat for several.")  # fmt: skip
 @click.option("--common", is_flag=True,
               help="Compare evaluations that stopped early, on the examples that both have, with always-valid intervals.")  # fmt: skip
+@click.option("--pass-at", "k", type=click.IntRange(min=1), metavar="K",
+              help="Compare the chance that one of K sampled answers is right, on metrics that are 0 or 1.")  # fmt: skip
 @click.option("--aa", is_flag=True, help="Two evaluations of the same model: show the engine's noise floor.")
 def compare(
     evaluations: tuple[str, ...],
@@ -53,6 +56,7 @@ def compare(
     seed: int,
     allow: tuple[str, ...],
     common: bool,
+    k: int | None,
     aa: bool,
 ) -> None:
     """Compare evaluations of the same examples; the first is the baseline, the second method is set against each later one.
@@ -65,6 +69,7 @@ def compare(
       harness compare runs/demo:baseline runs/demo:retmask@2 --margin 1
       harness compare runs/few:baseline runs/few:retmask --history runs/many:baseline
       harness compare runs/stopped --common
+      harness compare runs/sampled --pass-at 4
       harness compare --aa runs/monday runs/tuesday
 
     An EVALUATION is a run directory, RUN:METHOD (all its training seeds), RUN:METHOD@SEED, or a .parquet file of samples. The same
@@ -82,6 +87,9 @@ def compare(
         raise HarnessError("--history sharpens intervals of whole evaluations; leave it out with --common")
     _check_outputs(outputs, export.SUFFIXES)
     baseline, methods = _by_name(found, evaluations)
+    said: list[str] = []
+    if k is not None:
+        baseline, methods, said = _passed(baseline, methods, k)
     try:
         result = compare_methods(
             baseline, methods, resamples=resamples, seed=seed, confidence=confidence,
@@ -92,6 +100,7 @@ def compare(
         adjusted = adjust(baseline, methods, earlier, resamples=resamples, seed=seed, confidence=confidence) if earlier else []
     except CompareError as error:
         raise HarnessError(str(error)) from None
+    result = replace(result, notes=(*said, *result.notes))
     settings = {"interval": interval, "confidence": confidence, "resamples": resamples, "seed": seed, "baseline": found[0].name}
     scopes = export.EVERYTHING if with_tasks else export.HEADLINES
     exported = export.Exported(result, settings, scopes, None if effect is None else effect / 100, adjusted)
@@ -114,6 +123,24 @@ def _by_name(found: list[Evaluation], arguments: tuple[str, ...]) -> "tuple[list
     if not groups:
         raise HarnessError(f"all evaluations are called {found[0].name}, so they are its training seeds; name another to compare them with")
     return baseline, dict(groups)
+
+
+def _passed(
+    baseline: "list[pd.DataFrame]", methods: "dict[str, Tables]", k: int
+) -> "tuple[list[pd.DataFrame], dict[str, Tables], list[str]]":
+    """The same tables with pass@k for a score, and what has to be said of it."""
+    from reports import passk
+
+    several: dict[str, list[pd.DataFrame]] = {"": baseline, **{name: list(tables) for name, tables in methods.items()}}  # type: ignore[arg-type]
+    every = [table for tables in several.values() for table in tables]
+    try:
+        scored, left = passk.at(every, k)
+    except passk.PassError as error:
+        raise HarnessError(str(error)) from None
+    given = iter(scored)
+    passed = {name: [next(given) for _ in tables] for name, tables in several.items()}
+    said = [passk.sentence(every, k, left)]
+    return passed.pop(""), dict(passed), said
 
 
 def _check_outputs(outputs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:

@@ -1,4 +1,7 @@
-"""What a model's ``generation_config.json`` asks for, and an evaluation does not take from it: greedy decoding needs end and pad tokens."""
+"""What a model's ``generation_config.json`` asks for, and an evaluation does not take from it: decoding needs end and pad tokens.
+
+Sampled answers are drawn from the model's whole distribution at ``--temperature``: neither its top_k nor its top_p cuts it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -48,7 +51,8 @@ def facts(path: Path) -> dict[str, Json]:
     return {"set_aside": left} if left else {}
 
 
-def notice(path: Path) -> str | None:
+def notice(path: Path, temperature: float = 0.0) -> str | None:
     """One line for whoever runs the evaluation; None where nothing was set aside."""
     left = ", ".join(f"{name} = {json.dumps(value)[:40]}" for name, value in set_aside(path).items())
-    return f"answers are greedy: set aside from the model's {FILE}: {left}" if left else None
+    how = f"sampled from the whole distribution at temperature {temperature:g}" if temperature else "greedy"
+    return f"answers are {how}: set aside from the model's {FILE}: {left}" if left else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from harness import decoding, lmeval
+from harness import decoding, generations, lmeval
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.artifacts import begun
 from harness.engines import EngineConfig, open_engine
@@ -81,10 +81,11 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
         frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=engine.backend)
         samples.write(frame, work / _FILE)
         once = frame.drop_duplicates("example_id")
+        answers = frame.drop_duplicates(["example_id", "generation"]) if "generation" in frame.columns else once
         shorter = int((once["dropped_passages"] > 0).sum())
         if shorter:
             run.say(f"{shorter} of {len(once)} published prompts lost passages without an answer, so that they fit their length")
-        totals = {name: int(once[name].sum()) for name in ("prompt_tokens", "output_tokens", "thinking_tokens", "dropped_tokens")}
+        totals = {name: int(answers[name].sum()) for name in ("prompt_tokens", "output_tokens", "thinking_tokens", "dropped_tokens")}
         return {
             "examples": len(once),
             "shortened": shorter,
@@ -102,8 +103,9 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
     """The step that holds ``model``'s answers, every one on disk before the next batch starts."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
-    total = facts["examples"] if part is None else len(part.examples)
-    assert isinstance(total, int)
+    examples = facts["examples"] if part is None else len(part.examples)
+    assert isinstance(examples, int)
+    total = examples * config.generations
     inputs: dict[str, Json] = {
         "model": model.digest,
         "suite": facts["digest"],
@@ -111,6 +113,8 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
         **config.inputs(),
         **(decoding.inputs(model.path) if config.backend == "hf" else {}),
     }
+    sampling = config.sampling(run.seed)
+    inputs |= sampling
     asked: dict[str, Json] = {**inputs, **({} if part is None else {"part": dict(part.inputs)})}
 
     def build(work: Path) -> dict[str, Json]:
@@ -119,20 +123,22 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
         source = source_of(suite)
         journal = _journal(run, work)
         others = run.relatives("generate", asked, apart_from="part", version=GENERATION_VERSION)
-        known = _carry_over(others, journal, None if part is None else part.examples)
+        if sampling:  # with more or fewer generations
+            others += run.relatives("generate", asked, apart_from="generations", version=GENERATION_VERSION)
+        known = _carry_over(others, journal, _wanted(suite, part, config))
         if known is not None and len(journal.finished) == total:
-            return {**known, "examples": total, "taken_over": total}
+            return {**known, **sampling, "examples": total, "taken_over": total}
         aside = {} if config.backend == "served" else decoding.facts(model.path)
-        if aside and (line := decoding.notice(model.path)):
+        if aside and (line := decoding.notice(model.path, config.temperature)):
             run.say(line)
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
-            lm.journal, lm.batch, lm.advance = journal, Batch(config.batch_tokens, run.say), advance
+            lm.journal, lm.batch, lm.advance, lm.seed = journal, Batch(config.batch_tokens, run.say), advance, run.seed
             lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
             for (task, length), examples in groups(suite, part):
-                ask(lm, _info(source, task), length, examples, _framing(suite), thinking=config.think_tokens > 0)
+                ask(lm, _info(source, task), length, examples, _framing(suite), config)
             lm.check_complete()
         how: dict[str, Json] = {"chat_template": lm.chat_template_digest, "think_tokens": config.think_tokens, **aside}
-        return {"examples": total, **how, "taken_over": lm.taken_over, **lm.batch.facts()}
+        return {"examples": total, **how, **sampling, "taken_over": lm.taken_over, **lm.batch.facts()}
 
     return run.step("generate", asked, build, version=GENERATION_VERSION)
 
@@ -195,7 +201,15 @@ def templates(suite: Artifact, model: Model, think_tokens: int) -> dict[str, str
     }
 
 
-def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], framing: Framing, *, thinking: bool) -> None:
+def _wanted(suite: Artifact, part: Part | None, config: EngineConfig) -> frozenset[str] | None:
+    """What the answers to all of this are called; None for any answer to the suite."""
+    if part is None and not config.temperature:
+        return None
+    examples = part.examples if part is not None else [example.id for example in load(suite)]
+    return frozenset(name for example in examples for name in generations.names(example, config.generations, config.temperature))
+
+
+def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], framing: Framing, engine: EngineConfig) -> None:
     """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
     from lm_eval import evaluate as lm_evaluate
     from lm_eval.api.task import ConfigurableTask
@@ -205,10 +219,11 @@ def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example
     until = task.until if is_continued(frame) else ()
 
     def render(example: Example) -> str:
-        return rendered_prompt(lm.tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=thinking)
+        return rendered_prompt(lm.tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=engine.think_tokens > 0)
 
     config = {
-        **lmeval.task_config(f"{task.name}_{length}", task.max_new_tokens, task.metrics, until),
+        **lmeval.task_config(f"{task.name}_{length}", task.max_new_tokens, task.metrics, until, engine.temperature),
+        "repeats": engine.generations,
         "custom_dataset": partial(lmeval.dataset, examples, render),
         "doc_to_text": lmeval.text,
         "doc_to_target": lmeval.target,
@@ -258,18 +273,24 @@ def _rows(
     digest, think_tokens = facts["chat_template"], facts["think_tokens"]
     assert isinstance(digest, str | None)
     assert isinstance(think_tokens, int)
+    temperature, count = facts.get("temperature", 0.0), facts.get("generations", 1)
+    assert isinstance(temperature, float)
+    assert isinstance(count, int)
     for (name, length), examples in groups(suite, part):
         task = _info(source, name)
         frame = frame_for(_framing(suite), chat=task.chat, has_template=digest is not None)
         template = template_name(frame, digest, think_tokens)
         scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")
-        pairs = [(example, lmeval.as_scored(example, answers[example.id].output, mode, frame)) for example in examples]
+        given = [(example, name) for example in examples for name in generations.names(example.id, count, temperature)]
+        pairs = [(example, lmeval.as_scored(example, answers[name].output, mode, frame)) for example, name in given]
         try:
             scored = score_all(source.scored_as(name, length), pairs, mode=mode, judge=judge if task.judged else None, only=task.metrics)
         except FieldError as error:
-            raise HarnessError(f"{examples[error.index or 0].id}: {error}") from None
-        for example, result in zip(examples, scored, strict=True):
-            columns = {**_columns(example, answers[example.id]), "template": template, "scorer": scorer}
+            raise HarnessError(f"{pairs[error.index or 0][0].id}: {error}") from None
+        for place, ((example, name), result) in enumerate(zip(given, scored, strict=True)):
+            columns = {**_columns(example, answers[name]), "template": template, "scorer": scorer}
+            if temperature:
+                columns |= {"generation": place % count + 1, "temperature": temperature}
             yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
 
 

@@ -128,14 +128,17 @@ def _example(document: Mapping[str, str]) -> Example:
     return Example(**json.loads(document["example"]))
 
 
-def task_config(task: str, max_new_tokens: int, metrics: Iterable[str], until: Iterable[str] = ()) -> dict[str, object]:
-    """What every one of our lm-eval tasks says, whatever its examples come from."""
+def task_config(
+    task: str, max_new_tokens: int, metrics: Iterable[str], until: Iterable[str] = (), temperature: float = 0.0
+) -> dict[str, object]:
+    """What every one of our lm-eval tasks says, whatever its examples come from. A ``temperature`` of 0 is greedy decoding."""
+    sampling = {"do_sample": temperature > 0, "temperature": float(temperature)}
     return {
         "task": task,
         "test_split": "test",
         "output_type": "generate_until",
         "num_fewshot": 0,
-        "generation_kwargs": {"until": list(until), "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0},
+        "generation_kwargs": {"until": list(until), "max_gen_toks": max_new_tokens, **sampling},
         "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in (*metrics, MEAN)],
     }
 

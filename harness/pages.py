@@ -44,11 +44,12 @@ def write_page(
     """
     from reports import anchors, beside, contents, depth, elsewhere, examples, page, plates
     from reports.compare import sentences
+    from reports.generations import shown
     from reports.stopping import shared
 
     source = suite / _SUITE_FILE if suite and (suite / _SUITE_FILE).is_file() else None
     prompts: dict[Key, Prompt] = examples.read_prompts(source) if source else {}
-    tables = shared(tables)
+    tables = {each: shown(table) for each, table in shared(tables).items()}
     compared = {key: prompts[key] for key in examples.keys(tables) if key in prompts}
     places = examples.place_prompts(compared, examples.changed(tables), examples.PROMPT_BUDGET if prompt_budget is None else prompt_budget)
     packed = examples.pack(

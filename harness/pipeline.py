@@ -275,6 +275,7 @@ def _suite(run: Run, model: Model) -> Artifact:
 
 def _checked(against: Evaluation, suite: Artifact, run: Run) -> "pd.DataFrame":
     """The samples of ``against``; HarnessError, before anything is generated, if they cannot be compared with this evaluation."""
+    from reports.generations import temperature
     from reports.stopping import stopping_of
 
     table, config = against.read(), run.config
@@ -292,6 +293,9 @@ def _checked(against: Evaluation, suite: Artifact, run: Run) -> "pd.DataFrame":
             f"--against {against.path}: its prompts were framed otherwise, or by another chat template; give the same --framing and "
             "--think-tokens"
         )
+    if temperature(table) != config.temperature:
+        raise HarnessError(f"--against {against.path}: its answers were written at another temperature; give --temperature "
+                           f"{temperature(table):g}")  # fmt: skip
     mark = stopping_of(table)
     if mark is not None and not mark.complete:
         raise HarnessError(f"--against {against.path}: stopped early itself; name an evaluation of every example")

@@ -296,7 +296,7 @@ def _reference_work(run: _Look) -> Work:
     prompts = prefill = new = passes = longest = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:
-            count = source.expected_references((task.name,), (length,), config.examples)
+            count = source.expected_references((task.name,), (length,), config.examples) * run.config.generations
             size, budget = min(length, _REFERENCE_TOKENS), task.max_new_tokens + config.think_tokens
             prompts, prefill, new = prompts + count, prefill + count * size, new + count * budget
             passes += ceil(count / max(1, run.config.batch_tokens // size)) * budget
@@ -323,7 +323,7 @@ def _generation(run: _Look) -> Work:
     prompts = prefill = new = budget = passes = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:
-            count = source.expected((task.name,), (length,), config.examples)
+            count = source.expected((task.name,), (length,), config.examples) * run.config.generations
             budget = max(budget, task.max_new_tokens + config.think_tokens)
             prompts, prefill, new = prompts + count, prefill + count * length, new + count * (task.max_new_tokens + config.think_tokens)
             rows = max(1, run.config.batch_tokens // length)

@@ -152,8 +152,9 @@ def differences(name: str, then: "pd.DataFrame", now: "pd.DataFrame") -> list[Ta
     """By task and length. An example counts once, however many metrics it has."""
     import pandas as pd
 
-    columns = [*_KEY, *_ANSWER, "score"]
-    both = then[columns].merge(now[columns], on=_KEY, how="outer", suffixes=("", "_now"), indicator=True)
+    key = [*_KEY, *(column for column in ("generation",) if column in then.columns and column in now.columns)]
+    columns = [*key, *_ANSWER, "score"]
+    both = then[columns].merge(now[columns], on=key, how="outer", suffixes=("", "_now"), indicator=True)
     shared = both["_merge"] == "both"
     unlike = {column: (both[column] != both[f"{column}_now"]).fillna(False).astype(bool) for column in (*_ANSWER, "score")}
     both["missing"] = ~shared

@@ -107,12 +107,14 @@ def show(root: Path) -> None:
 
 def show_scores(samples: Artifact) -> None:
     """Print mean scores per category and length."""
-    from reports import scores
+    from reports import passk, scores
     from reports.samples import read
     from reports.stopping import stopping_of
 
     table = read(samples.path / "samples.parquet")
     terminal.show(scores.terminal(table))
+    if (passed := passk.terminal(table)) is not None:
+        terminal.show(passed)
     mark = stopping_of(table)
     if mark is not None:
         terminal.echo(f"Note: {mark.sentence('this evaluation')}")
@@ -269,9 +271,14 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
         "examples per task and length": run.config.examples,
         "backend": f"{run.config.backend}, {run.config.dtype}, {run.device}",
         "seed": run.config.seed,
+        **({"answers to each prompt": _answers(run)} if run.config.temperature else {}),
         "training seeds": ", ".join(map(str, run.config.seeds)) or str(run.config.seed),
         "bootstrap resamples": run.config.resamples,
         "margin": "none" if run.config.margin is None else f"{run.config.margin:g} points",
         "extra tasks": ", ".join(run.config.extra_tasks) or "none",
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }
+
+
+def _answers(run: "Run") -> str:
+    return f"{run.config.generations}, sampled at temperature {run.config.temperature:g}"

@@ -85,13 +85,14 @@ class Rounds:
 
     def _look(self, before: "pd.DataFrame", after: "pd.DataFrame", rounds: int, name: str) -> "Look":
         from reports.compare import CompareError, check_comparable
+        from reports.generations import averaged
         from reports.samples import KEY
         from reports.stopping import StoppingError, look
 
         config = self._run.config
         try:
             inside = self.order.round_of(before) < rounds
-            left, right = (table.sort_values(list(KEY), ignore_index=True) for table in (before[inside], after))
+            left, right = (averaged(table).sort_values(list(KEY), ignore_index=True) for table in (before[inside], after))
             check_comparable(left, right, name)
             return look(self.order, left, right, rounds, config.confidence, config.stop_margin / 100)
         except (CompareError, StoppingError) as error:

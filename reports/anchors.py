@@ -20,6 +20,7 @@ from rich.text import Text
 
 from reports import hierarchy, safe
 from reports.compare import points
+from reports.generations import averaged
 from reports.tables import length_label
 
 #: A ceiling below this is no measure of context.
@@ -95,6 +96,7 @@ def anchors(samples: pd.DataFrame, references: pd.DataFrame) -> Anchors:
 
     Categories and the overall score are means over the tasks that have reference points.
     """
+    samples, references = averaged(samples), averaged(references)
     known = sorted(references["task"].unique())
     anchored = samples[samples["task"].isin(known)]
     sides = [_means(frame) for frame in (anchored, *(references[references["run"] == name] for name in (CEILING, FLOOR)))]

@@ -15,8 +15,9 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from reports import samples
+from reports import generations, samples
 from reports.bootstrap import FEWEST, POWER
+from reports.comparable import valid
 from reports.compare import Tables, compare_methods
 from reports.comparison import CompareError, Comparison, MethodComparisons, percent, points
 from reports.policy import Policy
@@ -91,10 +92,14 @@ def check(
     Examples that the candidate lacks score 0, so that leaving out hard ones gains nothing; their share is limited by the policy.
     """
     before, after = ([each] if isinstance(each, pd.DataFrame) else list(each) for each in (baseline, candidate))
+    before, after = ([valid(table, name) for table in each] for name, each in zip(names, (before, after), strict=True))
     for name, tables in zip(names, (before, after), strict=True):
         for table in tables:
             _refuse_stopped(name, table)
-    completed = [_completed(before[0], table, names) for table in after]
+    asked = [table.drop_duplicates(["task", "length", "example_id", *table.columns.intersection(["generation"])]) for table in after]
+    said = generations.notes({names[0]: before, names[1]: after})
+    before, after = ([generations.averaged(table) for table in each] for each in (before, after))
+    completed = [_completed(before[0], table) for table in after]
     full, missing = [table for table, _ in completed], max(share for _, share in completed)
 
     def compared(confidence: float) -> MethodComparisons:
@@ -114,17 +119,16 @@ def check(
     floors = {**({"overall": policy.floor_overall} if policy.floor_overall is not None else {}), **policy.floors}
     findings += [_floor(name, comparisons[name], floor) for name, floor in floors.items()]
     findings.append(_limit("missing examples", missing, policy.missing))
-    asked = [table.drop_duplicates(["task", "length", "example_id"]) for table in after]
     findings.append(_limit("truncated prompts", max(float((each["truncated_tokens"] > 0).mean()) for each in asked), policy.truncated))
     findings.append(_limit("answers cut off", max(float((each["finish_reason"] == "length").mean()) for each in asked), policy.cut_off))
-    return Report(names[0], names[1], tuple(findings), found.notes)
+    return Report(names[0], names[1], tuple(findings), (*said, *found.notes))
 
 
 def _refuse_stopped(name: str, table: pd.DataFrame) -> None:
     """What stopped early was stopped by what it showed: neither its gaps nor an ordinary interval mean what they do elsewhere."""
     try:
-        mark = stopping_of(samples.validate(table))
-    except (samples.SamplesError, StoppingError) as error:
+        mark = stopping_of(table)
+    except StoppingError as error:
         raise CompareError(f"{name}: {error}") from None
     if mark is not None and not mark.complete:
         raise CompareError(
@@ -133,15 +137,8 @@ def _refuse_stopped(name: str, table: pd.DataFrame) -> None:
         )
 
 
-def _completed(baseline: pd.DataFrame, candidate: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFrame, float]:
-    """The candidate with a row of score 0 for each of the baseline's rows it lacks, and the share of examples that lack one."""
-    tables = []
-    for name, frame in zip(names, (baseline, candidate), strict=True):
-        try:
-            tables.append(samples.validate(frame))
-        except samples.SamplesError as error:
-            raise CompareError(f"{name}: {error}") from error
-    reference, table = tables
+def _completed(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """The candidate's table with a row of score 0 for each of the baseline's rows it lacks, and the share of examples that lack one."""
     key = list(samples.KEY)
     gone = ~pd.MultiIndex.from_frame(reference[key]).isin(pd.MultiIndex.from_frame(table[key]))
     if not gone.any():

@@ -1,4 +1,8 @@
-"""Which evaluations may be compared: the same examples, and asked and scored in the same way unless the user allows otherwise."""
+"""Which evaluations may be compared: the same examples, and asked and scored in the same way unless the user allows otherwise.
+
+Answers at another temperature measure another thing, and need leave. Another number of answers at the same temperature measures the same
+thing more or less surely, and needs none: means over answers are compared, and it is said.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,6 +11,7 @@ import pandas as pd
 
 from reports import samples
 from reports.comparison import CompareError
+from reports.generations import averaged
 
 #: What two evaluations have to share unless the user allows otherwise -> (column, its plural for people).
 MISMATCHES: Final = {
@@ -14,6 +19,7 @@ MISMATCHES: Final = {
     "backend": ("backend", "backends"),
     "template": ("template", "templates"),
     "scorer": ("scorer", "scorers"),
+    "temperature": ("temperature", "temperatures"),
 }
 
 _IDENTITY = list(samples.KEY)
@@ -51,7 +57,7 @@ def check_mismatches(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str,
 def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: str, allow: Sequence[str]) -> str | None:
     """A note about an allowed mismatch, None where there is none."""
     column, plural = MISMATCHES[what]
-    kinds = [sorted(table[column].unique()) for table in (baseline, candidate)]
+    kinds = [of_kind(table, column) for table in (baseline, candidate)]
     if what in _OF_TASKS:
         left, right = (table.groupby("task")[column].unique().map(sorted) for table in (baseline, candidate))
         alike = all(len(left[task]) == 1 and left[task] == right[task] for task in left.index.intersection(right.index))
@@ -66,6 +72,14 @@ def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: 
     return f"{name}: compared across different {plural} ({found}), as --allow-mismatch {what} asked."
 
 
+def of_kind(table: pd.DataFrame, column: str) -> list[str]:
+    """List what a valid table has in a column of :data:`MISMATCHES`; temperatures in words."""
+    if column != "temperature":
+        return sorted(map(str, table[column].unique()))
+    found = sorted(table[column].unique()) if column in table.columns else [0.0]
+    return [f"{each:g}" if each else "greedy" for each in found]
+
+
 def distinct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """The tables without those that are another one again: the same model's same answers are one training seed, not two."""
     same = ["model_digest", "score", "output"]
@@ -76,12 +90,17 @@ def distinct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     return found
 
 
-def ordered(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A valid samples table in the order of its examples; raises :class:`CompareError` for another."""
+def valid(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Validate a samples table; raises :class:`CompareError` for one that cannot be trusted."""
     try:
-        return samples.validate(frame).sort_values(_IDENTITY, ignore_index=True)
+        return samples.validate(frame)
     except samples.SamplesError as error:
         raise CompareError(f"{name}: {error}") from error
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort a valid table by its examples, each with the mean of its generations."""
+    return averaged(table).sort_values(_IDENTITY, ignore_index=True)
 
 
 def _gaps(baseline: pd.DataFrame, candidate: pd.DataFrame) -> str:

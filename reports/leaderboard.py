@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reports import samples
+from reports import generations, samples
 from reports.bootstrap import resampled, spread
-from reports.comparable import MISMATCHES, distinct
+from reports.comparable import MISMATCHES, distinct, of_kind, ordered
 from reports.compare import Tables
 from reports.comparison import CompareError
 from reports.hierarchy import Design, Floats, design
@@ -112,11 +112,13 @@ def board(
     if not entries:
         raise CompareError("nothing to rank: name at least one run")
     tables: dict[str, list[pd.DataFrame]] = {}
+    answered: dict[str, list[pd.DataFrame]] = {}
     stopped: list[tuple[str, str]] = []
     for entry in entries:
         try:
             given = [entry.table] if isinstance(entry.table, pd.DataFrame) else entry.table
-            mine = distinct([samples.validate(each).sort_values(list(samples.KEY), ignore_index=True) for each in given])
+            whole = [samples.validate(each) for each in given]
+            mine = distinct([ordered(each) for each in whole])
             partial = [mark for each in mine if (mark := stopping_of(each)) is not None and not mark.complete]
         except (samples.SamplesError, StoppingError) as error:
             raise CompareError(f"{entry.name}: {error}") from error
@@ -124,11 +126,13 @@ def board(
             raise CompareError(f"two evaluations are called {entry.name}; give them names, NAME=EVALUATION")
         if not partial:
             tables[entry.name] = mine
+            answered[entry.name] = whole
         else:
             stopped.append((entry.name, f"stopped early after {partial[0].examples:,} of {partial[0].order.examples:,} examples"))
     if not tables:
         raise CompareError(f"nothing to rank: {'; '.join(f'{name} {reason}' for name, reason in stopped)}")
     ranked, others = _comparable(tables)
+    said = generations.notes({name: answered[name] for name in ranked})
     plan = _headlines(design(tables[ranked[0]][0]))
     scores = [np.column_stack([each["score"].to_numpy(dtype=np.float64) for each in tables[name]]) for name in ranked]
     means = np.column_stack([each.mean(axis=1) for each in scores])
@@ -149,7 +153,7 @@ def board(
     lengths = sorted({each.length for each in plan.targets if each.length is not None})
     columns = [_column(shown, length, references) for length in ([None, *lengths] if len(lengths) > 1 else lengths)]
     bare = tuple(each.length for each in columns if references and not each.references)
-    return Board(shown.categories, tuple(columns), tuple(others + stopped), confidence, bare, margin, tuple(notes))
+    return Board(shown.categories, tuple(columns), tuple(others + stopped), confidence, bare, margin, (*notes, *said))
 
 
 def ranks(
@@ -179,7 +183,7 @@ def ranks(
 def _comparable(tables: dict[str, list[pd.DataFrame]]) -> tuple[list[str], list[tuple[str, str]]]:
     """Names of the largest comparable group, and the other names with what sets them apart."""
     kinds = {
-        name: tuple("+".join(sorted({str(kind) for each in seeds for kind in each[column].unique()})) for column, _ in MISMATCHES.values())
+        name: tuple("+".join(sorted({kind for each in seeds for kind in of_kind(each, column)})) for column, _ in MISMATCHES.values())
         for name, seeds in tables.items()
     }
     asked = [*samples.KEY, "cluster", "category"]

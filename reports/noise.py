@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from reports import samples
+from reports import generations, samples
 from reports.compare import CompareError, check_comparable, points
 from reports.hierarchy import Scope, design
 from reports.tables import length_label
@@ -50,7 +50,8 @@ def noise(first: pd.DataFrame, second: pd.DataFrame, *, allow: tuple[str, ...] =
     tables = []
     for name, frame in (("first", first), ("second", second)):
         try:
-            tables.append(samples.validate(frame).sort_values(list(samples.KEY), ignore_index=True))
+            table = samples.validate(frame)
+            tables.append(table.sort_values(samples.row_key(table), ignore_index=True))
         except samples.SamplesError as error:
             raise CompareError(f"{name}: {error}") from error
     one, two = tables
@@ -58,6 +59,8 @@ def noise(first: pd.DataFrame, second: pd.DataFrame, *, allow: tuple[str, ...] =
         raise CompareError("the noise floor needs the same model twice, and these are two models; leave out --aa to compare them")
     if (one["output"] == "").all() != (two["output"] == "").all():
         raise CompareError("one of the two has no outputs, as a saved baseline has none; the noise floor needs both evaluations whole")
+    if generations.counts(one) != generations.counts(two):
+        raise CompareError("the two have other numbers of answers to each prompt; the noise floor needs the same answers twice")
     notes = check_comparable(one, two, "second", allow)
     changed = (one["output"] != two["output"]).to_numpy(dtype=bool)
     differences = (two["score"] - one["score"]).to_numpy(dtype=np.float64)

@@ -42,12 +42,17 @@ OPTIONAL: Final[dict[str, str]] = {
     "dropped_tokens": "int64",  # of a published prompt's passages, left out so that it fits the length
     "dropped_passages": "int64",
 }
+#: Columns of sampled answers alone: a table of greedy ones has neither, in memory and on disk.
+SAMPLED: Final[dict[str, str]] = {
+    "generation": "int64",  # which of several answers to the same prompt, from 1
+    "temperature": "float64",  # at which it was sampled
+}
 _TOKENS: Final = ("prompt_tokens", "output_tokens", "truncated_tokens", "thinking_tokens", "dropped_tokens", "dropped_passages")
 
 #: Key of a file's metadata that holds what is true of the whole table (``DataFrame.attrs``), as JSON.
 _ABOUT: Final = b"retmask-harness"
 
-#: What makes a row of one table unique.
+#: What makes a row of one table unique, together with the generation where answers were sampled (:func:`row_key`).
 KEY: Final = ("task", "length", "metric", "example_id")
 FINISH_REASONS: Final = frozenset({"stop", "length"})
 _UNKNOWN: Final[dict[str, Any]] = {"string": "", "int64": 0}
@@ -61,12 +66,14 @@ class SamplesError(ValueError):
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``frame`` with exactly :data:`COLUMNS` and :data:`OPTIONAL`, in that order, with those dtypes; rows and their order stay.
 
+    Columns of :data:`SAMPLED` come last, where they are there and not all 0: a table of greedy answers is the same with and without.
+
     Only lossless conversions are made (``object`` that holds ``str``, narrower numbers). Raises :class:`SamplesError` on missing or
     unknown columns, wrong types, missing values (``depth`` alone may be NaN), scores or depths outside [0, 1], repeated
-    (task, length, metric, example_id), and on an example that belongs to two clusters or a task that belongs to two categories.
+    (task, length, metric, example_id, generation), and on an example that belongs to two clusters or a task that belongs to two categories.
     """
     missing = [name for name in COLUMNS if name not in frame.columns]
-    unknown = [str(name) for name in frame.columns if name not in COLUMNS | OPTIONAL]
+    unknown = [str(name) for name in frame.columns if name not in COLUMNS | OPTIONAL | SAMPLED]
     if not frame.columns.is_unique:
         raise SamplesError(f"the samples table has the column {frame.columns[frame.columns.duplicated()][0]!r} twice")
     if missing or unknown:
@@ -75,11 +82,18 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     if not len(frame):
         raise SamplesError("the samples table has no rows")
     table = frame.assign(**{name: _UNKNOWN[dtype] for name, dtype in OPTIONAL.items() if name not in frame.columns})
-    table = pd.DataFrame({name: _column(table, name, dtype) for name, dtype in (COLUMNS | OPTIONAL).items()}).reset_index(drop=True)
+    sampled = {name: dtype for name, dtype in SAMPLED.items() if name in frame.columns}
+    table = pd.DataFrame({name: _column(table, name, dtype) for name, dtype in (COLUMNS | OPTIONAL | sampled).items()})
+    table = table.drop(columns=[name for name in sampled if (table[name] == 0).all()]).reset_index(drop=True)
     _check_values(table)
     _check_identity(table)
     table.attrs = dict(frame.attrs)  # how far an evaluation went that stopped early: reports.stopping
     return table
+
+
+def row_key(table: pd.DataFrame) -> list[str]:
+    """Name the columns that make a row of a valid table unique."""
+    return [*KEY, *(name for name in ("generation",) if name in table.columns)]
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
@@ -121,11 +135,12 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def digest(frame: pd.DataFrame) -> str:
-    """SHA-256 of the rows by their key, whatever their order and the name of the run: equal for equal samples.
+    """SHA-256 of the rows by :func:`row_key`, whatever their order and the name of the run: equal for equal samples.
 
     ``model_digest`` has no part in it, since a training's weights may differ in their last bits and still answer alike.
     """
-    table = validate(frame).sort_values(list(KEY), kind="stable")
+    table = validate(frame)
+    table = table.sort_values(row_key(table), kind="stable")
     columns = {name: table[name].tolist() for name in table.columns if name not in ("run", "model_digest")}
     found = hashlib.sha256()
     for row in zip(*columns.values(), strict=True):
@@ -160,6 +175,11 @@ def _check_values(table: pd.DataFrame) -> None:
         "depth is outside [0, 1]": ~(table["depth"].between(0, 1) | table["depth"].isna()),
         "length is not positive": table["length"] <= 0,
         "a token count is negative": (table[list(_TOKENS)] < 0).any(axis=1),
+        **{
+            f"{name} is negative or infinite": ~table[name].between(0, np.inf, inclusive="left")
+            for name in SAMPLED
+            if name in table.columns
+        },
         f"finish_reason is none of {sorted(FINISH_REASONS)}": ~table["finish_reason"].isin(FINISH_REASONS),
     }
     for problem, bad in checks.items():
@@ -168,9 +188,10 @@ def _check_values(table: pd.DataFrame) -> None:
 
 
 def _check_identity(table: pd.DataFrame) -> None:
-    repeated = table.duplicated(list(KEY)).to_numpy(dtype=bool)
+    repeated = table.duplicated(row_key(table)).to_numpy(dtype=bool)
     if repeated.any():
         raise SamplesError(f"{_where(table, repeated)}: the same example and metric twice")
+    _check_generations(table)
     for owner, owned in ((["task", "length", "example_id"], "cluster"), (["task"], "category")):
         pairs = table[[*owner, owned]].drop_duplicates()
         torn = pairs.duplicated(owner)
@@ -178,6 +199,17 @@ def _check_identity(table: pd.DataFrame) -> None:
             at = int(pairs.index[torn][0])
             where = _where(table, table.index.to_numpy() == at)
             raise SamplesError(f"{where}: {owned} {table[owned].iloc[at]!r} contradicts an earlier row")
+
+
+def _check_generations(table: pd.DataFrame) -> None:
+    """Every metric of an example has the same generations: a score is missing otherwise."""
+    if "generation" not in table.columns:
+        return
+    asked = table.groupby(["task", "length", "example_id", "generation"], sort=False)["metric"].transform("size")
+    whole = table.groupby(["task", "length", "example_id"], sort=False)["metric"].transform("nunique")
+    torn = (asked != whole).to_numpy(dtype=bool)
+    if torn.any():
+        raise SamplesError(f"{_where(table, torn)}: generation {table['generation'].iloc[int(torn.argmax())]} lacks some metric's score")
 
 
 def _where(frame: pd.DataFrame, bad: "npt.NDArray[np.bool_]") -> str:

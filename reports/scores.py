@@ -5,18 +5,20 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from reports import hierarchy
+from reports import generations, hierarchy
 from reports.hierarchy import Target
 from reports.tables import length_label
 
 
 def terminal(frame: pd.DataFrame) -> Table:
     """Rows: dataset-metrics, categories, overall; columns: lengths. ``frame`` is a valid samples table; scores are shown times 100."""
+    said = generations.answers(frame) if generations.temperature(frame) else ""
+    frame = generations.averaged(frame)
     plan = hierarchy.design(frame)
     means = plan.means(frame[["score"]].to_numpy(dtype=np.float64))[:, 0]
     found = {(_label(target), target.length): mean for target, mean in zip(plan.targets, means, strict=True)}
     lengths = sorted({target.length for target in plan.targets if target.length is not None})
-    table = Table(title=Text("scores x 100"))
+    table = Table(title=Text("scores x 100" + (f"; mean of {said}" if said else "")))
     table.add_column()
     for length in lengths:
         table.add_column(length_label(length), justify="right")

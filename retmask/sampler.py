@@ -1,7 +1,7 @@
 """Sampling with transformers, whose outcome depends on the prompt's number and the seed alone.
 
-The arg-max of ``logits / T + Gumbel noise`` is a draw from ``softmax(logits / T)`` (Gumbel 1954). With one generator for each row,
-a row's draws do not depend on which others share its batch, as they would with one generator for the whole batch.
+With one generator for each row (:mod:`harness.engines.gumbel`), a row's draws do not depend on which others share its batch, as they
+would with one generator for the whole batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 from transformers import (
-    LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,6 +22,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from harness.engines import gumbel
 from harness.engines.cache import RoomyCache, has_plain_cache
 from harness.engines.memory import give_back, is_out_of_memory
 from retmask.ablate import ablated
@@ -132,20 +132,11 @@ def _draw(
     return [done[slot] for slot in slots]
 
 
-class GumbelNoise(LogitsProcessor):
-    """Adds each row's own Gumbel noise to its scores; greedy decoding then samples."""
+class GumbelNoise(gumbel.GumbelNoise):
+    """Noise that a row's prompt and number seed."""
 
     def __init__(self, seed: int, rows: Sequence[Slot], device: torch.device) -> None:
-        self.generators = [torch.Generator(device).manual_seed(_row_seed(seed, row)) for row in rows]
-        self.rows: Sequence[int] = range(len(rows))
-        """Which rows the scores belong to, where some have left the batch."""
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores`` is [rows, vocabulary]; so is what comes back, in float32."""
-        noise = torch.empty_like(scores, dtype=torch.float32)
-        for row, place in zip(noise, self.rows, strict=True):
-            row.exponential_(generator=self.generators[place])
-        return scores.float() - noise.log_()
+        super().__init__([_row_seed(seed, row) for row in rows], device)
 
 
 class Chooser:

@@ -25,6 +25,7 @@ _ENDS: Final = "tests/harness/test_ends.py::"
 _WEIGHTS: Final = "tests/harness/test_weights.py::"
 _FILES: Final = "tests/harness/test_modelfiles.py::"
 _BESIDE: Final = "tests/reports/test_beside.py::"
+_GENERATIONS: Final = "tests/harness/test_generations.py::"
 _TERMINAL: Final = "tests/harness/test_terminal.py::"
 _KILLED: Final = _ARTIFACTS + "test_killed_before_any_line_a_step_goes_on_and_nothing_is_half_done"
 _SYNCED: Final = _ARTIFACTS + "test_everything_is_on_the_disk_before_a_step_has_its_name"
@@ -882,6 +883,37 @@ PROTECTIONS: Final = (
             ' or (step.state in ("finished", "damaged") and not (step.path / MANIFEST).is_file())',
             "",
             _RUNS + "test_gc_deletes_only_what_has_a_step_s_name",
+        ),
+    ),
+    *_protections(
+        "a sampled answer depends on the run's seed",
+        (
+            "each row of a batch has random numbers of its own",
+            "harness/engines/gumbel.py",
+            "        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]\n",
+            "        self.generators = [torch.Generator(device).manual_seed(seeds[0])] * len(seeds)\n",
+            _GENERATIONS + "test_answers_depend_on_no_batch",
+        ),
+        (
+            "every answer has a seed of its own",
+            "harness/engines/lm.py",
+            "draw_seed(self.seed, name)",
+            'draw_seed(self.seed, str(request.doc["id"]))',
+            _GENERATIONS + "test_each_prompt_has_its_answers_as_a_level_of_the_table",
+        ),
+        (
+            "more generations take the first over",
+            "harness/evaluate.py",
+            "        if sampling:  # with more or fewer generations\n",
+            "        if False:\n",
+            _GENERATIONS + "test_more_generations_later_keep_the_first",
+        ),
+        (
+            "greedy generations are refused",
+            "harness/engines/__init__.py",
+            "        if self.generations > 1 and not self.temperature:\n",
+            "        if False:\n",
+            _GENERATIONS + "test_the_command_line_refuses_in_one_line",
         ),
     ),
     *_protections(

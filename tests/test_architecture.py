@@ -36,6 +36,7 @@ MAY_LOAD = {
     "harness/engines/vllm.py": {"lm_eval", "vllm"},
     "harness/builtin/tokenizer.py": {"tokenizers", "transformers"},
     "harness/builtin/train.py": {"torch", "transformers"},
+    "harness/engines/gumbel.py": {"torch", "transformers"},
     "retmask/ablate.py": {"torch", "transformers"},
     "retmask/answers.py": {"torch", "transformers"},
     "retmask/audit.py": {"transformers"},

@@ -16,6 +16,7 @@ from harness.api import Model
 from harness.engines import EngineConfig
 from harness.engines.attention import share_keys
 from harness.engines.cache import RoomyCache, Stack, has_plain_cache
+from harness.engines.gumbel import sampled
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
 from harness.engines.weights import REPORTING, checked
@@ -35,6 +36,8 @@ class HFBackend(HFLM):
     """
 
     generated: torch.Tensor
+    _rows: Sequence[Prompt] = ()
+    """The batch that is being answered."""
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
         share_keys()
@@ -60,6 +63,9 @@ class HFBackend(HFLM):
         self._model.generation_config = _tokens_alone(self._model.generation_config)
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+        if self._rows and self._rows[0].seed is not None:
+            seeds = [row.seed for row in self._rows if row.seed is not None]
+            kwargs |= {"logits_processor": sampled(kwargs["temperature"], seeds, context.device), "do_sample": False, "temperature": 0.0}
         if has_plain_cache(self.model):
             kwargs["past_key_values"] = self._read(context, kwargs["attention_mask"].bool(), max_length)
         output: torch.Tensor = super()._model_generate(context, max_length, stop, **kwargs)
@@ -101,6 +107,7 @@ class HFBackend(HFLM):
     def _answers(self, rows: Sequence[Prompt]) -> dict[str, Completion | Failed] | None:
         """None if memory ran out."""
         self.batch_size_per_gpu = len(rows)
+        self._rows = rows
         try:
             texts = self.generate_until([prompt.request for prompt in rows], disable_tqdm=True)
         except (RuntimeError, MemoryError) as error:

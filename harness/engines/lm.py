@@ -15,6 +15,8 @@ from harness import thinking
 from harness.api import HarnessError, IncompleteError, Json
 from harness.artifacts import digest
 from harness.framing import template_digest
+from harness.generations import draw_seed
+from harness.generations import name as generation_name
 from harness.journal import Generation, Journal, Records
 
 if TYPE_CHECKING:
@@ -31,11 +33,13 @@ class Prompt:
     """One request, as an engine gets it."""
 
     example: str
-    """Id of its example."""
+    """What its answer is called: its example's id, with a number where answers are sampled."""
     ids: tuple[int, ...]
     """The rendered prompt's tokens."""
     request: Instance
     """lm-eval's own: ``args`` are the rendered prompt and the generation settings, with room for thoughts."""
+    seed: int | None = None
+    """Of the answer's random numbers, where one of our suite's is sampled."""
 
     @property
     def text(self) -> str:
@@ -145,6 +149,8 @@ class HarnessLM(LM):
         self.failed: dict[str, str] = {}
         """Examples that the engine could not do, and why."""
         self.taken_over = 0
+        self.seed = 0
+        """Of sampled answers' random numbers."""
 
     @property
     def tokenizer_name(self) -> str:
@@ -265,7 +271,8 @@ class HarnessLM(LM):
             raise HarnessError(_too_long(name, request, len(ids), room))
         if self._think_tokens:  # room for thoughts before the answer, in which nothing that ends an answer counts
             settings = {**settings, "max_gen_toks": budget, "until": []}
-        return Prompt(name, ids, replace(request, arguments=(text, settings)))
+        seed = draw_seed(self.seed, name) if is_ours(request) and settings["do_sample"] else None
+        return Prompt(name, ids, replace(request, arguments=(text, settings)), seed)
 
     def _generation(self, request: Instance, asked: str, prompt: Prompt, completion: Completion) -> Generation:
         """``request`` has the answer's own budget, without the thoughts'; ``asked`` is its digest."""
@@ -320,14 +327,16 @@ def _up_to(text: str, until: Sequence[str]) -> tuple[str, bool]:
 def _names(requests: Sequence[Instance]) -> list[str]:
     """A name for each request, the same in every process.
 
-    An example of our suites has an id. A document of another lm-eval task is named by task, number, choice and, since some tasks ask the
-    same several times, repetition; the digest of what is asked keeps apart what changed since.
+    An example of our suites has an id, and a number for each sampled answer. A document of another lm-eval task is named by task, number,
+    choice and, since some tasks ask the same several times, repetition; the digest of what is asked keeps apart what changed since.
     """
     names: list[str] = []
     seen: Counter[str] = Counter()
     for request in requests:
         if is_ours(request):
-            names.append(str(request.doc["id"]))
+            example = str(request.doc["id"])
+            seen[example] += 1
+            names.append(generation_name(example, seen[example]) if _settings(request)["do_sample"] else example)
             continue
         asked = blake2b(repr(request.args).encode(), digest_size=6).hexdigest()
         name = f"{request.task_name}/{request.doc_id}/{request.idx}/{asked}"

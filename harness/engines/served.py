@@ -256,6 +256,8 @@ class Served:
         }
         if until:
             body["stop"] = until
+        if prompt.seed is not None:  # the whole distribution, whatever the server takes by itself
+            body |= {"seed": prompt.seed, "top_p": 1.0}
         if self._config.served_api == "chat":
             return {**body, "messages": [{"role": "user", "content": _unframed(prompt)}]}
         return {**body, "prompt": list(prompt.ids)}

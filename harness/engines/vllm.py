@@ -231,7 +231,8 @@ class VLLMBackend:
         from vllm import SamplingParams
 
         settings, until, budget = self._inner.modify_gen_kwargs(deepcopy(dict(prompt.settings)))
-        return SamplingParams(**{**settings, "skip_special_tokens": True}, max_tokens=budget, stop=until)
+        drawn = {} if prompt.seed is None else {"seed": prompt.seed}
+        return SamplingParams(**{**settings, "skip_special_tokens": True}, **drawn, max_tokens=budget, stop=until)
 
     def _completion(self, output: Any) -> Completion:
         """Decoded whole, as transformers does: vLLM's own text, made token by token, keeps a blank that the first token may bring."""
