@@ -96,5 +96,5 @@ def test_an_entry_that_does_not_fit_is_an_error(text: str) -> None:
 
 def test_words_choose() -> None:
     assert chosen([]) == list(PROTECTIONS)
-    assert {each.file for each in chosen(["served.py"])} == {"harness/engines/served.py"}
+    assert {each.file for each in chosen(["served.py"])} == {"harness/engines/served.py", "harness/engines/exchange.py"}
     assert chosen(["no such word"]) == []

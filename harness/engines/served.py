@@ -10,19 +10,20 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from harness.api import HarnessError, Json, Model
 from harness.engines import EngineConfig
+from harness.engines.exchange import ExchangeError, Request, TooLongError, exchange
 from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
 from harness.footprint import ModelShape
 from harness.redact import redacted, without_known
 from harness.suite import load_tokenizer
+from reports.safe import encodable
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -36,7 +37,10 @@ _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _PASSING: Final = (408, 409, 425, 429, 500, 502, 503, 504)
 _LARGEST_ANSWER: Final = 64 << 20
-_CONNECT_TIMEOUT: Final = 10.0
+#: Characters that no token is longer than: what a server writes beyond so many for each token that was asked for was not asked for.
+_LONGEST_TOKEN: Final = 256
+#: Names that an error gives.
+_NAMED: Final = 5
 _HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -46,6 +50,21 @@ class _PassingError(Exception):
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
         self.pause = pause
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How somebody tells the threads that ask to come to an end."""
+
+    sending: threading.Event = field(default_factory=threading.Event)
+    """Nothing is sent any more; what is under way is waited for."""
+    waiting: threading.Event = field(default_factory=threading.Event)
+    """Nothing is waited for either."""
+
+    def now(self) -> None:
+        """Leave everything."""
+        self.sending.set()
+        self.waiting.set()
 
 
 @dataclass(frozen=True)
@@ -74,19 +93,20 @@ class Client:
         rows = answer.get("data")
         return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
 
-    def ask(self, method: str, path: str, body: Mapping[str, Json] | None = None, stop: threading.Event | None = None) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: Mapping[str, Json] | None = None, stop: Stop | None = None) -> dict[str, Any]:
         """The server's answer, a JSON object.
 
         HarnessError after the last attempt, and at once for what no repetition mends (another 4xx). ``stop`` ends the waiting early.
         """
+        stop = stop or Stop()
         for attempt in range(self.attempts):
             try:
-                return self._once(method, path, body)
+                return self._once(method, path, body, stop)
             except _PassingError as error:
-                if attempt + 1 == self.attempts or (stop and stop.is_set()):
+                if attempt + 1 == self.attempts or stop.sending.is_set():
                     self._give_up(str(error))
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.75, 1.25)
-                (stop or threading.Event()).wait(max(pause, min(error.pause, _LONGEST_PAUSE)))
+                stop.sending.wait(max(pause, min(error.pause, _LONGEST_PAUSE)))
         raise AssertionError("unreachable")
 
     def _give_up(self, reason: str) -> NoReturn:
@@ -95,44 +115,24 @@ class Client:
             "starts one) and run the command again: what is finished is kept"
         )
 
-    def _once(self, method: str, path: str, body: Mapping[str, Json] | None) -> dict[str, Any]:
-        import requests
-        from urllib3.exceptions import HTTPError
-
-        deadline = time.monotonic() + self.timeout
-        timeouts = (min(_CONNECT_TIMEOUT, self.timeout), self.timeout)
+    def _once(self, method: str, path: str, body: Mapping[str, Json] | None, stop: Stop) -> dict[str, Any]:
         try:
-            with requests.request(
-                method, self.url + path, json=body, headers=_headers(), timeout=timeouts, stream=True, allow_redirects=False
-            ) as response:
-                text = _read(response, deadline)
-        except requests.Timeout:
-            raise _PassingError(f"nothing came within {self.timeout:g} s") from None
-        except (requests.RequestException, HTTPError) as error:
-            raise _PassingError(_cause(error)) from None
-        if response.status_code in _PASSING:
-            raise _PassingError(f"status {response.status_code}: {_excerpt(text)}", _retry_after(response.headers.get("Retry-After")))
-        if response.status_code != 200:
-            raise HarnessError(f"{self.url}{path} refused the request with status {response.status_code}: {_excerpt(text)}")
+            found = exchange(Request(method, self.url + path, _headers(), body, _LARGEST_ANSWER), self.timeout, stop.waiting)
+        except ExchangeError as error:
+            raise _PassingError(str(error)) from None
+        except TooLongError:
+            raise HarnessError(f"{self.url}{path} answered more than {_LARGEST_ANSWER >> 20} MiB; is it a model's server?") from None
+        if found.status in _PASSING:
+            raise _PassingError(f"status {found.status}: {_excerpt(found.body)}", _retry_after(found.headers.get("Retry-After")))
+        if found.status != 200:
+            raise HarnessError(f"{self.url}{path} refused the request with status {found.status}: {_excerpt(found.body)}")
         try:
-            answer = json.loads(text)
-        except ValueError:
-            raise _PassingError(f"{path} answered something that is not JSON: {_excerpt(text)}") from None
+            answer = json.loads(found.body)
+        except (ValueError, RecursionError):
+            raise _PassingError(f"{path} answered something that is not JSON: {_excerpt(found.body)}") from None
         if not isinstance(answer, dict):
-            raise _PassingError(f"{path} answered JSON that is no object: {_excerpt(text)}")
+            raise _PassingError(f"{path} answered JSON that is no object: {_excerpt(found.body)}")
         return answer
-
-
-def _read(response: Any, deadline: float) -> bytes:
-    """The body, however slowly it trickles in, up to the deadline."""
-    body = b""
-    while chunk := response.raw.read1(1 << 16, decode_content=True):  # what is there: iter_content would wait until so much had come
-        body += chunk
-        if time.monotonic() > deadline:
-            raise _PassingError("the answer stalled half-way")
-        if len(body) > _LARGEST_ANSWER:
-            raise HarnessError(f"{response.url} answered more than {_LARGEST_ANSWER >> 20} MiB; is it a model's server?")
-    return body
 
 
 def _headers() -> dict[str, str]:
@@ -140,14 +140,6 @@ def _headers() -> dict[str, str]:
     if key and not _HEADER.fullmatch(key):
         raise HarnessError(f"{KEY_VARIABLE} holds a line end, a blank or a letter that no header can hold; set it to the bare key")
     return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _cause(error: Exception) -> str:
-    """The innermost reason: requests wraps it several times."""
-    inner: BaseException = error
-    while (deeper := inner.__cause__ or inner.__context__ or getattr(inner, "reason", None)) and isinstance(deeper, BaseException):
-        inner = deeper
-    return f"{type(error).__name__} ({inner})"
 
 
 def _excerpt(text: bytes) -> str:
@@ -207,8 +199,11 @@ class Served:
         raise HarnessError("a served model gives no log-likelihoods; evaluate this task with --backend hf or vllm")
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
-        """As each is finished. After the first that fails for good nothing more is sent, and what is under way is still kept."""
-        stop = threading.Event()
+        """As each is finished. After the first that fails for good nothing more is sent, and what is under way is still kept.
+
+        Whoever leaves early, as by Ctrl-C, waits for nothing.
+        """
+        stop = Stop()
         failure: HarnessError | None = None
         waiting = iter(prompts)
         with ThreadPoolExecutor(self._config.concurrency) as pool:
@@ -226,22 +221,22 @@ class Served:
                             finished[example] = future.result()
                         except HarnessError as error:
                             failure = failure or HarnessError(f"{example}: {error}")
-                            stop.set()
+                            stop.sending.set()
                     if finished:
                         yield finished
             finally:
-                stop.set()
+                stop.now()
         if failure is not None:
             raise failure
 
-    def _complete(self, prompt: Prompt, stop: threading.Event) -> Completion:
+    def _complete(self, prompt: Prompt, stop: Stop) -> Completion:
         path = "/chat/completions" if self._config.served_api == "chat" else "/completions"
         body = self._body(prompt)
         for attempt in range(_ATTEMPTS):
             try:
                 return self._parse(self._client.ask("POST", path, body, stop), prompt)
             except _PassingError as error:
-                if attempt + 1 == _ATTEMPTS or stop.is_set():
+                if attempt + 1 == _ATTEMPTS or stop.sending.is_set():
                     raise HarnessError(f"{self._client.url}{path} answered something else than a completion: {error}") from None
         raise AssertionError("unreachable")
 
@@ -283,7 +278,13 @@ class Served:
                 f"the server read {read} of {len(prompt.ids)} prompt tokens: it cuts prompts; give it a longer context (--max-model-len in "
                 "vLLM) or ask for shorter --lengths"
             )
-        text, thoughts = without_known(text), without_known(thoughts)  # a server that echoes the key
+        most = _LONGEST_TOKEN * int(prompt.settings["max_gen_toks"])
+        if len(text) + len(thoughts) > most:
+            raise HarnessError(
+                f"the server wrote {len(text) + len(thoughts)} characters where {prompt.settings['max_gen_toks']} tokens were asked for; "
+                "does it know max_tokens?"
+            )
+        text, thoughts = (encodable(without_known(each)) for each in (text, thoughts))  # a server that echoes the key, or halves a letter
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Completion(text, ids, reason == "stop", thoughts)
 
@@ -303,10 +304,11 @@ def _unframed(prompt: Prompt) -> str:
 def _served_name(client: Client, asked: str) -> str:
     """What the server calls the model. HarnessError if it has not got it, or has several and none was asked for."""
     names = client.models()
+    shown = ", ".join(name[:_LONGEST_TOKEN] for name in names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
     if asked:
         if names and asked not in names:
-            raise HarnessError(f"{client.url} has no model {asked!r}; it has {', '.join(names)}: choose with --served-model")
+            raise HarnessError(f"{client.url} has no model {asked!r}; it has {shown}: choose with --served-model")
         return asked
     if len(names) != 1:
-        raise HarnessError(f"{client.url} has {len(names)} models ({', '.join(names) or 'none'}); name one with --served-model")
+        raise HarnessError(f"{client.url} has {len(names)} models ({shown or 'none'}); name one with --served-model")
     return names[0]

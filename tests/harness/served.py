@@ -6,9 +6,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from itertools import repeat
+from typing import Any, Final
 
 from harness.builtin import MODEL_DIR
+
+#: Answers without an end: how they begin, and what then comes again and again.
+DRIPS: Final = {
+    "slow status": (b"H", b"T"),
+    "slow header": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -96,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
                     break
                 time.sleep(0.1)
             self.close_connection = True
+        elif fault in DRIPS:
+            self.drip(*DRIPS[fault])
         elif fault == "garbage":
             self.send(200, b"<html>\x1b[31mproxy</html>")
         elif fault == "no choices":
@@ -105,6 +117,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, json.dumps(answer).encode())
         else:
             self.send(int(fault), b'{"error": {"message": "as asked"}}')
+
+    def drip(self, first: bytes, more: bytes) -> None:
+        """Send a part every tenth of a second, for as long as somebody reads or ten seconds."""
+        for part in (first, *repeat(more, 100)):
+            try:
+                self.wfile.write(part)
+                self.wfile.flush()
+            except OSError:
+                break
+            time.sleep(0.1)
+        self.close_connection = True
 
     def send(self, status: int, content: bytes) -> None:
         self.send_response(status)

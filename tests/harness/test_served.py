@@ -1,13 +1,17 @@
 """``--backend served`` against a server on this machine that holds the shipped model, healthy and not."""
 
+import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from lm_eval.api.instance import Instance
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # so that tests.harness.served is found however pytest was started
 
@@ -15,9 +19,10 @@ from harness.api import HarnessError
 from harness.cli import main
 from harness.engines import EngineConfig, open_engine
 from harness.engines import served as module
+from harness.engines.lm import Batch, Prompt
 from harness.engines.served import Client
 from harness.models import resolve
-from tests.harness.served import Server, serving
+from tests.harness.served import DRIPS, Server, serving
 
 SMALL = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk,icl_coarse", "--lengths", "256", "--examples", "5")
 
@@ -73,6 +78,74 @@ def test_an_answer_that_trickles_is_left(server: Server) -> None:
     server.faults = ["trickle"]
     with pytest.raises(HarnessError, match="the answer stalled half-way"):
         Client(server.url, timeout=0.5, attempts=1).ask("POST", "/completions", {})
+
+
+@pytest.mark.parametrize("fault", DRIPS)
+def test_a_deadline_holds_for_headers_too(server: Server, fault: str) -> None:
+    server.faults = [fault]
+    begun = time.monotonic()
+    with pytest.raises(HarnessError, match=r"stalled half-way|nothing came within 0\.5 s"):
+        Client(server.url, timeout=0.5, attempts=1).ask("POST", "/completions", {})
+    assert time.monotonic() - begun < 2
+
+
+def test_a_server_that_takes_no_request_is_left() -> None:
+    """It accepts the connection and reads nothing of a body that no buffer holds."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", timeout=0.5, attempts=1)
+        begun = time.monotonic()
+        with pytest.raises(HarnessError, match=r"nothing came within 0\.5 s"):
+            client.ask("POST", "/completions", {"prompt": "x" * (32 << 20)})
+    assert time.monotonic() - begun < 3
+
+
+def test_a_connection_that_is_left_is_cut(server: Server) -> None:
+    """Otherwise a thread would read ``100 Continue`` for as long as the server likes."""
+    server.faults = ["continue"]
+    with pytest.raises(HarnessError):
+        Client(server.url, timeout=0.3, attempts=1).ask("POST", "/completions", {})
+    deadline = time.monotonic() + 3
+    while (under_way := [each for each in threading.enumerate() if each.name == "exchange"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not under_way
+
+
+def test_an_interrupted_evaluation_waits_for_no_request(server: Server) -> None:
+    """As Ctrl-C, which ends the loop over :meth:`generate` while others are under way."""
+    server.faults = ["503", "503", *["stall"] * 100]
+    engine = open_engine(resolve("builtin"), EngineConfig("served", "auto", "cpu", 4096, url=server.url, concurrency=4, timeout=60))
+    backend = engine._backend
+    requests = [Instance("generate_until", {}, (f"the {n}", {"until": [], "max_gen_toks": 4}), 0) for n in range(8)]
+    prompts = [Prompt(f"e{n}", (1, 2, 3 + n), request) for n, request in enumerate(requests)]
+    answers = backend.generate(prompts, Batch(4096))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(answers)
+        assert time.monotonic() - begun < 1.5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("x" * 100_000, "the server wrote 100000 characters where 4 tokens were asked for"), ("a\ud800b", "")]
+)
+def test_texts_that_no_tokenizer_takes(server: Server, text: str, message: str) -> None:
+    engine = open_engine(resolve("builtin"), EngineConfig("served", "auto", "cpu", 4096, url=server.url))
+    prompt = Prompt("e", (1,), Instance("generate_until", {}, ("the", {"until": [], "max_gen_toks": 4}), 0))
+    answer = {"choices": [{"text": text, "finish_reason": "stop"}]}
+    if message:
+        with pytest.raises(HarnessError, match=message):
+            engine._backend._parse(answer, prompt)  # type: ignore[attr-defined]
+    else:
+        assert engine._backend._parse(answer, prompt).text == "a\ufffdb"  # type: ignore[attr-defined]
 
 
 def test_a_server_that_says_nothing_is_left(server: Server) -> None:
