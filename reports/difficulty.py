@@ -23,7 +23,7 @@ import pandas as pd
 
 from reports import samples
 from reports.bootstrap import influences, spread
-from reports.comparable import ordered
+from reports.comparable import ordered, valid
 from reports.comparison import CompareError, percent, points
 from reports.hierarchy import CELL, Design, Floats, design
 
@@ -109,9 +109,9 @@ def adjust(
     All are samples tables that :func:`reports.compare.compare_methods` takes. Raises :class:`CompareError` where the history does not
     know the comparison's questions.
     """
-    tables = {name: [ordered(each, name) for each in _as_list(found)] for name, found in {"baseline": baseline, **methods}.items()}
+    tables = {name: [ordered(valid(each, name)) for each in _as_list(found)] for name, found in {"baseline": baseline, **methods}.items()}
     reference = tables["baseline"][0]
-    known = difficulty(reference, [ordered(each, "history") for each in history])
+    known = difficulty(reference, [ordered(valid(each, "history")) for each in history])
     plan = design(reference)
     scores = {name: np.column_stack([each["score"].to_numpy(dtype=np.float64) for each in found]) for name, found in tables.items()}
     base = scores.pop("baseline")

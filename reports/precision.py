@@ -100,7 +100,7 @@ class Shop:
             def reached(number: int) -> bool:
                 chosen = [questions, generations, seeds]
                 chosen[place] = number
-                return half_width(self.parts, *chosen, self.confidence) <= wanted
+                return half_width(self.parts, chosen[0], chosen[1], int(chosen[2]), self.confidence) <= wanted
 
             return _least(numbers, reached)
 
