@@ -2,6 +2,7 @@
 
     <cache>/helmet/           HELMET's published files
     <cache>/models/steps/     fetched GGUF files, and the model directories made of them
+    <cache>/lmeval/steps/     the generated tasks as lm-eval's YAML files
     <cache>/turns/steps/      where chat templates let a user speak, by the tokenizer's digest
 
 ``<cache>`` is what HARNESS_CACHE names, or else ``retmask-harness`` in XDG_CACHE_HOME, or else in ``~/.cache``.
@@ -28,9 +29,14 @@ def directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP
 
 
+def store(kind: str, say: Callable[[str], None] = lambda _: None, *, read_only: bool = False) -> Store:
+    """What the cache holds of one kind, as steps. HarnessError if it cannot be written to."""
+    return Store(directory() / kind, read_only=read_only, say=say, remedy=f"set {ENVIRONMENT} to a folder that can be written to")
+
+
 def models(say: Callable[[str], None] = lambda _: None, *, read_only: bool = False) -> Store:
-    """The models in the cache, as steps. HarnessError if it cannot be written to."""
-    return Store(directory() / "models", read_only=read_only, say=say, remedy=f"set {ENVIRONMENT} to a folder that can be written to")
+    """The models in the cache. HarnessError if it cannot be written to."""
+    return store("models", say, read_only=read_only)
 
 
 def remembered(kind: str, inputs: Mapping[str, Json], find: Callable[[Path], Mapping[str, Json]], *, version: int) -> Mapping[str, Json]:
@@ -39,10 +45,10 @@ def remembered(kind: str, inputs: Mapping[str, Json], find: Callable[[Path], Map
     ``inputs`` holds everything that can change it. ``find`` gets a folder of its own, as a step does; what it raises is raised here.
     """
     try:
-        store = Store(directory() / kind)
+        kept = store(kind)
     except HarnessError:
         with TemporaryDirectory() as work:
             return find(Path(work))
-    facts = store.step(kind, inputs, find, version=version).manifest["facts"]
+    facts = kept.step(kind, inputs, find, version=version).manifest["facts"]
     assert isinstance(facts, dict)
     return facts

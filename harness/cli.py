@@ -471,10 +471,11 @@ def tasks_list() -> None:
     Example:
       harness tasks list
     """
-    from tasks.suite import TASKS
+    from harness.sources import every_task
 
-    for task in TASKS.values():
-        echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}")
+    for task, release in every_task():
+        package = f"  ({release})" if release else ""
+        echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}{package}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from harness.engines import EngineConfig, open_engine
 from harness.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_digest, template_name
 from harness.journal import Generation, Journal
 from harness.sources import Source, TaskInfo
-from harness.suite import load, load_tokenizer, source_of
+from harness.suite import infos, load, load_tokenizer, source_of
 from reports import samples
 from reports.safe import encodable
 from tasks.example import Example
@@ -197,7 +197,7 @@ def templates(suite: Artifact, model: Model, think_tokens: int) -> dict[str, str
     digest = None if template is None else template_digest(template)
     return {
         task.name: template_name(frame_for(_framing(suite), chat=task.chat, has_template=digest is not None), digest, think_tokens)
-        for task in source_of(suite).tasks(())
+        for task in infos(suite)
     }
 
 
@@ -248,8 +248,7 @@ def write_samples(table: pd.DataFrame, work: Path) -> None:
 
 def suite_rows(suite: Artifact) -> pd.DataFrame:
     """What a suite's samples table will have rows for, with the columns that need no answer."""
-    source = source_of(suite)
-    metrics = {task.name: task.metrics for task in source.tasks(())}
+    metrics = {task.name: task.metrics for task in infos(suite)}
     columns = ("category", "task", "metric", "length", "example_id", "cluster")
     rows = [
         (example.category, example.task, metric, example.length, example.id, example.cluster)
@@ -264,7 +263,6 @@ def _rows(
 ) -> Iterator[dict[str, object]]:
     from harness.score import find_judge
     from tasks.records import FieldError
-    from tasks.scoring import score_all
 
     facts = generated.manifest["facts"]
     assert isinstance(facts, dict)
@@ -284,7 +282,7 @@ def _rows(
         given = [(example, name) for example in examples for name in generations.names(example.id, count, temperature)]
         pairs = [(example, lmeval.as_scored(example, answers[name].output, mode, frame)) for example, name in given]
         try:
-            scored = score_all(source.scored_as(name, length), pairs, mode=mode, judge=judge if task.judged else None, only=task.metrics)
+            scored = source.score(task, length, pairs, mode, judge if task.judged else None)
         except FieldError as error:
             raise HarnessError(f"{pairs[error.index or 0][0].id}: {error}") from None
         for place, ((example, name), result) in enumerate(zip(given, scored, strict=True)):

@@ -3,6 +3,7 @@
 Both routes share these functions, so they ask the same examples and give the same scores.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,12 +11,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from harness import cache
 from harness.api import HarnessError
 from harness.framing import FRAMINGS, Frame, Framing, frame_for, is_continued, rendered_prompt
 from harness.sources import generated_info
+from tasks import plugins
 from tasks.example import Example
 from tasks.modes import Mode
-from tasks.suite import TASKS
+from tasks.plugins import PluginError
+from tasks.suite import TASKS, find
 
 if TYPE_CHECKING:
     import datasets
@@ -61,7 +65,7 @@ def generated(
     loaded = load_tokenizer(resolve(name))
     chosen = _framing(framing)
     config = SuiteConfig((helmet_task,), (helmet_length,), examples, seed, framing=chosen)
-    frame = frame_for(chosen, chat=generated_info(TASKS[helmet_task]).chat, has_template=loaded.chat_template is not None)
+    frame = frame_for(chosen, chat=generated_info(find(helmet_task)).chat, has_template=loaded.chat_template is not None)
     by_lm_eval = framing == "chat" and frame == "chat"
     _check_command_line(by_lm_eval=by_lm_eval)
 
@@ -118,9 +122,9 @@ def score(document: Mapping[str, str], results: Sequence[str]) -> dict[str, floa
     example = _example(document)
     frame = cast(Frame, example.meta[_FRAME])
     output = results[0]
-    for stop in generated_info(TASKS[example.task]).until if is_continued(frame) else ():
+    for stop in generated_info(find(example.task)).until if is_continued(frame) else ():
         output = output.partition(stop)[0]
-    scores = TASKS[example.task].score(example, as_scored(example, output, "strict", frame))
+    scores = find(example.task).score(example, as_scored(example, output, "strict", frame))
     return {**scores, MEAN: sum(scores.values()) / len(scores)}
 
 
@@ -150,9 +154,9 @@ LENGTHS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def yaml_files() -> dict[str, str]:
-    """Name -> text of every file under :func:`include_path`; ``python -m harness.lmeval`` writes them, a test compares."""
+    """Name -> text of every file under :func:`include_path`: each task at each length, and groups of the suite's own."""
     files = {}
-    for name, task in TASKS.items():
+    for name, task in {**TASKS, **{name: find(name) for name in plugins.names()}}.items():
         for thousand in LENGTHS:
             config = task_config(f"helmet_{name}_{thousand}k", task.max_new_tokens, task.metrics)
             source = {"helmet_task": name, "helmet_length": thousand * 1024}
@@ -191,21 +195,18 @@ def _yaml(config: Mapping[str, object]) -> str:
 
 
 def include_path() -> Path:
-    """The directory for ``lm_eval --include_path``."""
-    import tasks
+    """Write the files into the cache, unless they are there; their directory, for ``lm_eval --include_path``.
 
-    return Path(tasks.__file__).parent / "lmeval"
+    HarnessError if the cache cannot be written to, or a task of another package cannot be used.
+    """
+    try:
+        files = yaml_files()
+    except PluginError as error:
+        raise HarnessError(str(error)) from None
+    content = json.dumps(files, sort_keys=True).encode()
 
+    def write(work: Path) -> None:
+        for name, text in files.items():
+            (work / name).write_text(text, encoding="utf-8")
 
-def write_yaml() -> None:
-    """Write the YAML files anew."""
-    folder = include_path()
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.yaml"):
-        old.unlink()
-    for name, content in yaml_files().items():
-        (folder / name).write_text(content)
-
-
-if __name__ == "__main__":
-    write_yaml()
+    return cache.store("lmeval").step("lmeval", {"files": hashlib.sha256(content).hexdigest()}, write).path

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from harness.api import HarnessError, Json
+from tasks import plugins
 from tasks.build import Budget, BudgetError, build
 from tasks.example import Example, Task
+from tasks.judges import Judge
 from tasks.modes import Mode
+from tasks.plugins import PluginError
 from tasks.references import REFERENCES, reference_examples
-from tasks.suite import CATEGORIES, TASKS, Wording, select, worded
+from tasks.scoring import Scored, score_all
+from tasks.suite import CATEGORIES, TASKS, Wording, find, select
 
 GENERATED: Final = "generated"
 HELMET: Final = "helmet"
@@ -63,8 +67,8 @@ class Source(Protocol):
     def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         """The same of the reference points."""
 
-    def scored_as(self, task: str, length: int) -> str:
-        """The name by which :mod:`tasks.scoring` knows the task."""
+    def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
+        """Score answers to one task, in order. A :class:`tasks.records.FieldError` says which in its ``index``."""
 
 
 #: HELMET chats where the answer is prose; LongQA and summaries would be two more.
@@ -74,9 +78,24 @@ _LINES: Final = ("cite_facts", "niah_mv")
 
 
 def generated_info(task: Task) -> TaskInfo:
-    """A generated task with the frame of its published twin, and the end of the line as the end of answers that take only one."""
-    until = () if task.name in _LINES else ("\n",)
-    return TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens, chat=task.category in _CHATS, until=until)
+    """A generated task with the frame of its published twin, and the end of the line as the end of answers that take only one.
+
+    A task of another package may say ``chat`` and ``until`` itself.
+    """
+    chat = bool(getattr(task, "chat", task.category in _CHATS))
+    until = tuple(getattr(task, "until", () if task.name in _LINES else ("\n",)))
+    return TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens, chat=chat, until=until)
+
+
+def every_task() -> list[tuple[Task, str]]:
+    """List the suite's tasks, then those of other packages, each with its package and version. HarnessError for one of no use."""
+    try:
+        brought = {name: found for name in plugins.names() if (found := plugins.find(name)) is not None}
+    except PluginError as error:
+        raise HarnessError(str(error)) from None
+    hidden = {*TASKS, *CATEGORIES}
+    releases = {name: f"{found.release}{'; not used, the name is taken' if name in hidden else ''}" for name, found in brought.items()}
+    return [*((task, "") for task in TASKS.values()), *((found.task, releases[name]) for name, found in brought.items())]
 
 
 class Generated:
@@ -94,26 +113,30 @@ class Generated:
         try:
             return select(tuple(names), self._wording)
         except KeyError as error:
-            raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *TASKS))}") from None
+            known = ", ".join((*CATEGORIES, *TASKS, *plugins.names()))
+            raise HarnessError(f"unknown task {error.args[0]!r}; choose from {known}") from None
+        except PluginError as error:
+            raise HarnessError(str(error)) from None
 
     def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
         return tuple(generated_info(task) for task in self._select(names))
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
-        return {"wording": self._wording}
+        brought = {name: found for name in names if name not in TASKS and (found := plugins.find(name)) is not None}
+        digests: dict[str, Json] = {name: found.digest for name, found in brought.items()}
+        return {"wording": self._wording, **({"plugins": digests} if digests else {})}
 
     def notes(self) -> dict[str, Json]:
         return {}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        found = worded(self._wording)[task]
         try:
-            yield from build(found, Budget(length, count), examples or self.EXAMPLES, seed)
+            yield from build(find(task, self._wording), Budget(length, count), examples or self.EXAMPLES, seed)
         except BudgetError as error:
             raise HarnessError(str(error)) from None
 
     def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        return reference_examples(worded(self._wording)[task], length, examples or self.EXAMPLES, seed)
+        return reference_examples(find(task, self._wording), length, examples or self.EXAMPLES, seed)
 
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
         return len(self._select(names)) * len(lengths) * (examples or self.EXAMPLES)
@@ -122,8 +145,14 @@ class Generated:
         questions = sum(math.ceil((examples or self.EXAMPLES) / task.placements) for task in self._select(names))
         return len(REFERENCES) * questions * len(lengths)
 
-    def scored_as(self, task: str, length: int) -> str:
-        return task
+    def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
+        plugin = None if task.name in TASKS else plugins.find(task.name)
+        if plugin is None:
+            return score_all(task.name, outputs, mode=mode, judge=judge, only=task.metrics)
+        try:
+            return [plugin.score(example, output, mode) for example, output in outputs]
+        except PluginError as error:
+            raise HarnessError(str(error)) from None
 
 
 class Helmet:
@@ -180,10 +209,10 @@ class Helmet:
 
         return sum(dataset.expected(examples) for dataset in chosen(names)) * len(lengths)
 
-    def scored_as(self, task: str, length: int) -> str:
+    def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
         from tasks.helmet import DATASETS
 
-        return DATASETS[task].published_name(length)
+        return score_all(DATASETS[task.name].published_name(length), outputs, mode=mode, judge=judge, only=task.metrics)
 
 
 SOURCES: Final = (GENERATED, HELMET)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
 from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
-from harness.sources import GENERATED, Source, find_source
+from harness.sources import GENERATED, Source, TaskInfo, find_source
 from tasks.example import Example
 from tasks.suite import WORDINGS, Wording
 
@@ -103,6 +103,15 @@ def source_of(suite: Artifact) -> Source:
     wording = facts["wording"]
     assert wording in WORDINGS
     return find_source(str(facts["data"]), wording)
+
+
+def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
+    """What to know of the tasks of a prepared suite."""
+    inputs = suite.manifest["inputs"]
+    assert isinstance(inputs, dict)
+    names = inputs["tasks"]
+    assert isinstance(names, list)
+    return source_of(suite).tasks([str(name) for name in names])
 
 
 def load(suite: Artifact) -> Iterator[Example]:

@@ -1,9 +1,9 @@
-"""The generated suite: which tasks there are, by name and category, in each wording."""
+"""The generated suite: which tasks there are, by name and category, in each wording; and tasks of other packages, by name."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from tasks import terse
+from tasks import plugins, terse
 from tasks.cite import CiteTask
 from tasks.example import Task
 from tasks.icl import IclTask
@@ -49,16 +49,28 @@ _SUITES: Final[Mapping[Wording, Mapping[str, Task]]] = {"full": TASKS, "terse": 
 
 
 def worded(wording: Wording) -> Mapping[str, Task]:
-    """Every task in that wording, by name."""
+    """Every task of the suite in that wording, by name."""
     return _SUITES[wording]
 
 
-def select(names: tuple[str, ...], wording: Wording = "full") -> tuple[Task, ...]:
-    """Tasks by name or category, in suite order; an empty selection means all.
+def find(name: str, wording: Wording = "full") -> Task:
+    """Find the task called ``name``: one of the suite's, or one that another package brings, whose wording is its own.
 
-    Raises ``KeyError`` with the first name that is neither.
+    Raises ``KeyError`` if there is none, and :class:`tasks.plugins.PluginError` if a package's cannot be used.
     """
-    for name in names:
-        if name not in TASKS and name not in CATEGORIES:
-            raise KeyError(name)
-    return tuple(task for task in worded(wording).values() if not names or task.name in names or task.category in names)
+    if name in TASKS:
+        return worded(wording)[name]
+    plugin = plugins.find(name)
+    if plugin is None:
+        raise KeyError(name)
+    return plugin.task
+
+
+def select(names: tuple[str, ...], wording: Wording = "full") -> tuple[Task, ...]:
+    """Tasks by name or category, in suite order, then those of other packages, which are asked by name; no names mean the whole suite.
+
+    Raises ``KeyError`` with the first name that is neither, and :class:`tasks.plugins.PluginError` for a package's that cannot be used.
+    """
+    own = [task for task in worded(wording).values() if not names or task.name in names or task.category in names]
+    brought = [find(name) for name in dict.fromkeys(names) if name not in TASKS and name not in CATEGORIES]
+    return (*own, *brought)
