@@ -29,6 +29,7 @@ from harness.api import Artifact, HarnessError, Json
 from harness.journal import SUFFIX as JOURNAL_SUFFIX
 from harness.journal import sync_folder
 from harness.rundir import NO_LOCKS, use
+from tasks.files import open_bytes, read_bytes
 
 MANIFEST: Final = "manifest.json"
 WORK: Final = ".work"
@@ -61,7 +62,7 @@ def file_digest(path: Path) -> str:
 
 
 def _hashed(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -85,7 +86,7 @@ def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool 
 def read_json(path: Path) -> dict[str, Json]:
     """A JSON object written by :func:`write_json`. DamagedError if there is none, AccessError if it may not be read."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(path))
     except PermissionError as error:
         raise denied(error, path) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -126,6 +127,8 @@ def check(path: Path, *, thorough: bool = False) -> dict[str, Json]:
     if not isinstance(files, dict):
         raise DamagedError(f"{path / MANIFEST} does not list the step's files")
     for name, recorded in files.items():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise DamagedError(f"{path / MANIFEST} lists a file outside of its step, {name}")
         problem = _problem(path / name, recorded, thorough)
         if problem:
             raise DamagedError(f"{path / name} {problem}")
@@ -163,7 +166,7 @@ def seal(folder: Path, manifest: Mapping[str, Json]) -> None:
 
 def _recorded(path: Path) -> Json:
     """A file's entry in the manifest, once it is on the disk for good."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         os.fsync(file.fileno())
     found = path.stat()
     return {"bytes": found.st_size, "sha256": file_digest(path), "modified": found.st_mtime_ns}

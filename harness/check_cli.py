@@ -10,6 +10,7 @@ from harness.api import HarnessError
 from harness.compare_cli import MISMATCHES
 from harness.evaluations import find_one
 from harness.terminal import show
+from tasks.files import read_text
 
 if TYPE_CHECKING:
     from reports.policy import Policy
@@ -74,7 +75,7 @@ def _policy(file: Path | None) -> "Policy":
     if file is None:
         return Policy()
     try:
-        return parse(file.read_text(encoding="utf-8"), str(file))
+        return parse(read_text(file), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot read the policy {file} ({error}); name a TOML file with --policy") from None
     except PolicyError as error:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
 from harness.framing import FRAMINGS, Framing
+from tasks.files import read_text
 from tasks.suite import WORDINGS, Wording
 
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -194,7 +195,7 @@ def check_keys(table: Mapping[str, Any], known: list[str] | tuple[str, ...], whe
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
         raise HarnessError(f"cannot read preset {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

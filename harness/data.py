@@ -20,6 +20,7 @@ from harness.api import HarnessError, Json
 from harness.artifacts import file_digest, write_json
 from tasks.build import BudgetError
 from tasks.example import Example
+from tasks.files import read_text
 from tasks.helmet import DATASETS, LENGTHS, OWN, Count, DataError, Dataset, Wordings, select
 from tasks.helmet import examples as read_examples
 from tasks.helmet.catalog import CATEGORIES, File, files, megabytes
@@ -90,7 +91,7 @@ def _settings(name: str) -> dict[str, Json]:
     """A file of our own in the config directory; empty if there is none."""
     path = _config(name)
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -214,7 +215,7 @@ def sources(directory: Path) -> dict[str, Source]:
     """What the manifest of a data directory says; empty without one."""
     path = directory / MANIFEST
     try:
-        entries = json.loads(path.read_text())["files"]
+        entries = json.loads(read_text(path))["files"]
         return {name: Source(**entry) for name, entry in entries.items()}
     except FileNotFoundError:
         return {}

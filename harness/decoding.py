@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.api import Json
+from tasks.files import read_text
 
 FILE: Final = "generation_config.json"
 #: What is taken, and what changes nothing that is written.
@@ -31,7 +32,7 @@ _NEUTRAL: Final[Mapping[str, Json]] = {
 def set_aside(path: Path) -> dict[str, Json]:
     """Read what the model in ``path`` asks for and an evaluation leaves out; empty where it asks for nothing or cannot be read."""
     try:
-        asked = json.loads((path / FILE).read_text(encoding="utf-8"))
+        asked = json.loads(read_text(path / FILE))
     except (OSError, ValueError, RecursionError):  # a damaged one stops the model's loading with a line of its own
         return {}
     if not isinstance(asked, dict):

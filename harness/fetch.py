@@ -20,6 +20,7 @@ from harness.artifacts import file_digest, write_json
 from harness.data import MANIFEST, Source, sources
 from harness.hub import Hub, NoAccessError, RemoteFile, mismatch
 from harness.progress import bar, say
+from tasks.files import open_bytes
 from tasks.helmet import DataError, Dataset
 from tasks.helmet.catalog import HUB_PARQUET, File, files, megabytes
 
@@ -176,7 +177,7 @@ def _unpack(archive: Path, wanted: Sequence[File], directory: Path) -> dict[str,
         return got
     say(f"unpacking {_files(len(left))} from {archive} into {directory}")
     try:
-        with tarfile.open(archive, "r|*") as tar:
+        with open_bytes(archive) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
                 path = _inside(archive, member).removeprefix("data/")
                 if path not in left:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api import HarnessError, Model
-from harness.modelfiles import weight_files
+from harness.loading import room
+from harness.modelfiles import adapter_files, weight_files
+from tasks.files import open_bytes, read_text
 
 GIB: Final = 1 << 30
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -145,7 +147,7 @@ def _host_memory() -> tuple[int, int]:
 
 def _config(path: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads((path / "config.json").read_text())
+        config = json.loads(read_text(path / "config.json"))
     except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"cannot read {path / 'config.json'} ({error})") from None
     inner = config.get("text_config")
@@ -160,10 +162,18 @@ def _all_parameters(path: Path, dtype: str) -> int:
     return sum(file.stat().st_size for file in files) // width(dtype)
 
 
+def most_numbers(path: Path) -> int:
+    """How many numbers the model in ``path`` may have: its files cannot fill more."""
+    files = [*weight_files(path), *adapter_files(path)[1:2]]
+    size = sum(file.stat().st_size for file in files)
+    packed = _config(path).get("quantization_config") is not None
+    return room(sum(_parameters(file) if file.suffix == ".safetensors" else file.stat().st_size for file in files), size, packed=packed)
+
+
 def _parameters(file: Path) -> int:
     """Numbers in a safetensors file: eight bytes with the header's length, then the header as JSON."""
     try:
-        with file.open("rb") as stream:
+        with open_bytes(file) as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > _LARGEST_HEADER:
                 raise ValueError("its header is too large")

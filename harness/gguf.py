@@ -16,6 +16,7 @@ from harness.api import Artifact, HarnessError, Json
 from harness.artifacts import file_digest
 from harness.cache import ENVIRONMENT, models
 from harness.ggufheader import Header
+from harness.loading import bounded, room
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -150,9 +151,10 @@ def _dequantise(file: Path, target: Path, header: Header) -> None:
     tokenizer: Any
     with _as_damage(file):
         tokenizer = AutoTokenizer.from_pretrained(target, trust_remote_code=False, **options)
-        loaded = AutoModelForCausalLM.from_pretrained(
-            target, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **options
-        )
+        with bounded(file, room(0, file.stat().st_size, packed=True)):
+            loaded = AutoModelForCausalLM.from_pretrained(
+                target, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **options
+            )
     model, found = loaded
     _complete(file, found["missing_keys"])
     alone.unlink()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.api import HarnessError
+from tasks.files import open_bytes
 
 MAGIC: Final = b"GGUF"
 Value = int | float | bool | str
@@ -51,7 +52,7 @@ class _DamageError(Exception):
 
 def read(path: Path) -> Header:
     """The header of the file at ``path``. HarnessError if it is no GGUF file, or not all of one."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise HarnessError(f"{path} is no GGUF file: its first four bytes are not {MAGIC.decode()}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -15,6 +15,7 @@ from typing import Final
 
 from harness.api import HarnessError
 from harness.artifacts import file_digest
+from tasks.files import open_bytes
 
 #: Transfers tried in a row without a single new byte.
 _ATTEMPTS: Final = 4
@@ -172,7 +173,7 @@ def mismatch(file: RemoteFile, path: Path) -> str | None:
 def _git_digest(path: Path) -> str:
     """Git's object id of a file."""
     digest = hashlib.sha1(b"blob %d\0" % _size(path), usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final, Literal
 
+from tasks.files import open_bytes
+
 #: How files end that this module writes: each of their lines vouches for itself, so they are worth keeping when a file beside them is not.
 SUFFIX: Final = ".journal"
 
@@ -78,7 +80,7 @@ def read_lines(path: Path) -> Lines:
     records: list[dict[str, object]] = []
     damaged = end = 0
     if path.exists():
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     break

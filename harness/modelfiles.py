@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from harness.api import HarnessError, Json
+from tasks.files import read_text
 
 #: What transformers looks for, in its order; with each the index that names shards instead.
 _SAFE: Final = ("model.safetensors", "model.safetensors.index.json")
@@ -77,7 +78,7 @@ def check_names(config: dict[str, Json], file: Path) -> None:
 
 def _shards(path: Path, index: Path) -> list[Path]:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(json.loads(read_text(index))["weight_map"].values())
         shards = {name: PurePosixPath(name) for name in names}
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise HarnessError(f"{index} is not an index of weights ({type(error).__name__}: {error}); get it again") from None

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Final
 
 from harness.api import HarnessError, Json, Model
@@ -11,9 +10,11 @@ from harness.builtin import MODEL_DIR
 from harness.catalogue import entries
 from harness.gguf import converted, instead_of, is_gguf
 from harness.kernels import check_config
+from harness.loading import check_folder, check_numbers
 from harness.modelfiles import ADAPTER, adapter_files, check_names, index_files, pickled_files, tokenizer_files, weight_files
 from harness.named import ready
 from harness.terminal import echo
+from tasks.files import read_text
 
 BUILTIN: Final = "builtin"
 _WEIGHTS: Final = "*.safetensors"
@@ -21,8 +22,6 @@ _WEIGHTS: Final = "*.safetensors"
 _LOADED: Final = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED: Final = "pytorch_model*.bin"
 _CODE: Final = "*.py"
-#: What transformers and torch raise on files that they cannot load.
-LOAD_ERRORS: Final = (OSError, ValueError, RuntimeError, ImportError, UnpicklingError)
 #: Files besides weights and tokenizer that can change what a model answers.
 _SETTINGS: Final = ("config.json", "generation_config.json")
 
@@ -61,17 +60,6 @@ def _on_disk(name: str) -> Path:
     return converted(path, lambda line: echo(line, err=True)) if is_gguf(name) and not path.is_dir() else path
 
 
-def cannot_load(path: Path, error: Exception) -> HarnessError:
-    """One line for a library's complaint (one of :data:`LOAD_ERRORS`) about a model's files."""
-    if isinstance(error, UnpicklingError):
-        return HarnessError(
-            f"{path} has pickled weights with other objects than tensors in them, which could run code; get it as safetensors"
-        )
-    reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    hint = "; if you trust its code, harness eval --trust-remote-code runs it" if "custom code" in reason else ""
-    return HarnessError(f"transformers cannot load {path}: {reason}{hint}")
-
-
 def _download(name: str, *weights: str) -> Path:
     """Only what is needed, and nothing that could run code."""
     from huggingface_hub import snapshot_download
@@ -93,14 +81,15 @@ def _has_safetensors(path: Path) -> bool:
 
 
 def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_remote_code: bool) -> str:
+    check_folder(path)
     if (file := instead_of(path)) is not None:
         raise HarnessError(f"{path} holds no weights but a GGUF file; name that, --model {file}")
     config = _config(path)
     check_config(config, path / "config.json")
-    check_names(config, path / "config.json")
     adapter = adapter_files(path)
-    if adapter:
-        check_names(_json_object(adapter[0]), adapter[0])
+    for file in (path / "config.json", *adapter[:1]):
+        check_names(_json_object(file), file)
+        check_numbers(_json_object(file), file)
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []
     if config.get("is_encoder_decoder") or not any(item.endswith("ForCausalLM") for item in names):
@@ -142,7 +131,7 @@ def _config(path: Path) -> dict[str, Json]:
 
 def _json_object(file: Path) -> dict[str, Json]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(read_text(file))
     except OSError as error:
         raise HarnessError(f"{file} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

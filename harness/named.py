@@ -20,6 +20,7 @@ from harness import cache, gguf, wheels
 from harness.api import Artifact, HarnessError, Json
 from harness.artifacts import DamagedError, Store, read_json, write_json
 from harness.catalogue import Entry, Terms, entries
+from tasks.files import read_text
 
 WHEELS: Final = "wheels"
 TERMS: Final = "terms"
@@ -94,7 +95,7 @@ def _agree(entry: Entry, store: Store, say: _Say, accept: bool) -> None:
         return
     found = store.step(TERMS, {"sha256": terms.wheel.sha256}, lambda work: _fetch_terms(entry, terms, work), version=VERSION)
     text = found.path / Path(terms.text).name
-    say((found.path / Path(terms.notice).name).read_text(encoding="utf-8").strip())
+    say(read_text(found.path / Path(terms.notice).name).strip())
     say(f"\n{entry.name} is under the {entry.licence}: {text}")
     if not accept and _at_a_terminal():
         accept = click.confirm("Do you accept them?", err=True)

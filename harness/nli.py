@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
 from harness.artifacts import digest
+from harness.footprint import most_numbers
+from harness.loading import loading
 from tasks.judges import Pair
 
 if TYPE_CHECKING:
@@ -69,15 +71,16 @@ class NliJudge:
             from harness.engines.weights import REPORTING, checked
 
             place = {"device_map": "auto"} if torch.cuda.is_available() else {}
+            path = Path(self._model_name)
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self._model_name, trust_remote_code=False)
-                loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
-                    self._model_name, dtype=torch.bfloat16, trust_remote_code=False, **REPORTING, **place
-                )
-            except (OSError, ValueError) as error:
-                reason = str(error).strip().split("\n", 1)[0]
+                with loading(path, most_numbers(path) if path.is_dir() else None):
+                    tokenizer = AutoTokenizer.from_pretrained(self._model_name, trust_remote_code=False)
+                    loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
+                        self._model_name, dtype=torch.bfloat16, trust_remote_code=False, **REPORTING, **place
+                    )
+            except HarnessError as error:
                 raise HarnessError(
-                    f"cannot load the judge {self._model_name!r} ({reason}); give --judge a sequence-to-sequence NLI model, "
+                    f"cannot load the judge {self._model_name!r} ({error}); give --judge a sequence-to-sequence NLI model, "
                     "such as google/t5_xxl_true_nli_mixture (Hub id or directory), or exact-words"
                 ) from None
             self._loaded = tokenizer, checked(Path(self._model_name), *loaded, trust_remote_code=False).eval()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, check, read_json, read_sealed
 from harness.evaluations import by_method, find_one
+from tasks.files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +173,7 @@ def training_curve(checkpoint: Path) -> list[Json]:
     if not file.is_file():
         return []
     points: list[Json] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in read_text(file).splitlines():
         point = json.loads(line)
         points.append({str(name): float(value) for name, value in point.items() if isinstance(value, int | float)})
     return points

@@ -14,6 +14,7 @@ from harness.artifacts import MANIFEST, read_sealed
 from harness.evaluate import Scoring, evaluate, read_samples
 from harness.sources import find_source
 from harness.suite import SuiteConfig, prepare
+from tasks.files import read_text
 from tasks.references import which
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def show_references(root: Path) -> None:
 
     if not read_sealed(root / MANIFEST).get("references"):
         return
-    found = from_record(json.loads((root / FILE).read_text(encoding="utf-8")))
+    found = from_record(json.loads(read_text(root / FILE)))
     assert found is not None
     terminal.show(table(found))
     for sentence in found.sentences():

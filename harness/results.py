@@ -13,6 +13,7 @@ from harness.artifacts import MANIFEST, read_sealed, write_json
 from harness.extra import STEP
 from harness.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.redact import plain
+from tasks.files import read_text
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
@@ -102,7 +103,7 @@ def _link(source: Path, folder: Path) -> None:
 
 def show(root: Path) -> None:
     """Print a finished comparison's table."""
-    terminal.echo((root / "table.txt").read_text(encoding="utf-8"))
+    terminal.echo(read_text(root / "table.txt"))
 
 
 def show_scores(samples: Artifact) -> None:

@@ -12,6 +12,7 @@ import click
 
 from harness.api import HarnessError
 from harness.terminal import echo
+from tasks.files import LARGEST_TEXT, read_text
 
 if TYPE_CHECKING:
     from tasks.judges import Judge
@@ -155,7 +156,7 @@ def read_json_file(path: Path) -> object:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, LARGEST_TEXT, "utf-8-sig")
     except OSError as error:
         raise HarnessError(f"{path} cannot be read ({error.strerror}); name a file that is there") from None
     except UnicodeDecodeError as error:

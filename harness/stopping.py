@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.artifacts import write_json
 from harness.evaluate import SCORING_VERSION, Part, Scoring, evaluate, read_samples, suite_rows, write_samples
+from tasks.files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ def _prepare(run: "Run", suite: Artifact) -> tuple["Order", dict[str, int]]:
         return {"rounds": order.rounds, "examples": order.examples}
 
     step = run.step("order", {"suite": facts["digest"], "seed": run.seed}, build, version=VERSION)
-    found = json.loads((step.path / _FILE).read_text(encoding="utf-8"))
+    found = json.loads(read_text(step.path / _FILE))
     return read_order(found["order"]), found["rounds"]
 
 

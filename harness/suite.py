@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
-from harness.models import LOAD_ERRORS, cannot_load, context_length, tokenizer_digest
+from harness.loading import loading, try_tokenizer
+from harness.models import context_length, tokenizer_digest
 from harness.sources import GENERATED, Source, TaskInfo, find_source
 from tasks.example import Example
+from tasks.files import open_bytes, read_lines
 from tasks.suite import WORDINGS, Wording
 
 if TYPE_CHECKING:
@@ -116,24 +118,30 @@ def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
 
 def load(suite: Artifact) -> Iterator[Example]:
     """The examples of a prepared suite. HarnessError for a line that is none."""
-    path = suite.path / _FILE
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-                depth = float("nan") if record["depth"] is None else record["depth"]
-                yield Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
-            except (ValueError, TypeError, KeyError, RecursionError):
-                raise HarnessError(f"{path}, line {number}: damaged; delete {suite.path} to have it rebuilt") from None
+    path, number = suite.path / _FILE, 0
+    try:
+        with open_bytes(path) as file:
+            for line in read_lines(file, path):
+                number += 1
+                yield _example(line)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise HarnessError(f"{path}, line {number}: damaged; delete {suite.path} to have it rebuilt") from None
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read ({error.strerror}); delete {suite.path} to have it rebuilt") from None
+
+
+def _example(line: bytes) -> Example:
+    record = json.loads(line)
+    depth = float("nan") if record["depth"] is None else record["depth"]
+    return Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
 
 
 def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    try:
+    with loading(model.path):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
-    except LOAD_ERRORS as error:
-        raise cannot_load(model.path, error) from None
+    try_tokenizer(tokenizer, model.path)
     return tokenizer
 
 

@@ -17,6 +17,7 @@ from typing import IO, Final
 from harness.api import HarnessError
 from harness.artifacts import file_digest
 from harness.catalogue import Wheel
+from tasks.files import open_bytes
 
 _CHUNK: Final = 1 << 20
 _PIP: Final = (
@@ -110,6 +111,6 @@ def join(parts: Sequence[tuple[Path, str]], target: Path, size: int, sha256: str
 
 def _opened(path: Path, member: str) -> IO[bytes]:
     try:
-        return zipfile.ZipFile(path).open(member)
+        return zipfile.ZipFile(open_bytes(path)).open(member)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as error:
         raise HarnessError(f"{path.name} cannot be read ({error})") from None

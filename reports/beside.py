@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from tasks.files import open_bytes, read_bytes
+
 MARK: Final = ".retmask-harness"
 _SIGNATURE: Final = "files of a retmask-harness page\n"
 #: What earlier versions wrote, without a mark.
@@ -77,7 +79,7 @@ def _ours(folder: Path) -> set[str]:
     if not there:
         return set()
     if MARK in there and there[MARK].is_file(follow_symlinks=False):
-        first, *names = (folder / MARK).read_text(encoding="utf-8", errors="replace").split("\n")
+        first, *names = read_bytes(folder / MARK).decode("utf-8", "replace").split("\n")
         if f"{first}\n" == _SIGNATURE:
             return {name for name in names if name in there and there[name].is_file(follow_symlinks=False)}
     elif all(_UNMARKED.fullmatch(name) and _begins_as_ours(folder / name) for name in there):
@@ -88,5 +90,5 @@ def _ours(folder: Path) -> set[str]:
 def _begins_as_ours(path: Path) -> bool:
     if not stat.S_ISREG(path.lstat().st_mode):
         return False
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return file.read(max(map(len, _BEGINS))).startswith(_BEGINS)

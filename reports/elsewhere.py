@@ -26,6 +26,7 @@ from reports import bootstrap, hierarchy, safe
 from reports.comparison import CompareError, p_value
 from reports.hierarchy import Design, Floats, Target
 from reports.permutation import holm
+from tasks.files import open_bytes, read_lines, read_text
 
 #: The files of one model's figures.
 FIGURES: Final = "figures.json"
@@ -122,11 +123,11 @@ ByName: TypeAlias = Mapping[str, Sequence[Change]]
 
 def read(folder: Path) -> Elsewhere:
     """What a model's step ``extra`` holds."""
-    table = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+    table = json.loads(read_text(folder / FIGURES))
     figures = tuple(Figure(**{**row, "members": tuple(row.get("members", ()))}) for row in table["figures"])
     rows: list[dict[str, Any]] = []
-    with (folder / DOCUMENTS).open(encoding="utf-8") as file:
-        for line in file:
+    with open_bytes(folder / DOCUMENTS) as file:
+        for line in read_lines(file, folder / DOCUMENTS):
             row = json.loads(line)
             for metric, value in row["metrics"].items():
                 number, weight = _pair(value)

@@ -16,6 +16,8 @@ from typing import Any, Final, TextIO, TypeAlias
 
 import pandas as pd
 
+from tasks.files import open_bytes, read_lines
+
 #: (task, length, example id)
 Key: TypeAlias = tuple[str, int, str]
 
@@ -62,8 +64,8 @@ def ends(text: str, line: int = 0, size: int = 0) -> Prompt:
 def read_prompts(path: Path) -> dict[Key, Prompt]:
     """The ends of every prompt of a suite: one JSON object a line with task, length, id and prompt."""
     found = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
+    with open_bytes(path) as file:
+        for number, line in enumerate(read_lines(file, path), 1):
             record = json.loads(line)
             found[_key(record)] = ends(str(record["prompt"]), number, len(line))
     return found
@@ -98,8 +100,8 @@ def write_prompts(suite: Path, places: Mapping[Key, tuple[int, int]], folder: Pa
     at: int | None = None
     out: TextIO | None = None
     try:
-        with suite.open(encoding="utf-8") as file:
-            for line in file:
+        with open_bytes(suite) as file:
+            for line in read_lines(file, suite):
                 record = json.loads(line)
                 place = places.get(_key(record))
                 if place is None:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.files import read_parquet
+
 #: Column -> pandas dtype. ``score`` is in [0, 1]; tables show it times 100.
 COLUMNS: Final[dict[str, str]] = {
     "run": "string",
@@ -119,13 +121,11 @@ def read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise SamplesError(f"no samples table at {path}; run the evaluation first")
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:  # pandas would also follow what the file says about pandas, and folders named key=value
-            found = file.read()
-            about = json.loads((found.schema.metadata or {}).get(_ABOUT, b"{}"))
-            frame = found.replace_schema_metadata(None).to_pandas()
+        found = read_parquet(path)  # pandas would also follow what the file says about pandas, and folders named key=value
+        about = json.loads((found.schema.metadata or {}).get(_ABOUT, b"{}"))
+        frame = found.replace_schema_metadata(None).to_pandas()
     except PermissionError as error:
         raise SamplesError(f"{path} cannot be read ({error.strerror}); nothing is wrong with it: ask whoever owns it for access") from None
     except (pa.ArrowException, ValueError, OSError, RecursionError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 from harness.api import HarnessError
 from retmask.heads import write_atomically
 from retmask.trials import Trial
+from tasks.files import open_bytes
 
 if TYPE_CHECKING:
     from retmask.detect import TrialResult
@@ -101,7 +102,7 @@ def _read(path: Path, trials: Sequence[Trial]) -> list["TrialResult"]:
     from retmask.detect import TrialResult
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(open_bytes(path), allow_pickle=False) as file:
             scores, said = file["scores"], json.loads(str(file["said"]))
         pairs = zip(trials, said, scores, strict=True)
         return [TrialResult(trial, tuple(ids), answer, recall, each) for trial, (ids, answer, recall), each in pairs]

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.api import HarnessError
 from retmask.heads import Head, HeadScores, TrialFacts, write_atomically
+from tasks.files import open_bytes, read_text
 
 #: Written so and no other way ("00-0", "٠-0"), or two keys could mean one head.
 _HEAD: Final = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,8})")
@@ -23,7 +24,7 @@ _HEAD: Final = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,8})")
 def read_scores(path: Path) -> HeadScores:
     """The scores in ``path``: our safetensors file, or a published JSON one."""
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             start = file.read(8)
     except OSError as error:
         raise HarnessError(f"cannot read head scores from {path}: {error.strerror}") from error
@@ -38,7 +39,7 @@ def import_published(path: Path, model_digest: str = "") -> HeadScores:
     HarnessError names the file and the key that is wrong.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+        table = json.loads(read_text(path), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"cannot read head scores from {path}: {error}") from error
     if not isinstance(table, dict) or not table:

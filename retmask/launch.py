@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from harness.api import HarnessError, Json
+from tasks.files import open_bytes, read_text
 
 USER_ERROR: Final = 2
 """Exit code of a mistake that the user can mend; a line of the log that begins with ``error: `` says which."""
@@ -137,7 +138,7 @@ def launch(config: TrainConfig, say: Callable[[str], None] = lambda _: None, com
             raise
     if code != 0:
         raise HarnessError(_why(code, log, before))
-    facts: dict[str, Json] = json.loads((output / "facts.json").read_text(encoding="utf-8"))
+    facts: dict[str, Json] = json.loads(read_text(output / "facts.json"))
     return facts
 
 
@@ -168,7 +169,7 @@ def _one_gpu(device: str) -> dict[str, str]:
 
 def _why(code: int, log: Path, before: int) -> str:
     """What went wrong, from what this start wrote to the log. Behind accelerate the trainer's line is not the last."""
-    with log.open("rb") as file:
+    with open_bytes(log) as file:
         file.seek(before)
         lines = [line for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
     said = next((line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)), None)

@@ -23,6 +23,7 @@ from retmask.model import load_model, load_tokenizer, resolve_dtype
 from retmask.options import parse_table
 from retmask.responses import BACKENDS
 from retmask.stages import derive, digest
+from tasks.files import open_bytes, read_lines
 
 AUTO: Final = "auto"
 HEADS_VERSION: Final = 3
@@ -534,8 +535,8 @@ def _summary(masked: _Masked | None, after: HeadScores | None, pairs: Artifact, 
 def _shown(pairs: Artifact) -> tuple[str, ...]:
     """The first few instructions, each once."""
     found: dict[str, None] = {}
-    with (pairs.path / stages.PAIRS).open(encoding="utf-8") as lines:
-        for line in lines:
+    with open_bytes(pairs.path / stages.PAIRS) as file:
+        for line in read_lines(file, pairs.path / stages.PAIRS):
             found[json.loads(line)["prompt"]] = None
             if len(found) == _SHOWN:
                 break

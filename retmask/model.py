@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
-from harness.models import LOAD_ERRORS, cannot_load
+from harness.loading import loading, try_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,10 +16,10 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
     """The tokenizer in ``path``."""
     from transformers import AutoTokenizer
 
-    try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except LOAD_ERRORS as error:
-        raise cannot_load(path, error) from error
+    with loading(path):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    try_tokenizer(tokenizer, path)
+    return tokenizer
 
 
 def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
@@ -33,18 +33,17 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
 
     from harness.engines.attention import share_keys
     from harness.engines.weights import load_network
+    from harness.footprint import most_numbers
 
     share_keys()
     options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     number_format = getattr(torch, dtype, None)
     if not isinstance(number_format, torch.dtype):
         raise HarnessError(f"dtype {dtype!r} is no number format; use auto, float32, bfloat16 or float16")
-    try:
+    with loading(path, most_numbers(path)):
         if getattr(AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config(), "attn_logit_softcapping", None):
             options["attn_implementation"] = "eager"
         network: PreTrainedModel = load_network(path, dtype=number_format, trust_remote_code=False, **options)
-    except LOAD_ERRORS as error:
-        raise cannot_load(path, error) from error
     if device != "auto":
         torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
     network.train(False)

@@ -15,6 +15,7 @@ from typing import Final
 from harness.api import HarnessError, Json
 from retmask.responses import Response
 from retmask.texts import is_encodable
+from tasks.files import LARGEST_TEXT, read_text
 
 #: Shares above which a person should know before training.
 _MANY_IDENTICAL: Final = 0.5
@@ -198,7 +199,7 @@ def read_pairs(path: Path, *, chosen_only: bool = False) -> list[PreferencePair]
     """HarnessError names the line that is no pair. With ``chosen_only`` a row needs no rejected answer."""
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path, LARGEST_TEXT).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot read preference pairs: {error}") from error
     for number, line in enumerate(lines, start=1):

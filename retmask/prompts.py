@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from harness.api import HarnessError, Json
 from retmask.texts import is_encodable
+from tasks.files import open_bytes, parquet_batches, read_lines
 
 GENERATED: Final = "generated"
 _LINES: Final = (".jsonl", ".jsonl.gz", ".json.gz", ".json")
@@ -135,20 +136,19 @@ def _known(file: Path) -> bool:
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
+    with open_bytes(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    opener: Any = gzip.open if file.suffix == ".gz" else open
     number = 0
     try:
-        with opener(file, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
+        with open_bytes(file) as packed, gzip.GzipFile(fileobj=packed) if file.suffix == ".gz" else packed as stream:
+            for number, line in enumerate(read_lines(stream, file), start=1):
                 if line.strip():
-                    yield f"{file}, line {number}", _json_row(line, f"{file}, line {number}")
+                    yield f"{file}, line {number}", _json_row(line.decode(), f"{file}, line {number}")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise HarnessError(f"{file}, after line {number}: cannot be read as UTF-8 text ({error})") from None
+        raise HarnessError(f"{file}, after line {number}: cannot be read as UTF-8 text ({_reason(error)})") from None
 
 
 def _json_row(line: str, where: str) -> dict[str, Any]:
@@ -167,18 +167,20 @@ def _json_row(line: str, where: str) -> dict[str, Any]:
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow
-    import pyarrow.parquet
 
     number = 0
     try:
-        table = pyarrow.parquet.ParquetFile(file)
-        wanted = [name for name in table.schema_arrow.names if name in (*_COLUMNS, "redacted", "language")]
-        for batch in table.iter_batches(batch_size=1024, columns=wanted):
+        for batch in parquet_batches(file, (*_COLUMNS, "redacted", "language")):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{file}, row {number}", row
     except (OSError, pyarrow.ArrowException) as error:
-        raise HarnessError(f"{file}, after row {number}: cannot be read as Parquet ({str(error).strip().partition(chr(10))[0]})") from None
+        raise HarnessError(f"{file}, after row {number}: cannot be read as Parquet ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.strip().partition("\n")[0]
 
 
 def _hub_revision(name: str, revision: str) -> str:
@@ -210,4 +212,5 @@ def write_prompts(prompts: Iterable[str], path: Path) -> None:
 
 def read_prompts(path: Path) -> list[str]:
     """What :func:`write_prompts` wrote."""
-    return [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").split("\n") if line]
+    with open_bytes(path) as file:
+        return [json.loads(line)["prompt"] for line in read_lines(file, path) if line.strip()]

@@ -19,6 +19,7 @@ from harness.api import HarnessError
 from retmask.launch import SFT, TrainConfig
 from retmask.model import encode, load_tokenizer, render
 from retmask.pairs import PreferencePair, read_pairs
+from tasks.files import open_bytes, read_text
 
 Row: TypeAlias = Mapping[str, NDArray[np.int32]]
 """``prompt_ids``, ``chosen_ids``, ``rejected_ids``: the columns that trl's trainer takes. Four bytes a token."""
@@ -54,14 +55,14 @@ def store(config: TrainConfig) -> Stored:
 def stored(config: TrainConfig) -> Stored:
     """What :func:`store` wrote, for the processes that did not."""
     folder = Path(config.output) / f"rows-{_identity(config)}"
-    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    facts = json.loads(read_text(folder / _FACTS))
     return Stored(folder, facts["pairs"], facts["overlong"])
 
 
 def _identity(config: TrainConfig) -> str:
     """Of what the rows depend on. Another file under the same name, or another limit, gives other rows."""
     try:
-        with Path(config.pairs).open("rb") as file:
+        with open_bytes(config.pairs) as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise HarnessError(f"cannot read preference pairs: {error}") from error

@@ -20,6 +20,7 @@ from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, writ
 from retmask.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
 from retmask.responses import Lazily, Response, Sampling, open_sampler, read_responses
 from retmask.turns import user_turn
+from tasks.files import open_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -296,7 +297,7 @@ def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifac
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

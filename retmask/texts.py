@@ -9,6 +9,7 @@ from random import Random
 from typing import TypeAlias
 
 from harness.api import HarnessError
+from tasks.files import LARGEST_TEXT, read_text
 from tasks.needles import Needle, draw_needle
 from tasks.prose import sentence
 
@@ -53,7 +54,7 @@ def read_haystack(directory: Path) -> Prose:
     sentences: list[str] = []
     for path in sorted(directory.glob("*.txt")):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path, LARGEST_TEXT)
         except (OSError, UnicodeDecodeError) as error:
             raise HarnessError(f"cannot read {path} as UTF-8 text: {error}") from error
         sentences += split_sentences(text)
@@ -102,7 +103,7 @@ def read_needles(path: Path) -> tuple[Needle, ...]:
     needle's do); what is copied are the sentence's. HarnessError names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path, LARGEST_TEXT).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot read needles from {path}: {error}") from error
     found = tuple(_parse_needle(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())

@@ -31,6 +31,7 @@ from retmask.model import load_model, load_tokenizer
 from retmask.options import parse_table
 from retmask.rows import Stored, store, stored
 from retmask.trainers import AnyTrainer, Watch
+from tasks.files import LARGEST_TEXT, read_bytes, read_text
 
 _CURVE: Final = {
     "loss": "loss",
@@ -87,10 +88,10 @@ def _shared_rows(config: TrainConfig) -> Stored:
 def _forget_other_training(config: TrainConfig, output: Path) -> None:
     """Checkpoints of another training in the same folder are no place to go on from."""
     values = {name: value for name, value in asdict(config).items() if name not in _SPEED}
-    pairs = hashlib.sha256(Path(config.pairs).read_bytes()).hexdigest()
+    pairs = hashlib.sha256(read_bytes(config.pairs, LARGEST_TEXT)).hexdigest()
     identity = hashlib.sha256(json.dumps([values, pairs], sort_keys=True).encode()).hexdigest()
     file = output / "checkpoints" / "identity"
-    if not file.exists() or file.read_text(encoding="utf-8") != identity:
+    if not file.exists() or read_text(file) != identity:
         shutil.rmtree(file.parent, ignore_errors=True)
         file.parent.mkdir(parents=True)
         _write_whole(file, identity)
@@ -110,7 +111,7 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        json.loads(read_text(path))
     except ValueError:
         return False
     return True
@@ -162,7 +163,7 @@ def cast_files(folder: Path, dtype: str) -> None:
         partial = path.with_name(f"{path.name}.partial")
         save_file(converted, partial, metadata)
         os.replace(partial, path)
-    table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    table = json.loads(read_text(folder / "config.json"))
     _write_whole(folder / "config.json", json.dumps({**table, "dtype": dtype}, indent=2) + "\n")
 
 
@@ -245,7 +246,7 @@ def main() -> int:
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise HarnessError(f"cannot read the configuration {path}: {error}") from error
     if not isinstance(table, dict):

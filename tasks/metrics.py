@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Final
 import pytrec_eval
 
 from tasks.modes import Mode
+from tasks.records import FieldError
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+#: What ROUGE calls a word.
+_WORD: Final = re.compile("[a-z0-9]+")
+#: Pairs of words that ROUGE may compare: eight bytes each, and some seconds in all.
+_LARGEST_ROUGE: Final = 40_000_000
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 #: Answers that earn no partial credit: F1 is 0 unless both sides say the same (SQuAD 2, HotpotQA).
 _CLOSED: Final = ("yes", "no", "noanswer")
@@ -71,7 +76,8 @@ def exact_match(output: str, golds: Sequence[str], rule: Comparison = STRICT) ->
 
 def f1(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
     """Harmonic mean of token precision and recall, for the best gold; 0 where one side is yes, no or noanswer and the other differs."""
-    return max(_f1(rule.normalize(output), rule.normalize(gold)) for gold in golds)
+    text = rule.normalize(output)
+    return max(_f1(text, rule.normalize(gold)) for gold in golds)
 
 
 def _f1(output: str, gold: str) -> float:
@@ -93,7 +99,8 @@ def substring_exact_match(output: str, golds: Sequence[str], rule: Comparison = 
 
 def str_em(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
     """Share of the golds that occur in the output, each as in :func:`substring_exact_match` (ALCE's STR-EM)."""
-    return sum(substring_exact_match(output, [gold], rule) for gold in golds) / len(golds)
+    text = rule.normalize(output)
+    return sum(rule.contains(text, rule.normalize(gold)) for gold in golds) / len(golds)
 
 
 def ruler_recall(output: str, golds: Sequence[str], mode: Mode = "strict") -> float:
@@ -102,6 +109,15 @@ def ruler_recall(output: str, golds: Sequence[str], mode: Mode = "strict") -> fl
     if mode == "parity":
         return sum(gold.lower() in text for gold in golds) / len(golds)
     return sum(bool(gold.strip()) and bool(re.search(rf"(?<!\w){re.escape(gold.lower())}(?!\w)", text)) for gold in golds) / len(golds)
+
+
+def check_rouge(output: str, golds: Sequence[str]) -> None:
+    """FieldError for texts so long that ROUGE, which compares each word with each, would take all memory."""
+    words, wanted = len(_WORD.findall(output.lower())), sum(len(_WORD.findall(gold.lower())) for gold in golds)
+    if words * wanted > _LARGEST_ROUGE:
+        raise FieldError(
+            "output", f"has {words} words and its gold answers {wanted}: ROUGE compares each with each, and these are too many"
+        )
 
 
 @cache
@@ -113,6 +129,7 @@ def _rouge_scorer() -> "RougeScorer":
 
 def rouge(output: str, golds: Sequence[str]) -> dict[str, float]:
     """ROUGE-L and ROUGE-Lsum with stemming, the best of each over the golds. Lines are Lsum's sentences."""
+    check_rouge(output, golds)
     scores = [_rouge_scorer().score(target=gold, prediction=output) for gold in golds]
     found: dict[str, float] = {}
     for kind in ("rougeL", "rougeLsum"):

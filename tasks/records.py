@@ -10,6 +10,10 @@ _MOST_RELEVANT: Final = 1000
 _MOST_DOCUMENTS: Final = 1_000_000
 
 
+#: Answers, documents and the like that one record may have; the published ones have up to a thousand.
+_LONGEST_LIST: Final = 5_000
+
+
 class FieldError(ValueError):
     """A record that cannot be scored: ``field`` is missing or holds something else."""
 
@@ -152,7 +156,10 @@ def _find(record: Record, fields: Sequence[str], what: str) -> object:
     field = _first(record, fields)
     if record.get(field) is None:
         raise FieldError(field, f"is {'null' if field in record else 'missing'}; {what}")
-    return record[field]
+    value = record[field]
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > _LONGEST_LIST:
+        raise FieldError(field, f"holds {len(value)} of what there are at most {_LONGEST_LIST}")
+    return value
 
 
 def _first(record: Record, fields: Sequence[str]) -> str:

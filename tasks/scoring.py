@@ -36,6 +36,10 @@ class Scored:
     """Metrics whose published mean leaves this output out (parity, difference ``cite-empty``); their value is 0."""
 
 
+#: Characters of an output: some hundred times those that an answer may have, room for thoughts included.
+_LONGEST_OUTPUT: Final = 400_000
+
+
 @dataclass(frozen=True)
 class How:
     """The settings of one scoring."""
@@ -115,6 +119,8 @@ def score_all(
 
 def _numbered(scorer: Scorer, index: int, item: tuple[Example | Record, str], how: How) -> Rounds[Scored]:
     try:
+        if len(item[1]) > _LONGEST_OUTPUT:
+            raise FieldError("output", f"has {len(item[1])} characters; no answer to these tasks has more than {_LONGEST_OUTPUT}")
         return (yield from scorer(fields(item[0]), item[1], how))
     except FieldError as error:
         error.index = index

@@ -115,7 +115,7 @@ PROTECTIONS: Final = (
         (
             "a step's files are synced",
             "harness/artifacts.py",
-            '    with path.open("rb") as file:\n        os.fsync(file.fileno())\n',
+            "    with open_bytes(path) as file:\n        os.fsync(file.fileno())\n",
             "",
             _SYNCED,
         ),

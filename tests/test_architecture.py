@@ -12,7 +12,7 @@ PACKAGES = ("harness", "tasks", "retmask", "reports")
 #: Package -> our packages that it may import.
 MAY_IMPORT = {
     "tasks": {"tasks"},
-    "reports": {"reports"},
+    "reports": {"reports", "tasks.files"},
     "harness": {"harness", "tasks", "reports"},
     "retmask": {
         "retmask",
@@ -22,6 +22,9 @@ MAY_IMPORT = {
         "harness.models",
         "harness.engines",
         "harness.journal",
+        "harness.footprint",
+        "harness.loading",
+        "harness.templates",
         "harness.terminal",
         "harness.threads",
     },
@@ -223,3 +226,43 @@ def test_everything_is_printed_through_one_module(path: Path) -> None:
         called = ast.unparse(call.func)
         assert called not in ("print", "click.echo", "click.secho", "rich.print", "sys.stdout.write", "sys.stderr.write"), called
         assert called != "Console" or any(word.arg == "file" for word in call.keywords), "use harness.terminal.console"
+
+
+#: Files of the project itself and of the system, which nobody else wrote.
+OWN_READS = {
+    "harness/builtin/train.py", "harness/catalogue.py", "harness/config.py", "harness/ends.py", "harness/environment.py",
+    "harness/footprint.py", "harness/template_process.py", "harness/threads.py",
+    "reports/boardfiles.py", "reports/page.py", "reports/reference.py", "tasks/files.py",
+}  # fmt: skip
+
+
+def reads(source: str) -> list[str]:
+    """Calls that open a file for reading without asking what it is, or how large."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        name = called.rpartition(".")[2]
+        given = [*(word.value for word in node.keywords if word.arg == "mode"), *node.args[called == "open" :]]
+        modes = [str(each.value) for each in ast.walk(given[0]) if isinstance(each, ast.Constant)] if given else []
+        writes = bool(modes) and all(each[:1] in ("w", "a", "x") for each in modes if each.isalpha())
+        if (name in ("read_text", "read_bytes") and "." in called) or (
+            name == "open" and called not in ("os.open", "tarfile.open") and not called.startswith("zipfile.") and not writes
+        ):
+            found.append(f"line {node.lineno}: {called}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_of_others_are_opened_through_one_module(path: Path) -> None:
+    """Otherwise a pipe is waited for, a device read for ever, and a file of any size taken into memory (tasks/files.py)."""
+    if path.relative_to(ROOT).as_posix() not in OWN_READS:
+        assert reads(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["path.read_text()", "path.open('rb')", "open(path)", "gzip.open(path, 'rt')", "path.open(encoding='utf-8')"]
+)
+def test_the_look_for_reads_finds_them(source: str) -> None:
+    assert reads(source)

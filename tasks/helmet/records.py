@@ -10,6 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from tasks.files import open_bytes, read_parquet
+
 #: Bytes read at once from a file that is one large JSON array.
 _CHUNK: Final = 1 << 20
 #: Nothing that HELMET counts is near this large.
@@ -170,17 +172,15 @@ def read_span(path: Path, span: Span, unit: str) -> Record:
 def parquet_rows(path: Path, text: str, label: str) -> list[tuple[str, int]]:
     """(text, label) of every row of a small Parquet file."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            absent = [name for name in (text, label) if name not in file.schema_arrow.names]
-            if absent:
-                found = ", ".join(file.schema_arrow.names)
-                raise DataError(f"{path}: no column {absent[0]!r} (it has {found}); {_AGAIN}")
-            columns = file.read(columns=[text, label]).to_pydict()
+        table = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file, or cut short ({_reason(error)}); {_AGAIN}") from None
+    absent = [name for name in (text, label) if name not in table.column_names]
+    if absent:
+        raise DataError(f"{path}: no column {absent[0]!r} (it has {', '.join(table.column_names)}); {_AGAIN}")
+    columns = table.select([text, label]).to_pydict()
     rows = list(zip(columns[text], columns[label], strict=True))
     for number, (words, value) in enumerate(rows, 1):
         if not isinstance(words, str):
@@ -194,7 +194,7 @@ def parquet_rows(path: Path, text: str, label: str) -> list[tuple[str, int]]:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_bytes(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); {_AGAIN}") from None
 

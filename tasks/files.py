@@ -1,0 +1,137 @@
+"""Read files that others wrote: ordinary ones only, and none that is larger, or unpacks to more, than makes sense.
+
+A pipe or a device may never end, and opening one may wait for ever; a small packed file may hold more than there is memory. What is refused
+is an OSError whose ``strerror`` says why, as for a file that is not there.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Bytes of a file of settings or facts, such as JSON, which take twenty times as much once they are read.
+LARGEST: Final = 64 << 20
+#: Bytes of a file of plain text that is read as a whole.
+LARGEST_TEXT: Final = 1 << 30
+#: Bytes of a line in a file that is read line by line.
+LONGEST_LINE: Final = 64 << 20
+#: Bytes that a table, or a part of one that is read as a whole, may unpack to; more where its file is so large that this is no surprise.
+_LARGEST_TABLE: Final = 1 << 29
+_USUAL_PACKING: Final = 50
+_MIB: Final = 1 << 20
+
+
+def ordinary(path: str | Path, flags: int) -> int:
+    """Open an ordinary file and nothing else: an ``opener`` for :func:`open`. A link to one will do."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+
+
+def open_bytes(path: str | Path, most: int | None = None) -> BinaryIO:
+    """Open an ordinary file for reading. OSError for another, and for one of more than ``most`` bytes."""
+    file = open(path, "rb", opener=ordinary)  # noqa: SIM115  # the caller's to close
+    if most is not None and os.fstat(file.fileno()).st_size > most:
+        file.close()
+        _refuse(f"it has more than {most // _MIB} MiB", path)
+    return file
+
+
+def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
+    """All of an ordinary file, at most ``most`` bytes."""
+    with open_bytes(path, most) as file:
+        found = file.read(most + 1)  # one of the system's says that it has none
+    if len(found) > most:
+        _refuse(f"it has more than {most // _MIB} MiB", path)
+    return found
+
+
+def read_text(path: str | Path, most: int = LARGEST, encoding: str = "utf-8") -> str:
+    """All of a text file, its line ends as ``\\n``."""
+    return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(file: BinaryIO, path: str | Path, longest: int = LONGEST_LINE) -> Iterator[bytes]:
+    """The lines of an opened file with their ends, however much they are packed. OSError for one that is too long."""
+    while line := file.readline(longest + 1):
+        if len(line) > longest:
+            _refuse(f"it has a line of more than {longest // _MIB} MiB", path)
+        yield line
+
+
+def check_packing(size: int, packed: int, path: str | Path) -> None:
+    """OSError if ``packed`` bytes unpack to more than makes sense."""
+    if size > max(_LARGEST_TABLE, _USUAL_PACKING * packed):
+        _refuse(f"its {max(1, packed // _MIB)} MiB unpack to more than {size // _MIB} MiB", path)
+
+
+def read_parquet(path: str | Path) -> "pa.Table":
+    """A whole Parquet table. OSError if it unpacks to more than makes sense, before it does."""
+    import pyarrow.parquet as pq
+
+    with _unread_parquet(path) as (file, packed, texts):
+        plain = pq.ParquetFile(file).schema_arrow
+        table = pq.ParquetFile(file, read_dictionary=texts).read()
+    check_packing(sum(_unpacked(chunk) for column in table.columns for chunk in column.chunks), packed, path)
+    for at, field in enumerate(plain):
+        if table.schema.field(at).type != field.type:
+            table = table.set_column(at, field, table.column(at).cast(field.type))
+    return table.replace_schema_metadata(plain.metadata)
+
+
+def parquet_batches(path: str | Path, columns: Collection[str], rows: int = 64) -> "Iterator[pa.RecordBatch]":
+    """Some rows at a time of those of these columns that there are; OSError as :func:`read_parquet`."""
+    import pyarrow.parquet as pq
+
+    with _unread_parquet(path) as (file, packed, texts):
+        opened = pq.ParquetFile(file, read_dictionary=texts)
+        wanted = [name for name in opened.schema_arrow.names if name in columns]
+        for batch in opened.iter_batches(batch_size=rows, columns=wanted):
+            check_packing(sum(map(_unpacked, batch.columns)), packed, path)
+            yield batch
+
+
+@contextmanager
+def _unread_parquet(path: str | Path) -> Iterator[tuple[BinaryIO, int, list[str]]]:
+    """The opened file, its size, and its columns of texts: to be read as dictionaries, where a text that stands there often is once.
+
+    OSError if a row group says that it unpacks to more than makes sense.
+    """
+    import pyarrow.parquet as pq
+
+    with open_bytes(path) as file:
+        packed = os.fstat(file.fileno()).st_size
+        about = pq.ParquetFile(file).metadata
+        for number in range(about.num_row_groups):
+            check_packing(about.row_group(number).total_byte_size, packed, path)
+        leaves = [about.schema.column(at) for at in range(about.num_columns)]
+        yield file, packed, [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+
+
+def _unpacked(values: "pa.Array") -> int:
+    """Bytes of an array whose texts are written out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(values.type):
+        return int(pc.sum(pc.take(pc.binary_length(values.dictionary), values.indices)).as_py() or 0) + 8 * len(values)
+    if pa.types.is_struct(values.type):
+        return sum(map(_unpacked, values.flatten()))
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_map(values.type):
+        return 8 * len(values) + _unpacked(values.flatten())
+    return int(values.nbytes)
+
+
+def _refuse(reason: str, path: str | Path) -> NoReturn:
+    raise OSError(errno.EFBIG, reason, str(path))
