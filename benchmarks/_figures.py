@@ -85,6 +85,23 @@ class Figure:
 HEAD: Final = "| part | figure | outcome | nominal | aim | actual, % | experiments | |\n|-|-|-|-|-|-|-|-|"
 
 
+def pooled(figures: Sequence[Figure], part: str) -> list[str]:
+    """A row for each outcome that has an aim, over all figures, hard and easy ones together."""
+    groups: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
+    for each in figures:
+        for outcome, total in zip(each.outcomes, each.sums, strict=False):
+            if outcome.aim is not None:
+                groups.setdefault((outcome.name, outcome.nominal, str(outcome.aim)), []).append((total, each.count))
+    rows = []
+    for kind, found in groups.items():
+        count = sum(each for _, each in found)
+        share = sum(total for total, _ in found) / count
+        error = np.sqrt(max(share * (1 - share), 0.25 / count) / count)
+        cells = (part, f"all {len(found)} together", *kind, f"{100 * share:.1f} ± {100 * error:.1f}", str(count), "")
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 def resume(figures: Sequence[Figure], part: str, path: Path | None) -> None:
     """Take over what an earlier call counted."""
     if path is None or not path.is_file():

@@ -28,7 +28,7 @@ from typing import Final
 
 import _promises_compare as comparing
 import _promises_decide as deciding
-from _figures import HEAD, Figure, run
+from _figures import HEAD, Figure, pooled, run
 from _worlds import trusted
 
 #: Part -> its figures, and experiments of each in full: 5 to 15 minutes on one core.
@@ -63,6 +63,7 @@ def main() -> None:
             for row, bad in figure.rows(part) if figure.count else ():
                 print(row, flush=True)
                 missed += bad
+        print("\n".join(pooled(figures, part)), flush=True)
     if unfinished:
         print(f"\nnot all experiments yet: {', '.join(unfinished)}; the same command with --output goes on")
     if missed:

@@ -66,9 +66,11 @@ def _differences(shape: Shape, effect: float, picked: Ints, rng: np.random.Gener
 
 def detectable(shape: Shape) -> float:
     """The smallest true difference that the verdict claims in 80% of experiments; NaN where none is."""
-    if power(shape, 1.0) < POWER:
-        return math.nan
-    low, high = 0.0, 1.0
+    low, high = 0.0, _reach(shape)  # beyond it differences are larger than those seen, and power may fall before it rises again
+    if power(shape, high) < POWER:
+        low, high = high, 1.0
+        if power(shape, high) < POWER:
+            return math.nan
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if power(shape, middle) >= POWER else (middle, high)
@@ -96,6 +98,14 @@ def _strata(shape: Shape, simulations: int, rng: np.random.Generator) -> Ints:
         members = np.flatnonzero(kind == number)
         picked[:, members] = rng.choice(members, (simulations, len(members)))
     return picked
+
+
+def _reach(shape: Shape) -> float:
+    """The largest effect that differences such as those seen can make, if all questions have one."""
+    some = shape.sizes > 0
+    if not some.any() or some.mean() > _DENSE:
+        return 1.0
+    return float(min(1.0, shape.weights @ shape.sizes + shape.weights[~some].sum() * shape.sizes[some].mean()))
 
 
 def _recipe(shape: Shape, effect: float) -> tuple[float, float, float]:

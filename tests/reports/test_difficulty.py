@@ -104,6 +104,15 @@ def test_its_interval_holds_the_truth_the_choice_to_use_it_included() -> None:
     assert held / 200 > 0.91
 
 
+def test_training_seeds_widen_it_as_they_widen_the_plain_interval(make_samples: Make) -> None:
+    before, after = experiment(np.random.default_rng(6), 60)
+    base, candidate, whole = first(make_samples, before, after, 60)
+    seeds = [candidate.assign(score=(candidate["score"] + shift).clip(0, 1), model_digest=f"s{shift}") for shift in (-0.02, 0.02)]
+    (one,), (two,) = (adjust(base, {"ours": tables}, [whole], **FAST) for tables in (candidate, seeds))
+    for alone, several in ((one.found, two.found), (one.plain, two.plain)):
+        assert several[2] - several[1] > alone[2] - alone[1] + 0.1, "two seeds 4 points apart, at 12.7 standard errors"
+
+
 def test_it_is_said_beside_the_verdicts_and_stands_in_files(make_samples: Make) -> None:
     before, after = experiment(np.random.default_rng(5), 60)
     base, candidate, whole = first(make_samples, before, after, 60)

@@ -2,11 +2,14 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from reports.compare import compare
-from reports.power import needed
+from reports.power import detectable, needed, power
+from reports.shape import Shape
 
 Make = Callable[..., pd.DataFrame]
 
@@ -40,3 +43,13 @@ def test_senseless_effects_are_refused(make_samples: Make, effect: float) -> Non
     overall = compare(make_samples(), make_samples(seed=1), resamples=20)[0]
     with pytest.raises(ValueError, match="effect"):
         needed(overall, effect)
+
+
+def test_the_smallest_effect_is_found_where_larger_ones_would_need_larger_differences() -> None:
+    """Half of the questions differ, by 10 points on average: 6 points are found; 12 would take differences such as nobody saw."""
+    places = (np.arange(30) + 0.5) / 30
+    sizes = np.where(places < 0.5, 0.0, stats.expon.ppf(np.clip(2 * places - 1, 0, 1), scale=0.1))
+    shape = Shape(np.full(30, 1 / 30), sizes, 0.025, 0.95)
+    found = detectable(shape)
+    assert found < 0.08
+    assert power(shape, found) == pytest.approx(0.8, abs=0.03)
