@@ -27,7 +27,8 @@ def rendered(tokenizer: Any, template: str) -> str:
 @pytest.mark.parametrize(
     "template",
     [
-        "{% for m in messages %}{{ m.role }}: {{ m['content'] | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}>{% endif %}",
+        "{% for m in messages %}{{ m.role }}: {{ m['content'] | trim }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}>{% endif %}",
         "{{ messages | tojson }}{{ tools }}{{ documents is none }}{{ more.a | length }}",
         "{% generation %}x{% endgeneration %}{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m }}{% endfor %}",
     ],
