@@ -94,20 +94,18 @@ class Shop:
 
         With one seed the interval is about its checkpoint, and more seeds are no way to it.
         """
-        questions, generations, seeds = self._now
 
         def first(numbers: Sequence[int], place: int) -> int | None:
             def reached(number: int) -> bool:
-                chosen = [questions, generations, seeds]
-                chosen[place] = number
-                return half_width(self.parts, chosen[0], chosen[1], int(chosen[2]), self.confidence) <= wanted
+                asked, given, trained = (number if at == place else count for at, count in enumerate(self._now))
+                return self._reaches(wanted, given, trained, asked)
 
             return _least(numbers, reached)
 
         found = {"questions": first(range(FEWEST, QUESTIONS + 1), 0)}
         if self._sampled:
             found["generations"] = first(range(1, GENERATIONS + 1), 1)
-        if seeds > 1:
+        if self._now[2] > 1:
             found["training seeds"] = first(range(2, SEEDS + 1), 2)
         return found
 

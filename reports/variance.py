@@ -81,7 +81,7 @@ class Components:
 
     def room(self, questions: int, tail: float) -> float:
         """How far a one-sided limit lies off for what so many questions would not have shown."""
-        return self.alike * self.reach * (1 - tail ** (self.heaviest * self.questions / questions))
+        return self.alike * self.reach * (1 - math.pow(tail, self.heaviest * self.questions / questions))
 
     def parts(self, questions: int | None = None, answers: float | None = None, seeds: int | None = None) -> dict[str, float]:
         """Split the variance of the mean by what causes it."""
@@ -136,8 +136,8 @@ def _influence(plan: Design, values: Floats) -> tuple[Floats, Ints]:
     ``values`` are (rows, answers, seeds), NaN where a row has fewer answers; a question has those answers that all its rows have.
     """
     rows, answers, seeds = values.shape
-    missing = np.isnan(values).any(axis=2)
-    filled = np.where(missing[:, :, None], np.nanmean(values, axis=1, keepdims=True), values).reshape(rows, -1)
+    missing = np.asarray(np.isnan(values).any(axis=2))
+    filled: Floats = np.asarray(np.where(missing[:, :, None], np.nanmean(values, axis=1, keepdims=True), values)).reshape(rows, -1)
     found, numbers = [], []
     for number, stratum in enumerate(plan.strata):
         weights = plan.weights[0, stratum.cells]
