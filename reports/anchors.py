@@ -27,6 +27,8 @@ from reports.tables import length_label
 LOWEST: Final = 0.20
 #: Standard errors that a ceiling has to be above its floor.
 _CLEAR: Final = 1.96
+#: How far a score lies above its ceiling where that is worth a word.
+_OVER: Final = 0.05
 CEILING: Final = "ceiling"
 FLOOR: Final = "floor"
 
@@ -70,6 +72,7 @@ class Anchors:
             (self.low, f"ceiling below {100 * LOWEST:.0f} points: measures whether instructions are followed, not what context does"),
             (self.unclear, "ceiling not clearly above what guessing gets: says nothing of context"),
             (self.without, "no reference points: its gold passages are not known"),
+            (self.exceeded, "scores above its ceiling: what is beside the gold helps too (more shots), so that this ceiling is no bound"),
         ):
             if tasks:
                 said.append(f"{', '.join(tasks)}: {why}.")
@@ -77,6 +80,13 @@ class Anchors:
             return [*said, "No task here can tell what this model does with context."]
         mean = f"Overall score of the {len(self.telling)} tasks that can tell something of context: {points(self.overall_telling)}"
         return [*said, f"{mean} ({', '.join(self.telling)}); of all tasks: {points(self.overall)}."]
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """Tasks that score more in full context than with the gold alone."""
+        lines = sorted(self.of("task"), key=lambda line: line.length is None)  # the mean over lengths last, where there is one
+        chosen = {line.name: line for line in lines}
+        return tuple(sorted(name for name, line in chosen.items() if line.score - line.ceiling > _OVER))
 
     def of(self, scope: str) -> list[Anchor]:
         """The lines of one scope."""

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -55,6 +56,14 @@ def test_tasks_are_told_apart_by_what_they_can_tell(found: Anchors) -> None:
     assert "deaf: ceiling below 20 points" in said
     assert "guess: ceiling not clearly above" in said
     assert "unknown: no reference points" in said
+
+
+def test_a_task_above_its_ceiling_is_said_to_have_none(found: Anchors) -> None:
+    assert found.exceeded == ()
+    lines = tuple(replace(line, ceiling=line.score - 0.1) if line.name == "guess" else line for line in found.lines)
+    over = replace(found, lines=lines)
+    assert over.exceeded == ("guess",)
+    assert "guess: scores above its ceiling" in " ".join(over.sentences())
 
 
 def test_neither_side_enters_the_mean(found: Anchors) -> None:
