@@ -17,6 +17,7 @@ from harness.consent import KINDS, Allowed
 from harness.engines import BACKENDS, SERVED_APIS
 from harness.framing import FRAMINGS
 from harness.models import resolve
+from harness.parameters import Lengths, Names, Seeds, Setting
 from harness.quiet import hush
 from harness.terminal import echo
 from harness.threads import threads_option
@@ -39,66 +40,6 @@ Exit codes:
   70  a fault that nobody foresaw; please report it
   130, 143  ended by Ctrl-C or SIGTERM; the same command goes on
 """
-
-
-class Lengths(click.ParamType[tuple[int, ...]]):
-    """Context lengths: ``512,1k,128k``."""
-
-    name = "lengths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(dict.fromkeys(self._tokens(part, param, ctx) for part in str(value).split(",")))
-
-    def _tokens(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        digits = text.strip().lower().removesuffix("k")
-        if not digits.isdecimal():
-            self.fail(f"{text!r} is not a length; write tokens or thousands of 1024, such as 512,1k,128k", param, ctx)
-        return int(digits) * (1024 if text.strip().lower().endswith("k") else 1)
-
-
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """Seeds: ``1,2,3``."""
-
-    name = "seeds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdecimal() for part in parts):
-            self.fail(f"{value!r} are no seeds; write whole numbers joined by commas, such as 1,2,3", param, ctx)
-        return tuple(map(int, parts))
-
-
-class Names(click.ParamType[tuple[str, ...]]):
-    """Names joined by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
-
-
-class Setting(click.ParamType[tuple[str, Json]]):
-    """A method option, ``KEY=VALUE`` with the value as TOML writes it."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Json]:
-        import tomllib
-
-        key, equals, text = str(value).partition("=")
-        if not equals or not key.strip():
-            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
-        try:
-            parsed: Json = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = text  # a bare word is a string
-        except (ValueError, RecursionError):  # such as a number of thousands of digits
-            self.fail(f"the value of {key.strip()} is no TOML that can be read", param, ctx)
-        return key.strip(), parsed
 
 
 class HarnessGroup(click.Group):

@@ -7,7 +7,7 @@ import click
 
 from harness import data as store
 from harness.api import HarnessError
-from harness.cli import Lengths, Names
+from harness.parameters import Lengths, Names
 from harness.terminal import echo
 from tasks.helmet import LENGTHS
 from tasks.helmet.catalog import CATEGORIES, DATASETS, files, megabytes

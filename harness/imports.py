@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from harness.api import HarnessError, Json
+from harness.parameters import Length
 from harness.terminal import echo
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def helmet(directory: Path, output: Path | None, mode: str, judge: str | None, j
 @import_command.command("lm-eval")
 @_DIRECTORY
 @_OUTPUT
-@click.option("--length", type=click.IntRange(min=1), help="Context length in tokens, for tasks whose results do not say it.")
+@click.option("--length", type=Length(), help="Context length, such as 8k, for tasks whose results do not say it.")
 def lm_eval(directory: Path, output: Path | None, length: int | None) -> None:
     """Import what `lm_eval --log_samples --output_path DIRECTORY` wrote for one model. Its scores are taken over.
 

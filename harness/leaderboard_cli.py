@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.api import HarnessError
-from harness.cli import Lengths
 from harness.evaluations import BASELINE, Evaluation, find
+from harness.parameters import Length
 from harness.terminal import show
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="[NAME=]RUN...")
 @click.option("--reference", type=click.Choice(["published"]), help="Show published HELMET results too, marked as not re-run.")
-@click.option("--length", type=Lengths(), help="Length of the printed table, such as 8k.  [default: mean over lengths]")
+@click.option("--length", type=Length(), help="Length of the printed table, such as 8k.  [default: mean over lengths]")
 @click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="File to write: .html, .md or .csv, with every length. Repeat for several.")  # fmt: skip
 @click.option("--margin", type=click.FloatRange(0, 100, min_open=True), help="Points of difference that do not matter.")
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def leaderboard(
     runs: tuple[str, ...],
     reference: str | None,
-    length: tuple[int, ...] | None,
+    length: int | None,
     outputs: tuple[Path, ...],
     margin: float | None,
     confidence: float,
@@ -51,8 +51,6 @@ def leaderboard(
     for path in outputs:
         if path.suffix.removeprefix(".").lower() not in boardfiles.FORMATS:
             raise HarnessError(f"--output {path}: end the name in one of .html, .md, .csv")
-    if length is not None and len(length) > 1:
-        raise HarnessError("--length takes one length; files hold them all")
     references = published() if reference else []
     try:
         entries, again = _entries(runs)
@@ -60,7 +58,7 @@ def leaderboard(
             entries, references=references, resamples=resamples, seed=seed, confidence=confidence,
             margin=math.nan if margin is None else margin / 100, notes=again,
         )  # fmt: skip
-        shown = boardfiles.terminal(found, length[0] if length else found.columns[0].length)
+        shown = boardfiles.terminal(found, length or found.columns[0].length)
     except (CompareError, ValueError) as error:
         raise HarnessError(str(error)) from None
     for path in outputs:

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from harness.api import Artifact, HarnessError, Json
-from harness.cli import Setting, run_config, run_options, run_root, yes_option
+from harness.cli import run_config, run_options, run_root, yes_option
+from harness.parameters import Setting
 from harness.terminal import echo
 
 _OTHER_MODEL = "smaller-model"

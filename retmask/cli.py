@@ -9,6 +9,7 @@ import click
 
 from harness.api import HarnessError, Json
 from harness.models import resolve
+from harness.parameters import Lengths
 from harness.terminal import echo
 from harness.threads import threads_option
 from retmask import masks
@@ -22,24 +23,6 @@ from retmask.protocols import GRID, PARITY, PROTOCOLS
 Command = TypeVar("Command", bound=Callable[..., object])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
-
-
-class TokenCounts(click.ParamType[tuple[int, ...]]):
-    """Lengths in tokens: ``512,1k,128k``."""
-
-    name = "lengths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Thousands are of 1024."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip().lower() for part in str(value).split(",")]
-        counts = [
-            int(digits) * (1024 if part.endswith("k") else 1) if (digits := part.removesuffix("k")).isdecimal() else 0 for part in parts
-        ]
-        if min(counts) < 1:
-            self.fail(f"{value!r}: write tokens or thousands of 1024 joined by commas, such as 512,1k,4k", param, ctx)
-        return tuple(dict.fromkeys(counts))
 
 
 _UNSAFE: Final = click.option(
@@ -79,7 +62,7 @@ def heads() -> None:
 
 @heads.command()
 @_model
-@click.option("--lengths", type=TokenCounts(), default="512,1k", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
+@click.option("--lengths", type=Lengths(), default="512,1k", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
 @click.option("--trials", default=20, show_default=True, type=click.IntRange(min=1), help="Trials for each length.")
 @click.option("--counted", type=click.IntRange(min=1), help="Add trials until so many find their needle, at most 10 times --trials.")
 @click.option("--depths", default=10, show_default=True, type=click.IntRange(min=1), help="Depths that the trials go round.")
@@ -253,7 +236,7 @@ def compare(before: Path, after: Path, threshold: float, figures: Path | None) -
 @heads.command()
 @_model
 @click.option("--scores", "file", type=_FILE, help="What `harness heads detect` wrote; without it, heads are measured first.")
-@click.option("--lengths", type=TokenCounts(), default="512", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
+@click.option("--lengths", type=Lengths(), default="512", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
 @click.option("--trials", default=32, show_default=True, type=click.IntRange(min=4), help="Trials for each length.")
 @click.option("--controls", default=2, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
 @click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")

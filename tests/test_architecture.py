@@ -25,6 +25,7 @@ MAY_IMPORT = {
         "harness.footprint",
         "harness.loading",
         "harness.templates",
+        "harness.parameters",
         "harness.terminal",
         "harness.threads",
     },

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from harness import ggufheader
 from harness.api import Artifact, HarnessError
 from harness.artifacts import DamagedError, check, read_json, read_sealed, write_sealed
-from harness.cli import HarnessGroup, Setting
+from harness.cli import HarnessGroup
 from harness.config import from_manifest, load_preset
 from harness.evaluations import Evaluation
 from harness.fetch import fetch
 from harness.imports import import_command
 from harness.journal import Generation, Journal
 from harness.models import resolve
+from harness.parameters import Lengths, Setting
 from harness.score import score_command
 from harness.suite import load as load_suite
 from reports import samples
@@ -225,6 +226,7 @@ def test_settings_of_the_command_line(key: str, value: str) -> None:
     import click
 
     survives(lambda: Setting().convert(f"{key}={value}", None, None), click.BadParameter)
+    survives(lambda: Lengths().convert(value, None, None), click.BadParameter)
 
 
 POLICY = b"""confidence = 0.95

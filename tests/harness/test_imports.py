@@ -213,7 +213,7 @@ def test_lm_evals_ruler_has_lengths_for_metrics(tmp_path: Path) -> None:
 def test_lm_eval_filters_are_metrics_of_one_example(tmp_path: Path) -> None:
     rows = [sample(0, filter=name, exact_match=score) for name, score in (("strict-match", 0.0), ("flexible-extract", 1.0))]
     lm_eval_samples(tmp_path / "r", "gsm8k", rows)
-    assert run("lm-eval", tmp_path / "r", "--length", "4096", "--output", tmp_path / "run").exit_code == 0
+    assert run("lm-eval", tmp_path / "r", "--length", "4k", "--output", tmp_path / "run").exit_code == 0
     found = table(tmp_path / "run")
     assert dict(zip(found["metric"], found["score"], strict=True)) == {"exact_match,strict-match": 0, "exact_match,flexible-extract": 1}
     assert set(found["category"]) == {"gsm8k"}
