@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, check, read_json, read_sealed
 from harness.evaluations import by_method
+from harness.reading import reading
 from tasks.files import read_text
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ def write_page(
 
 def rebuild(root: Path, output: Path | None, budget: int | None, prompt_budget: int | None = None) -> Path:
     """Write the page of a finished run again; its path."""
+    with reading(root):
+        return _rebuilt(root, output, budget, prompt_budget)
+
+
+def _rebuilt(root: Path, output: Path | None, budget: int | None, prompt_budget: int | None) -> Path:
     from reports.compare import CompareError, compare_methods
 
     evaluations = by_method(root)
