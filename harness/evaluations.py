@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, DamagedError, check, read_sealed
+from harness.reading import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +129,11 @@ def by_method(root: Path) -> list[Evaluation]:
 
 def in_run(root: Path) -> list[Evaluation]:
     """Every evaluation of a finished run, one for each training seed: the baseline first, then its methods in their order."""
+    with reading(root):
+        return _in_run(root)
+
+
+def _in_run(root: Path) -> list[Evaluation]:
     if not (root / MANIFEST).is_file():
         hint = "the run has not finished; start the same command again" if (root / "steps").is_dir() else "nothing of that kind is there"
         raise HarnessError(f"{root} is neither a run directory nor a samples table: {hint}")

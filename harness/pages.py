@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import HarnessError, Json
 from harness.artifacts import MANIFEST, check, read_json, read_sealed
 from harness.evaluations import by_method, find_one
+from harness.reading import reading
 from tasks.files import read_text
 
 if TYPE_CHECKING:
@@ -109,6 +110,13 @@ def rebuild(
 
     ``history`` names evaluations of more questions, these among them.
     """
+    with reading(root):
+        return _rebuilt(root, output, budget, prompt_budget, history, pictures)
+
+
+def _rebuilt(
+    root: Path, output: Path | None, budget: int | None, prompt_budget: int | None, history: Sequence[str], pictures: Path | None
+) -> Path:
     from reports.compare import CompareError, compare_methods
     from reports.difficulty import adjust
 

@@ -16,6 +16,7 @@ from harness.consent import Allowed
 from harness.evaluations import Evaluation, in_run
 from harness.models import has_name
 from harness.pipeline import resolve_model, run_evaluation, run_methods
+from harness.reading import reading
 from harness.redact import HIDDEN
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ def recorded(root: Path, granted: Collection[str] = (), allowed: Allowed = _NOTH
     """``granted`` as for :func:`harness.config.from_manifest`; ``url`` is a server instead of the run's.
 
     HarnessError for a run that cannot be made again: unfinished, damaged, imported, of another version, or whose model has changed."""
+    with reading(root):
+        return _recorded(root, granted, allowed, url)
+
+
+def _recorded(root: Path, granted: Collection[str], allowed: Allowed, url: str) -> Recorded:
     in_run(root)  # whole, or an error that says what is not
     where = root / MANIFEST
     manifest = read_sealed(where)

@@ -15,9 +15,12 @@ from harness.access import AccessError, denied
 from harness.api import HarnessError, Json
 from harness.artifacts import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, is_held, read_sealed
 from harness.begun import COMMAND
+from harness.reading import reading
 
 State = Literal["finished", "unfinished", "under way", "damaged", "unreadable"]
 StepState = Literal["finished", "unfinished", "under way", "damaged", "unreadable", "put aside"]
+#: Seconds from 1970 to the last year that a date has room for.
+_LATEST: Final = 253_402_214_400
 #: What a run shows of its report's step; whoever reads a run reads these. The page may have been written again since.
 _SHOWN: Final = ("comparison.json", "comparison.csv", "comparison.md", "table.txt")
 
@@ -105,8 +108,29 @@ def _run_directories(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
 
 
+def survey(folder: Path, *, thorough: bool = False) -> list[RunOnDisk]:
+    """Every run directory at and below ``folder``. One that cannot be read is so, and the others are shown all the same."""
+    return [_surveyed(path, thorough) for path in find_runs(folder)]
+
+
+def _surveyed(root: Path, thorough: bool) -> RunOnDisk:
+    state: State
+    try:
+        return inspect(root, thorough=thorough)
+    except AccessError as error:
+        state, problem = "unreadable", str(error)
+    except HarnessError as error:
+        state, problem = "damaged", str(error)
+    return RunOnDisk(root, state, "", (), "", None, None, (), (problem,))
+
+
 def inspect(root: Path, *, thorough: bool = False) -> RunOnDisk:
-    """What is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none."""
+    """What is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none, or cannot be read."""
+    with reading(root):
+        return _inspected(root, thorough)
+
+
+def _inspected(root: Path, thorough: bool) -> RunOnDisk:
     try:
         if not (root / "steps").is_dir():
             raise HarnessError(f"{root} is no run directory: it has no steps/")
@@ -214,4 +238,5 @@ def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems
 
 
 def _number(value: Json) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A time, or a length of time; None for what is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LATEST else None

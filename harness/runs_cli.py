@@ -43,9 +43,9 @@ def list_command(folder: Path, as_json: bool) -> None:
       harness runs list
       harness runs list /data/experiments --json
     """
-    from harness.runs import find_runs, inspect
+    from harness.runs import survey
 
-    found = [inspect(path) for path in find_runs(folder)]
+    found = survey(folder)
     if as_json:
         echo(json.dumps([run.as_json() for run in found], indent=1))
         return
@@ -95,9 +95,9 @@ def verify(context: click.Context, folder: Path, as_json: bool) -> None:
       harness runs verify runs/builtin
       harness runs verify --json
     """
-    from harness.runs import find_runs, inspect
+    from harness.runs import survey
 
-    found = [inspect(path, thorough=True) for path in find_runs(folder)]
+    found = survey(folder, thorough=True)
     if as_json:
         echo(json.dumps([run.as_json() for run in found], indent=1))
     elif not found:
