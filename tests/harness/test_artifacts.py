@@ -281,6 +281,23 @@ def test_a_rebuilt_step_starts_from_nothing_but_its_journals(tmp_path: Path) -> 
     assert seen == [[], ["lines.journal"]]
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "../../elsewhere", "a/../../b", "zero", "pipe"])
+def test_a_step_lists_files_of_its_own(tmp_path: Path, name: str) -> None:
+    """A device has no end, a pipe may never have a beginning, and what is elsewhere is nobody's business."""
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / "zero").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "step" / "pipe")
+    write_sealed(tmp_path / "step" / "manifest.json", {"files": {name: {"bytes": 0, "sha256": "0", "modified": 1}}})
+    with pytest.raises(DamagedError, match="outside of its step" if "/" in name else "pipe or a device"):
+        check(tmp_path / "step", thorough=True)
+
+
+def test_a_pipe_is_no_manifest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(DamagedError, match="pipe or a device"):
+        read_sealed(tmp_path / "manifest.json")
+
+
 def test_an_artifact_under_another_key_is_refused(tmp_path: Path) -> None:
     artifact = Store(tmp_path).step("greet", {}, write("hello"))
     write_sealed(artifact.path / "manifest.json", {**check(artifact.path), "key": "0" * 64})

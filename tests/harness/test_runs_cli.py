@@ -67,6 +67,32 @@ def unfinished(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize("value", [1e308, 10**400, float("nan"), -1e308, [], {}, "x"])
+def test_an_odd_run_keeps_no_other_from_being_listed(run: Path, value: Json) -> None:
+    odd = run.parent / "odd"
+    (odd / "steps").mkdir(parents=True)
+    (odd / "manifest.json").write_text(json.dumps({"started": value, "seconds": value, "steps": [{"key": value, "name": value}]}))
+    for command in (["list", run.parent], ["list", run.parent, "--json"], ["show", odd]):
+        result = harness(*command)
+        assert result.exit_code == 0, result.output
+    assert "tiny" in harness("list", run.parent).stdout
+
+
+def test_an_odd_run_is_one_line_whatever_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import runs as module
+
+    odd = run.parent / "odd"
+    (odd / "steps").mkdir(parents=True)
+    whole = module._shown
+    monkeypatch.setattr(module, "_shown", lambda root, *more: {}["x"] if root == odd else whole(root, *more))
+    result = harness("list", run.parent)
+    assert result.exit_code == 0
+    assert "damaged" in next(line for line in result.stdout.splitlines() if "odd" in line)
+    assert "finished" in next(line for line in result.stdout.splitlines() if "tiny" in line)
+    assert "holds what no run of the harness's does (KeyError: 'x')" in harness("verify", run.parent).output
+    assert harness("show", odd).exit_code == 2
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

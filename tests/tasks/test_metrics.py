@@ -5,8 +5,10 @@ import math
 import pytest
 
 from tasks.citations import score_citations
-from tasks.metrics import exact_match, ndcg, normalize, ruler_recall, str_em, substring_exact_match
+from tasks.metrics import exact_match, ndcg, normalize, rouge, ruler_recall, str_em, substring_exact_match
 from tasks.parsing import answer_text, ranking
+from tasks.records import FieldError
+from tasks.scoring import score
 
 
 def test_normalize_is_squads() -> None:
@@ -45,6 +47,21 @@ def test_answer_text() -> None:
 def test_ranking_takes_the_longest_run() -> None:
     assert ranking("In 2024: 5 > 3\n[ID: 12] > [ID: 4] > 12 > 9") == ["12", "4", "9"]
     assert ranking("nothing") == []
+
+
+def test_rouge_compares_no_more_than_memory_holds() -> None:
+    words = " ".join(map(str, range(9000)))
+    with pytest.raises(FieldError, match="has 9000 words and its gold answers 9000"):
+        rouge(words, [words])
+    assert rouge("a b", ["a b"])["rougeL_f1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "output", "message"), [(["a"] * 6000, "a", "holds 6000"), (["a"], "a" * 500_000, "has 500000 characters")]
+)
+def test_a_record_asks_for_no_more_than_makes_sense(answers: list[str], output: str, message: str) -> None:
+    with pytest.raises(FieldError, match=message):
+        score("kilt_nq", {"answers": answers}, output)
 
 
 META = {"support": {"Mira Tolvane owns the pale drum.": [3], "Mira Tolvane owns the red kite.": [5]}}
