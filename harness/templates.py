@@ -33,7 +33,7 @@ def install() -> None:
     """Have transformers render every chat template here, whoever asks it to."""
     from transformers import tokenization_utils_base
 
-    tokenization_utils_base.render_jinja_template = _render  # type: ignore[attr-defined]  # it imports the name
+    tokenization_utils_base.render_jinja_template = _render  # type: ignore[attr-defined,assignment]  # it imports the name
 
 
 def belongs(template: str | Mapping[str, str] | None, path: Path) -> None:

@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,13 @@ _USUAL_PACKING: Final = 50
 _MIB: Final = 1 << 20
 
 
+class HasLines(Protocol):
+    """An opened file, packed or not."""
+
+    def readline(self, size: int, /) -> bytes:
+        """At most ``size`` bytes of the next line."""
+
+
 def ordinary(path: str | Path, flags: int) -> int:
     """Open an ordinary file and nothing else: an ``opener`` for :func:`open`. A link to one will do."""
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -39,7 +47,7 @@ def ordinary(path: str | Path, flags: int) -> int:
     raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
 
 
-def open_bytes(path: str | Path, most: int | None = None) -> BinaryIO:
+def open_bytes(path: str | Path, most: int | None = None) -> BufferedReader:
     """Open an ordinary file for reading. OSError for another, and for one of more than ``most`` bytes."""
     file = open(path, "rb", opener=ordinary)  # noqa: SIM115  # the caller's to close
     if most is not None and os.fstat(file.fileno()).st_size > most:
@@ -62,7 +70,7 @@ def read_text(path: str | Path, most: int = LARGEST, encoding: str = "utf-8") ->
     return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(file: BinaryIO, path: str | Path, longest: int = LONGEST_LINE) -> Iterator[bytes]:
+def read_lines(file: HasLines, path: str | Path, longest: int = LONGEST_LINE) -> Iterator[bytes]:
     """The lines of an opened file with their ends, however much they are packed. OSError for one that is too long."""
     while line := file.readline(longest + 1):
         if len(line) > longest:

@@ -160,7 +160,7 @@ def _session(line: _Line) -> "Session":
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
     def noted(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-        class Connection(pool.ConnectionCls):  # type: ignore[name-defined,misc]  # urllib3 names it by an attribute
+        class Connection(pool.ConnectionCls):  # type: ignore[name-defined]  # urllib3 names it by an attribute
             def _new_conn(self) -> socket.socket:
                 connected: socket.socket = super()._new_conn()
                 line.add(connected)
@@ -172,11 +172,11 @@ def _session(line: _Line) -> "Session":
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options)  # type: ignore[no-untyped-call]
+            super().init_poolmanager(*args, **options)
             self.poolmanager.pool_classes_by_scheme = pools
 
         def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-            manager = super().proxy_manager_for(proxy, **options)  # type: ignore[no-untyped-call]
+            manager = super().proxy_manager_for(proxy, **options)
             manager.pool_classes_by_scheme = pools
             return manager
 

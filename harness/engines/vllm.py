@@ -234,7 +234,7 @@ class VLLMBackend:
         from vllm import SamplingParams
 
         settings, until, budget = self._inner.modify_gen_kwargs(deepcopy(dict(prompt.settings)))
-        drawn = {} if prompt.seed is None else {"seed": prompt.seed}
+        drawn: dict[str, Any] = {} if prompt.seed is None else {"seed": prompt.seed}
         return SamplingParams(**{**settings, "skip_special_tokens": True}, **drawn, max_tokens=budget, stop=until)
 
     def _completion(self, output: Any) -> Completion:
