@@ -19,29 +19,32 @@ _FIELDS: Final = ("conversations", "tools", "documents", "chat_template", "conti
 
 def main() -> None:
     """Render what stands on each line of the input."""
-    from transformers.utils.chat_template_utils import render_jinja_template
+    import transformers.utils.chat_template_utils  # noqa: F401  # before its memory counts
 
     _limit_memory()
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         signal.alarm(int(asked["seconds"]) + 2)  # the parent may be gone; nothing handles it, so that the process ends
         options = {**asked["options"], **{name: asked[name] for name in _FIELDS}}
-        answer = json.dumps(_answer(render_jinja_template, options, _TIMES * len(line) + _FRAME))
+        answer = json.dumps(answered(options, _TIMES * len(line) + _FRAME))
         signal.alarm(0)
         sys.stdout.buffer.write(answer.encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
-def _answer(render: Any, options: dict[str, Any], most: int) -> dict[str, Any]:
+def answered(options: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+    """Render a template, here: ``texts``, or the ``error`` in words. ``most`` is how many characters it may write."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
     try:
-        texts = render(**options)[0]
+        texts: Any = render_jinja_template(**options)[0]
     except MemoryError:
         return {"error": f"takes more than {_ROOM >> 30} GiB of memory"}
     except RecursionError:
         return {"error": "is nested without end"}
     except Exception as error:  # whatever it says: it is the template's
         return {"error": f"says {type(error).__name__}: {str(error)[:400]}"}
-    if sum(map(len, texts)) > most:
+    if most is not None and sum(map(len, texts)) > most:
         return {"error": f"writes {sum(map(len, texts))} characters, many times what it is given"}
     return {"texts": texts}
 

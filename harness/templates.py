@@ -1,6 +1,7 @@
 """Chat templates are programs that come with a model: they are rendered in a process of their own, with limits of time, memory and size.
 
-transformers keeps them from files and from Python's insides, and not from running for ever or writing gigabytes.
+transformers keeps them from files and from Python's insides, and not from running for ever or writing gigabytes. A template that plainly
+cannot do either (:mod:`harness.plain_templates`) is rendered at once.
 """
 
 import json
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api import HarnessError
+from harness.plain_templates import is_plain
+from harness.template_process import answered
 
 #: Seconds for one rendering; the first one also waits for the process to start.
 SECONDS: Final = 20.0
@@ -58,16 +61,16 @@ def _render(
     """As transformers' ``render_jinja_template``. TemplateError for a template that has a fault, or goes beyond the limits."""
     if return_assistant_tokens_mask:
         raise TemplateError("masks of the assistant's tokens are not rendered here")
-    asked = {
+    asked: dict[str, Any] = {
         "conversations": conversations,
         "tools": tools,
         "documents": documents,
         "chat_template": chat_template,
         "continue_final_message": continue_final_message,
         "add_generation_prompt": add_generation_prompt,
-        "options": {name: str(value) if name.endswith("_token") else value for name, value in options.items()},
     }
-    answer = _PROCESS.ask(asked)
+    options = {name: str(value) if name.endswith("_token") else value for name, value in options.items()}
+    answer = answered({**options, **asked}) if is_plain(chat_template) else _PROCESS.ask({**asked, "options": options})
     texts = answer.get("texts")
     if not isinstance(texts, list):
         source = _SOURCES.get(chat_template)
