@@ -183,6 +183,20 @@ def test_an_evaluation_on_vllm_is_that_on_transformers(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(by_vllm.loc[same, columns], expected.loc[same, columns])
 
 
+def test_sampled_answers_of_an_evaluation_depend_on_seed_example_and_number_alone(tmp_path: Path) -> None:
+    small = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mv", "--lengths", "256", "--examples", "6")
+    found = []
+    for name, number in (("two", "2"), ("three", "3")):
+        command = ["eval", *small, "--backend", "vllm", "--generations", number, "--temperature", "1.3", "--output", str(tmp_path / name)]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
+        (path,) = (tmp_path / name).glob("steps/eval-*/samples.parquet")
+        table = pd.read_parquet(path)
+        found.append(table[table["generation"] <= 2].set_index(["example_id", "generation"])["output"].sort_index())
+    pd.testing.assert_series_equal(*found)
+    assert found[0].groupby("example_id").nunique().max() > 1
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_methods_pairs_come_from_one_engine(tmp_path: Path, workers: int) -> None:
     from dataclasses import replace

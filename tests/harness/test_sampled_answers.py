@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from harness.config import RunConfig, load_preset
 from harness.engines import EngineConfig
 from harness.engines.hf import HFBackend
 from harness.engines.lm import Batch, Completion, Failed, Prompt
+from harness.engines.vllm import VLLMBackend
 from harness.journal import Journal
 from tests.harness.served import serving
 
@@ -166,6 +168,19 @@ def test_a_greedy_request_to_a_server_has_no_seed(tmp_path: Path) -> None:
     with serving() as server:
         evaluated(tmp_path, "--backend", "served", "--url", server.url)
         assert not any({"seed", "top_p"} & set(body) for body in server.answered)
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_vllm_gets_the_seed_with_each_request(seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM itself answers in tests/test_vllm.py."""
+    inner = SimpleNamespace(modify_gen_kwargs=lambda settings: ({"temperature": settings["temperature"]}, [], 20))
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(SamplingParams=dict))
+    backend = VLLMBackend.__new__(VLLMBackend)
+    backend._inner = inner
+    request = SimpleNamespace(args=("text", {"temperature": 0.7, "do_sample": True}))
+    params = backend._params(Prompt("e#1", (1, 2), request, seed))  # type: ignore[arg-type]
+    assert params["temperature"] == 0.7
+    assert params.get("seed") == seed
 
 
 def test_the_plan_counts_every_answer(tmp_path: Path) -> None:
