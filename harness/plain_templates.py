@@ -22,8 +22,8 @@ _FILTERS: Final = frozenset({"trim", "length", "tojson", "string", "default"})
 #: What a node may be; loops, assignments, calls, filters and remainders are looked at more closely.
 _HARMLESS: Final = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Break, nodes.Continue, nodes.Assign, nodes.NSRef,
-    nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.CondExpr,
-    nodes.Test, nodes.Filter, nodes.Call, nodes.Keyword, nodes.Add, nodes.Concat, nodes.Sub, nodes.Mod, nodes.Neg,
+    nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not,
+    nodes.CondExpr, nodes.Test, nodes.Filter, nodes.Call, nodes.Keyword, nodes.Add, nodes.Concat, nodes.Sub, nodes.Mod, nodes.Neg,
 )  # fmt: skip
 #: What makes a value larger: of one that was assigned, again and again, it would double each time.
 _GROWS: Final = (nodes.Add, nodes.Concat, nodes.Filter, nodes.Keyword)
