@@ -72,7 +72,7 @@ def test_what_the_runner_concludes(tmp_path: Path) -> None:
         "@pytest.mark.skip\ndef test_skipped(): pass\n"
     )
     found = {
-        name: run_tests(tmp_path, [f"test_it.py::test_{name}"], 20.0 if name != "long" else 3.0)
+        name: run_tests(tmp_path, [f"test_it.py::test_{name}"], 300.0 if name != "long" else 3.0)
         for name in ("good", "bad", "worse", "long", "skipped")
     }
     assert {name: verdict(outcome) for name, outcome in found.items()} == {
@@ -84,7 +84,7 @@ def test_what_the_runner_concludes(tmp_path: Path) -> None:
     }
     assert [name for name, outcome in found.items() if outcome.all_passed] == ["good"]
     assert "as asked" in found["bad"].reason
-    assert verdict(run_tests(tmp_path, ["test_it.py::test_gone"], 20.0)) == "BREAKS"
+    assert verdict(run_tests(tmp_path, ["test_it.py::test_gone"], 300.0)) == "BREAKS"
     assert not Outcome(0, 0, 0, 0, "").all_passed
 
 
