@@ -1411,9 +1411,16 @@ PROTECTIONS: Final = (
         (
             "size",
             "harness/template_process.py",
-            "    if sum(map(len, texts)) > most:\n",
+            "    if most is not None and sum(map(len, texts)) > most:\n",
             "    if False:\n",
             "tests/harness/test_templates.py::test_a_fault_of_a_template_is_one_line",
+        ),
+        (
+            "only plain ones are rendered at once",
+            "harness/plain_templates.py",
+            "        return not (grows and own) and ",
+            "        return ",
+            "tests/harness/test_plain_templates.py::test_what_may_grow_is_not",
         ),
     ),
     *_protections(
