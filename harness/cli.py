@@ -279,21 +279,17 @@ def run_command(
 ) -> None:
     """Evaluate, apply each method, evaluate again, and compare.
 
-        \b
-        Examples:
-          harness run --model builtin --method retmask --method randmask
-    <<<<<<< HEAD
-          harness run --model builtin --method retmask --method randmask --seeds 1,2,3 --margin 1
-    =======
-          harness run --model builtin --method retmask --method randmask --seeds 1,2,3
-          harness run --model builtin --method retmask --seeds 1,2,3 --generations 4 --temperature 0.7
-    >>>>>>> gens
-          harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
-          harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
-          harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
+    \b
+    Examples:
+      harness run --model builtin --method retmask --method randmask
+      harness run --model builtin --method retmask --method randmask --seeds 1,2,3 --margin 1
+      harness run --model builtin --method retmask --seeds 1,2,3 --generations 4 --temperature 0.7
+      harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
+      harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
+      harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
 
-        The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
-        said first; where it is more than a day and there is a terminal, a question is asked.
+    The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
+    said first; where it is more than a day and there is a terminal, a question is asked.
     """
     from harness.pipeline import run_methods
     from harness.preview import preview
