@@ -267,3 +267,9 @@ def test_files_of_others_are_opened_through_one_module(path: Path) -> None:
 )
 def test_the_look_for_reads_finds_them(source: str) -> None:
     assert reads(source)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_merge_left_its_marks(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if line.strip().startswith(("<" * 7 + " ", ">" * 7 + " ")) or line.strip() == "=" * 7]
