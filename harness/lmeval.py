@@ -3,7 +3,6 @@
 Both routes share these functions, so they ask the same examples and give the same scores.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from harness import cache
 from harness.api import HarnessError
+from harness.artifacts import digest
 from harness.framing import FRAMINGS, Frame, Framing, frame_for, is_continued, rendered_prompt
 from harness.sources import generated_info
 from tasks import plugins
@@ -203,10 +203,9 @@ def include_path() -> Path:
         files = yaml_files()
     except PluginError as error:
         raise HarnessError(str(error)) from None
-    content = json.dumps(files, sort_keys=True).encode()
 
     def write(work: Path) -> None:
         for name, text in files.items():
             (work / name).write_text(text, encoding="utf-8")
 
-    return cache.store("lmeval").step("lmeval", {"files": hashlib.sha256(content).hexdigest()}, write).path
+    return cache.store("lmeval").step("lmeval", {"files": digest(files)}, write).path
