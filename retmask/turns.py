@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError
+from harness.templates import TemplateError
 from retmask.model import render
 
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ class UserTurn:
 
 def user_turn(tokenizer: "PreTrainedTokenizerBase", model: str) -> UserTurn:
     """The user's turn in the tokenizer's chat template. HarnessError, naming ``model``, if there is no template or no such place in it."""
-    from jinja2 import TemplateError
-
     if not tokenizer.chat_template:
         raise HarnessError(f"{model} has no chat template, so it cannot write instructions of its own; {_REMEDY}")
     try:
         before, *after = render(tokenizer, _WORDS).split(_WORDS)
     except TemplateError as error:
-        raise HarnessError(f"{model}: its chat template refuses a user's message ({str(error).splitlines()[0]}); {_REMEDY}") from None
+        raise HarnessError(f"{model} cannot write instructions of its own: {error}, or {_REMEDY}") from None
     if len(after) != 1:
         raise HarnessError(f"{model}: its chat template writes a user's message {len(after)} times, not once; {_REMEDY}")
     if not before.strip():

@@ -55,7 +55,7 @@ def test_the_shipped_models_turn() -> None:
     ("template", "message"),
     [
         (None, "m has no chat template, so it cannot write instructions of its own; name a source of instructions with prompts_from"),
-        ("{{ raise_exception('no users here') }}", r"its chat template refuses a user's message \(no users here\); name a source"),
+        ("{{ raise_exception('no users here') }}", r"m cannot write instructions of its own: .*no users here.*, or name a source"),
         ("{{ messages[0]['role'] }}", "writes a user's message 0 times, not once"),
         ("{{ messages[0]['content'] }}<|end|>", "writes nothing before a user's message"),
         ("{{ messages[0]['content'] * 2 }}", "writes a user's message 2 times, not once"),
