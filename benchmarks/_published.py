@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from retmask.trials import Trial
+from retmask.heads.trials import Trial
 
 
 @torch.inference_mode()

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness import evaluate as evaluation
 from harness.api import Artifact, Model
 from harness.config import RunConfig, load_preset, override
-from harness.journal import Journal
+from harness.evaluation import evaluate as evaluation
+from harness.evaluation.suite import prepare, source_of
 from harness.pipeline import Run, suite_config
-from harness.quiet import hush
-from harness.suite import prepare, source_of
+from harness.screen.quiet import hush
+from harness.store.journal import Journal
 
 if TYPE_CHECKING:
     from harness.engines.lm import Batch, Completion, Failed, HarnessLM, Prompt

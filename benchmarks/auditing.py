@@ -14,14 +14,14 @@ import click
 import numpy as np
 from _sides import timed
 
-from harness.models import resolve
-from retmask import audit, masks
-from retmask.ablate import ablated
-from retmask.audit import CONTROLS, Plan, audit_model
-from retmask.detect import detect, run_trials
-from retmask.lab import Lab, _longest_answer
+from harness.models.lookup import resolve
+from retmask.heads import audit, masks
+from retmask.heads.ablate import ablated
+from retmask.heads.audit import CONTROLS, Plan, audit_model
+from retmask.heads.detect import detect, run_trials
+from retmask.heads.lab import Lab, _longest_answer
+from retmask.heads.trials import build_trials, evenly
 from retmask.model import load_model, load_tokenizer
-from retmask.trials import build_trials, evenly
 
 
 @click.command()

@@ -21,7 +21,7 @@ import torch
 from _sides import Clock, Recorder, batch_of, build_suite, config_for, evaluate_all, timed
 
 from harness.engines import open_engine
-from harness.models import resolve
+from harness.models.lookup import resolve
 
 if TYPE_CHECKING:
     from harness.engines.lm import Prompt

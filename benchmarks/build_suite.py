@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import click
 
-from harness.models import resolve
-from harness.suite import load_tokenizer, rendered_prompt
+from harness.evaluation.suite import load_tokenizer, rendered_prompt
+from harness.models.lookup import resolve
 from tasks.build import Budget, build
 from tasks.suite import TASKS
 

@@ -20,12 +20,12 @@ import torch
 from _published import published_scores
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.models import resolve
-from retmask.detect import run_trials
+from harness.models.lookup import resolve
+from retmask.heads.detect import run_trials
+from retmask.heads.protocols import LENGTHS, paper_trials, parity_trials
+from retmask.heads.trial_scoring import PUBLISHED, RIGHT
+from retmask.heads.trials import Trial, build_trials, evenly
 from retmask.model import load_model, load_tokenizer
-from retmask.protocols import LENGTHS, paper_trials, parity_trials
-from retmask.rules import PUBLISHED, RIGHT
-from retmask.trials import Trial, build_trials, evenly
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-3.1-8b": {

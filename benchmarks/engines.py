@@ -15,7 +15,7 @@ import click
 from _sides import build_suite, config_for, evaluate_all, timed
 
 from harness.engines import open_engine
-from harness.models import resolve
+from harness.models.lookup import resolve
 
 ENGINES = ("hf", "vllm")
 

@@ -20,9 +20,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.builtin import MODEL_DIR
 from reports import canvas
-from retmask.detect import run_trials
+from retmask.heads.detect import run_trials
+from retmask.heads.trials import build_trials
 from retmask.model import load_tokenizer
-from retmask.trials import build_trials
 
 LENGTHS = (8_192, 16_384, 32_768, 65_536, 131_072)
 

@@ -17,7 +17,7 @@ from _sides import Clock, Recorder, batch_of, build_suite, evaluate_all, timed
 
 from harness.config import load_preset, override
 from harness.engines import open_engine
-from harness.models import resolve
+from harness.models.lookup import resolve
 
 MOST = 1.05
 

@@ -22,9 +22,9 @@ from _sides import Clock
 
 from harness import pipeline
 from harness.api import Artifact, Json
-from harness.cli import run_config
-from harness.plan import make_plan, timed
-from harness.plantable import as_text
+from harness.commands.root import run_config
+from harness.planning.plan import make_plan, timed
+from harness.planning.table import as_text
 
 FACTOR = 1.5
 #: Load average, in cores, from which a machine counts as busy.

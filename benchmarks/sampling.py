@@ -18,10 +18,10 @@ from _sides import timed
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from harness.models import resolve
-from retmask import sampler
+from harness.models.lookup import resolve
 from retmask.model import encode, load_model, load_tokenizer, render
-from retmask.responses import Sampling
+from retmask.pairs import hf_sampler as sampler
+from retmask.pairs.responses import Sampling
 
 WORDS = ("Tell", "me", "why", "old", "rivers", "bend", "where", "quiet", "towns", "are", "built", "and", "how", "people", "cross", "them")
 

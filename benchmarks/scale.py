@@ -25,15 +25,15 @@ import click
 import numpy as np
 from _sides import Clock, timed
 
-from harness import evaluate as evaluation
 from harness.api import Artifact, Json, Model, Outcome
 from harness.builtin import MODEL_DIR
 from harness.config import RunConfig, load_preset, override
 from harness.engines import open_engine
-from harness.models import resolve
+from harness.evaluation import evaluate as evaluation
+from harness.evaluation.suite import build_examples, load_tokenizer, write_examples
+from harness.models.lookup import resolve
 from harness.pipeline import Run, scoring, suite_config
-from harness.results import Candidate, publish
-from harness.suite import build_examples, load_tokenizer, write_examples
+from harness.publishing.results import Candidate, publish
 from tasks.example import Example
 
 if TYPE_CHECKING:

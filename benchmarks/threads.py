@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from harness.models import resolve
-from harness.threads import choose, usable_cores
+from harness.engines.threads import choose, usable_cores
+from harness.models.lookup import resolve
 
 SIDES = ("default", "ours")
 SPIN = "while True: pass"

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from harness.api import HarnessError, Json
-from harness.artifacts import Store
+from harness.store.steps import Store
 
 #: Names the cache's directory and outranks XDG_CACHE_HOME.
 ENVIRONMENT: Final = "HARNESS_CACHE"

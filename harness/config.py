@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from harness.api import HarnessError, Json
 from harness.engines import EngineConfig
-from harness.framing import FRAMINGS, Framing
+from harness.engines.framing import FRAMINGS, Framing
 from tasks.files import read_text
 from tasks.suite import WORDINGS, Wording
 
@@ -41,7 +41,7 @@ class RunConfig(EngineConfig):
     scoring: Literal["parity", "strict"] | None = None
     """As the published scorers, quirks included, or corrected; ``None``: parity for published data, strict for generated."""
     framing: Framing = "task"
-    """How prompts are put to the model (:mod:`harness.framing`): as each task's published twin does, or all in one way."""
+    """How prompts are put to the model (:mod:`harness.engines.framing`): as each task's published twin does, or all in one way."""
     reference_points: bool = False
     """Also ask every question with its gold passages alone, and without them."""
     wording: Wording = "full"

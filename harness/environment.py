@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError, Json, Model
-from harness.footprint import ModelShape
+from harness.models.footprint import ModelShape
 
 if TYPE_CHECKING:
     from harness.engines import EngineConfig

@@ -10,24 +10,25 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from harness import evaluate as evaluation
-from harness import extra as extras
-from harness import progress, references
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Method, Model
-from harness.artifacts import MANIFEST, Store, write_sealed
-from harness.begun import begin, finish
 from harness.config import RunConfig
 from harness.environment import environment, versions
-from harness.evaluate import Scoring, evaluate
-from harness.evaluations import Evaluation
-from harness.extra import ExtraTasks
-from harness.footprint import device_of
-from harness.models import resolve
-from harness.redact import plain
-from harness.results import Candidate, publish
-from harness.sources import find_source
-from harness.stopping import Rounds
-from harness.suite import SuiteConfig, load, prepare
+from harness.evaluation import evaluate as evaluation
+from harness.evaluation import extra_tasks as extras
+from harness.evaluation import references
+from harness.evaluation.evaluate import Scoring, evaluate
+from harness.evaluation.extra_tasks import ExtraTasks
+from harness.evaluation.rounds import Rounds
+from harness.evaluation.sources import find_source
+from harness.evaluation.suite import SuiteConfig, load, prepare
+from harness.models.footprint import device_of
+from harness.models.lookup import resolve
+from harness.publishing.results import Candidate, publish
+from harness.screen import progress
+from harness.screen.redact import plain
+from harness.store.begun import begin, finish
+from harness.store.find import Evaluation
+from harness.store.steps import MANIFEST, Store, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,15 +90,15 @@ class Run:
         return artifact
 
     def relatives(self, name: str, inputs: Mapping[str, Json], *, apart_from: str, version: int = 1) -> list[Path]:
-        """As :meth:`harness.artifacts.Store.relatives`."""
+        """As :meth:`harness.store.steps.Store.relatives`."""
         return self._store.relatives(name, inputs, apart_from=apart_from, version=version)
 
     def distrust(self, path: Path) -> None:
-        """As :meth:`harness.artifacts.Store.distrust`."""
+        """As :meth:`harness.store.steps.Store.distrust`."""
         self._store.distrust(path)
 
     def alone(self) -> AbstractContextManager[None]:
-        """As :meth:`harness.artifacts.Store.alone`."""
+        """As :meth:`harness.store.steps.Store.alone`."""
         return self._store.alone()
 
     def is_finished(self, name: str, inputs: Mapping[str, Json], *, version: int) -> bool:

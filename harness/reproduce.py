@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness import consent
 from harness.api import HarnessError, Json
-from harness.artifacts import MANIFEST, read_sealed
 from harness.config import RunConfig, from_manifest
 from harness.consent import Allowed
-from harness.evaluations import Evaluation, in_run
-from harness.models import has_name
+from harness.models.lookup import has_name
 from harness.pipeline import resolve_model, run_evaluation, run_methods
-from harness.reading import reading
-from harness.redact import HIDDEN
+from harness.screen.redact import HIDDEN
+from harness.store.find import Evaluation, in_run
+from harness.store.reading import reading
+from harness.store.steps import MANIFEST, read_sealed
 
 if TYPE_CHECKING:
     import pandas as pd

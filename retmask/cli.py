@@ -8,17 +8,17 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from harness.api import HarnessError, Json
-from harness.models import resolve
-from harness.parameters import Lengths
-from harness.terminal import echo
-from harness.threads import threads_option
-from retmask import masks
-from retmask.agreement import compare as compare_scores
-from retmask.agreement import intervals, split_half, views
-from retmask.headfiles import export_published, import_published, read_scores
-from retmask.heads import HeadScores
-from retmask.masks import HeadMask
-from retmask.protocols import GRID, PARITY, PROTOCOLS
+from harness.commands.parameters import Lengths
+from harness.engines.threads import threads_option
+from harness.models.lookup import resolve
+from harness.screen.terminal import echo
+from retmask.heads import masks
+from retmask.heads.agreement import compare as compare_scores
+from retmask.heads.agreement import intervals, split_half, views
+from retmask.heads.masks import HeadMask
+from retmask.heads.protocols import GRID, PARITY, PROTOCOLS
+from retmask.heads.score_files import export_published, import_published, read_scores
+from retmask.heads.scores import HeadScores
 
 Command = TypeVar("Command", bound=Callable[..., object])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -111,15 +111,15 @@ def detect(
     if counted is not None and protocol != GRID:
         raise HarnessError(f"--counted adds trials to the grid; the {protocol} protocol has a fixed number")
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
-    from retmask import protocols
-    from retmask.counting import Counting
-    from retmask.detect import detect as measure
-    from retmask.detect import short
-    from retmask.detectors import find_detector
-    from retmask.dump import dump
+    from retmask.heads import protocols
+    from retmask.heads.counting import Counting
+    from retmask.heads.detect import detect as measure
+    from retmask.heads.detect import short
+    from retmask.heads.detectors import find_detector
+    from retmask.heads.dump import dump
+    from retmask.heads.needle_texts import read_texts
+    from retmask.heads.trials import Trial, build_trials, evenly
     from retmask.model import load_model, load_tokenizer, resolve_dtype
-    from retmask.texts import read_texts
-    from retmask.trials import Trial, build_trials, evenly
 
     chosen = find_detector(detector)
     texts = read_texts(haystack, needles)
@@ -266,7 +266,7 @@ def audit(
       harness heads audit --model builtin --out audit
     """
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
-    from retmask.audit import Plan, audit_model
+    from retmask.heads.audit import Plan, audit_model
     from retmask.model import load_model, load_tokenizer, resolve_dtype
 
     plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
@@ -304,7 +304,7 @@ def ablate(
     chosen = masks.like(mask, scores, target, seed)
     if out.exists() and any(out.iterdir()):
         raise HarnessError(f"{out} is not empty; name a new directory with --out")
-    from retmask.ablate import save_ablated
+    from retmask.heads.ablate import save_ablated
     from retmask.model import load_model, load_tokenizer
 
     save_ablated(load_model(model_path.path, "float32", "cpu"), chosen, out, load_tokenizer(model_path.path))
@@ -366,7 +366,7 @@ def _draw_scores(scores: HeadScores, threshold: float, directory: Path) -> None:
 def _save_audit(facts: Mapping[str, Json], scores: HeadScores | None, curves: Any, directory: Path) -> None:
     from reports import canvas
     from reports.headfigures import knockout_curves
-    from retmask.heads import write_atomically
+    from retmask.heads.scores import write_atomically
 
     write_atomically(directory / "audit.json", (json.dumps(facts, indent=1) + "\n").encode())
     if scores is not None:

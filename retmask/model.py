@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
-from harness.loading import loading, try_tokenizer
+from harness.models.loading import loading, try_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
 
     from harness.engines.attention import share_keys
     from harness.engines.weights import load_network
-    from harness.footprint import most_numbers
+    from harness.models.footprint import most_numbers
 
     share_keys()
     options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}

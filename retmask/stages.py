@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
 from harness.cache import remembered
-from harness.models import BUILTIN, resolve, tokenizer_digest
-from retmask.instructions import SELF, Guard, write
-from retmask.launch import TrainConfig, launch, launcher
-from retmask.masks import HeadMask
+from harness.models.lookup import BUILTIN, resolve, tokenizer_digest
+from retmask.heads.masks import HeadMask
 from retmask.model import load_tokenizer, resolve_dtype
-from retmask.pairs import PreferencePair, Rules, as_text, join, read_pairs, write_pairs
-from retmask.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
-from retmask.responses import Lazily, Response, Sampling, open_sampler, read_responses
-from retmask.turns import user_turn
+from retmask.pairs.instructions import SELF, Guard, write
+from retmask.pairs.pairing import PreferencePair, Rules, as_text, join, read_pairs, write_pairs
+from retmask.pairs.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
+from retmask.pairs.responses import Lazily, Response, Sampling, open_sampler, read_responses
+from retmask.pairs.turns import user_turn
+from retmask.training.launch import TrainConfig, launch, launcher
 from tasks.files import open_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from retmask.methods import Options
+    from retmask.methods.all import Options
 
 PROMPTS_VERSION: Final = 1
 SELF_VERSION: Final = 1
@@ -156,7 +156,7 @@ def _guard(context: RunContext, options: "Options") -> tuple[Guard, dict[str, Js
     guarded = options.contamination_words > 0 and bool(suite.digest)
 
     def guard(texts: Sequence[str]) -> set[int]:
-        from retmask.contamination import contaminated
+        from retmask.pairs.contamination import contaminated
 
         return contaminated(texts, suite.texts(), options.contamination_words) if guarded else set()
 

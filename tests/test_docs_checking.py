@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from harness.baseline_cli import baseline
-from harness.check_cli import check
-from harness.cli import HarnessGroup
-from harness.compare_cli import compare
-from harness.leaderboard_cli import leaderboard
-from harness.report_cli import report
+from harness.commands.baseline import baseline
+from harness.commands.check import check
+from harness.commands.compare import compare
+from harness.commands.leaderboard import leaderboard
+from harness.commands.report import report
+from harness.commands.root import HarnessGroup
 from reports.policy import Policy, parse
 from reports.stopping import Stopping, plan_order
 

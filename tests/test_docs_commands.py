@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from harness.cli import main
+from harness.commands.root import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "harness" / "builtin" / "CARD.md", *(ROOT / "docs").glob("*.md")])

@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.catalogue import entries
-from harness.cli import main
-from harness.models import context_length, resolve
-from harness.named import fetched
+from harness.commands.root import main
+from harness.models.catalogue import entries
+from harness.models.lookup import context_length, resolve
+from harness.models.named import fetched
 
 pytestmark = pytest.mark.model
 NAME = "smollm2-135m"

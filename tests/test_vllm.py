@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
-from harness.cli import main
-from harness.journal import append_lines, read_lines
-from retmask.heads import Head
-from retmask.masks import HeadMask
-from retmask.responses import Response, Sampling, read_responses
-from retmask.vllm_sampler import VLLMSampler
+from harness.commands.root import main
+from harness.store.journal import append_lines, read_lines
+from retmask.heads.masks import HeadMask
+from retmask.heads.scores import Head
+from retmask.pairs.responses import Response, Sampling, read_responses
+from retmask.pairs.vllm_sampler import VLLMSampler
 from tasks.chat import instructions
 
 pytestmark = [
@@ -79,7 +79,7 @@ def test_greedy_answers_are_those_of_transformers(answers: dict[str, list[Respon
 
 
 def test_masked_answers_are_those_of_a_masked_checkpoint(answers: dict[str, list[Response]], tmp_path: Path) -> None:
-    from retmask.ablate import save_ablated
+    from retmask.heads.ablate import save_ablated
     from retmask.model import load_model, load_tokenizer
 
     save_ablated(load_model(MODEL_DIR, "float32", "cpu"), MASK, tmp_path / "masked", load_tokenizer(MODEL_DIR))

@@ -11,13 +11,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from harness import thinking
 from harness.api import HarnessError, IncompleteError, Json
-from harness.artifacts import digest
-from harness.framing import template_digest
-from harness.generations import draw_seed
-from harness.generations import name as generation_name
-from harness.journal import Generation, Journal, Records
+from harness.engines import thinking
+from harness.engines.framing import template_digest
+from harness.engines.generations import draw_seed
+from harness.engines.generations import name as generation_name
+from harness.store.journal import Generation, Journal, Records
+from harness.store.steps import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -346,7 +346,7 @@ def _names(requests: Sequence[Instance]) -> list[str]:
 
 
 def is_ours(request: Instance) -> bool:
-    """Whether :func:`harness.lmeval.dataset` made the request's document."""
+    """Whether :func:`harness.evaluation.lmeval_tasks.dataset` made the request's document."""
     return isinstance(request.doc, dict) and request.doc.keys() == {"id", "text", "example"}
 
 

@@ -20,9 +20,9 @@ from harness.api import HarnessError, Json, Model
 from harness.engines import EngineConfig
 from harness.engines.exchange import ExchangeError, Request, TooLongError, exchange
 from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
-from harness.footprint import ModelShape
-from harness.redact import redacted, without_known
-from harness.suite import load_tokenizer
+from harness.evaluation.suite import load_tokenizer
+from harness.models.footprint import ModelShape
+from harness.screen.redact import redacted, without_known
 from reports.safe import encodable
 
 if TYPE_CHECKING:

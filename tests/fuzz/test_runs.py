@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.artifacts import seal, write_sealed
-from harness.cli import main
+from harness.commands.root import main
+from harness.store.steps import seal, write_sealed
 from reports import samples
 from tests.conftest import row, table
 from tests.fuzz.hostile import changed, damaged, fuzz, texts, within

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import artifacts, pipeline
+from harness import pipeline
 from harness.api import Json, Outcome, RunContext
-from harness.cli import main
+from harness.commands.root import main
+from harness.store import steps as artifacts
 
 
 class Copy:

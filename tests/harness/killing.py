@@ -17,11 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from harness.journal import read_lines
+from harness.store.journal import read_lines
 
 #: Loaded before the fork.
-_PRELOAD = ["torch", "transformers", "lm_eval", "lm_eval.models.huggingface", "harness.evaluate", "harness.results"]
-_PRELOAD += ["pandas", "reports.compare", "reports.page", "reports.tables", "retmask.methods", "retmask.sampler", "retmask.train"]
+_PRELOAD = ["torch", "transformers", "lm_eval", "lm_eval.models.huggingface", "harness.evaluation.evaluate", "harness.publishing.results"]
+_PRELOAD += [
+    "pandas",
+    "reports.compare",
+    "reports.page",
+    "reports.tables",
+    "retmask.methods.all",
+    "retmask.pairs.hf_sampler",
+    "retmask.training.train",
+]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(_PRELOAD)
 
@@ -35,8 +43,8 @@ def command(arguments: list[str], log: Path) -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     import torch
 
-    from harness.cli import main
-    from retmask import launch
+    from harness.commands.root import main
+    from retmask.training import launch
 
     torch.set_num_threads(1)  # a fork of a process whose threads have worked would wait for them for ever
     launch._start = Forked  # type: ignore[assignment]
@@ -72,8 +80,8 @@ class Forked:
             for number, handle in enumerate((theirs, writing, errors.fileno())):
                 os.dup2(handle, number)
             os.environ |= environment
-            sys.argv = ["retmask.train", *command[-2:]]
-            from retmask.train import main
+            sys.argv = ["retmask.training.train", *command[-2:]]
+            from retmask.training.train import main
 
             sys.stdout = os.fdopen(1, "w")
             sys.stderr = os.fdopen(2, "w")

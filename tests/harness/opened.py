@@ -47,7 +47,7 @@ def load(path: Path) -> str:
     from harness.api import HarnessError, Model
     from harness.engines import EngineConfig
     from harness.engines.hf import HFBackend
-    from harness.suite import load_tokenizer
+    from harness.evaluation.suite import load_tokenizer
 
     model = Model(str(path), path, "")
     try:

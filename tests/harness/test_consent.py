@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.artifacts import read_sealed, write_sealed
-from harness.cli import HarnessGroup, main
-from harness.reproduce_cli import reproduce
+from harness.commands.reproduce import reproduce
+from harness.commands.root import HarnessGroup, main
+from harness.store.steps import read_sealed, write_sealed
 
 SMALL = ("--tasks", "niah_mk", "--lengths", "256", "--examples", "2")
 SERVED = 'backend = "served"\nurl = "URL"'

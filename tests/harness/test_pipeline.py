@@ -19,7 +19,7 @@ SMALL = (
 
 
 def harness(*arguments: str | Path, path: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "harness.commands.root", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [path, str(ROOT)])), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
 
@@ -172,7 +172,7 @@ def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path
 
 def _kill_when_journalled(arguments: tuple[str, ...], output: Path) -> Path:
     """Start the command, kill -9 it as soon as a generation is on disk; the journal."""
-    command = [sys.executable, "-m", "harness.cli", *arguments, "--output", str(output)]
+    command = [sys.executable, "-m", "harness.commands.root", *arguments, "--output", str(output)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.artifacts import check, read_sealed, seal, write_sealed
-from harness.cli import HarnessGroup, main
+from harness.commands.reproduce import reproduce
+from harness.commands.root import HarnessGroup, main
 from harness.reproduce import differences
-from harness.reproduce_cli import reproduce
+from harness.store.steps import check, read_sealed, seal, write_sealed
 from reports.samples import digest, read, write
 
 SMALL = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk,icl_coarse", "--lengths", "256", "--examples", "2")

@@ -52,7 +52,7 @@ class DirectoryContext:
 
 
 if __name__ == "__main__":
-    from retmask import methods
+    from retmask.methods import all as methods
 
     root, checkpoint, options, method = sys.argv[1:]
     getattr(methods, method)().run(DirectoryContext(Path(root), Path(checkpoint), json.loads(options)))

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from transformers import AutoModelForCausalLM
 
 from harness.builtin import MODEL_DIR
-from harness.cli import main
+from harness.commands.root import main
 from retmask.cli import heads
-from retmask.headfiles import read_scores
+from retmask.heads.score_files import read_scores
 
 PUBLISHED = {"0-0": [0.0, 0.0], "0-1": [0.25, 0.75], "1-0": [0.0, 0.1], "1-1": [0.0, 0.0]}
 

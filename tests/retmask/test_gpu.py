@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from retmask.detect import run_trials
-from retmask.trials import build_trials, evenly
+from retmask.heads.detect import run_trials
+from retmask.heads.trials import build_trials, evenly
 from tests.retmask.small import random_model
 
 ROOT = Path(__file__).parents[2]

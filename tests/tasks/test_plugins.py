@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from harness.api import HarnessError
-from harness.cli import main
-from harness.sources import Generated, find_source
+from harness.commands.root import main
+from harness.evaluation.sources import Generated, find_source
 from tasks import plugins
 from tasks.plugins import PluginError
 from tasks.suite import TASKS, select

@@ -1,0 +1,175 @@
+"""The suite of one evaluation: every example, built once for a tokenizer and kept as a step. Models with one tokenizer share it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from harness.api import Artifact, HarnessError, Json, Model
+from harness.engines.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
+from harness.evaluation.sources import GENERATED, Source, TaskInfo, find_source
+from harness.models.loading import loading, try_tokenizer
+from harness.models.lookup import context_length, tokenizer_digest
+from tasks.example import Example
+from tasks.files import open_bytes, read_lines
+from tasks.suite import WORDINGS, Wording
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.pipeline import Run
+
+#: Raise when the same seed should give other examples than before.
+VERSION: Final = 3
+_FILE: Final = "examples.jsonl"
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """Which examples to build."""
+
+    tasks: tuple[str, ...]
+    """Task or category names; empty for all."""
+    lengths: tuple[int, ...]
+    """Tokens for prompt and answer together."""
+    examples: int | None
+    """Of each task at each length; ``None`` for the source's own number (published data count questions)."""
+    seed: int
+    data: str = GENERATED
+    """A source's name (:data:`harness.evaluation.sources.SOURCES`)."""
+    clip: bool = False
+    """Leave out lengths that the model cannot take, instead of refusing them."""
+    think_tokens: int = 0
+    """Room that a reasoning model needs beside the length."""
+    framing: Framing = "task"
+    """How prompts are put to the model, which their tokens depend on."""
+    references: bool = False
+    """Build the reference points of these examples' questions instead."""
+    wording: Wording = "full"
+    """Of generated tasks."""
+
+
+def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
+    """The step that holds the suite's examples; its facts hold their digest."""
+    source = find_source(config.data, config.wording)
+    config = clipped(run, config, model)
+
+    def write(work: Path) -> dict[str, Json]:
+        examples = build_examples(config, load_tokenizer(model))
+        count = source.expected_references if config.references else source.expected
+        expected = count(config.tasks, config.lengths, config.examples)
+        return {
+            "data": config.data,
+            "framing": config.framing,
+            "wording": config.wording,
+            **source.notes(),
+            **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
+        }
+
+    inputs: dict[str, Json] = {
+        "data": config.data,
+        "tasks": [task.name for task in source.tasks(config.tasks)],
+        "lengths": list(config.lengths),
+        "examples": config.examples,
+        "seed": config.seed,
+        "tokenizer": tokenizer_digest(model),
+        "thinking": config.think_tokens > 0,
+        "framing": config.framing,
+        **source.identity(config.tasks, config.lengths),
+        **({"references": True} if config.references else {}),
+    }
+    return run.step("suite", inputs, write, version=VERSION)
+
+
+def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
+    """``config`` with lengths that the model can take."""
+    limit = context_length(model)
+    if limit is not None:
+        limit -= config.think_tokens
+    if limit is None or max(config.lengths) <= limit:
+        return config
+    kept = tuple(length for length in config.lengths if length <= limit)
+    if not config.clip or not kept:
+        hint = "pass --clip to leave longer ones out" if kept else f"ask for --lengths {limit} or less"
+        raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; {hint}")
+    run.say(f"--clip: {model.name} takes at most {limit} tokens; left out: {', '.join(str(x) for x in config.lengths if x > limit)}")
+    return replace(config, lengths=kept)
+
+
+def source_of(suite: Artifact) -> Source:
+    """Where the examples of a prepared suite come from."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    wording = facts["wording"]
+    assert wording in WORDINGS
+    return find_source(str(facts["data"]), wording)
+
+
+def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
+    """What to know of the tasks of a prepared suite."""
+    inputs = suite.manifest["inputs"]
+    assert isinstance(inputs, dict)
+    names = inputs["tasks"]
+    assert isinstance(names, list)
+    return source_of(suite).tasks([str(name) for name in names])
+
+
+def load(suite: Artifact) -> Iterator[Example]:
+    """The examples of a prepared suite. HarnessError for a line that is none."""
+    path, number = suite.path / _FILE, 0
+    try:
+        with open_bytes(path) as file:
+            for line in read_lines(file, path):
+                number += 1
+                yield _example(line)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise HarnessError(f"{path}, line {number}: damaged; delete {suite.path} to have it rebuilt") from None
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read ({error.strerror}); delete {suite.path} to have it rebuilt") from None
+
+
+def _example(line: bytes) -> Example:
+    record = json.loads(line)
+    depth = float("nan") if record["depth"] is None else record["depth"]
+    return Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
+
+
+def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    with loading(model.path):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    try_tokenizer(tokenizer, model.path)
+    return tokenizer
+
+
+def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
+    """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
+    source = find_source(config.data, config.wording)
+    for length in config.lengths:
+        for task in source.tasks(config.tasks):
+            frame = frame_for(config.framing, chat=task.chat, has_template=tokenizer.chat_template is not None)
+
+            def count(text: str, prefix: str, frame: Frame = frame) -> int:
+                rendered = rendered_prompt(tokenizer, text, prefix, frame=frame, thinking=config.think_tokens > 0)
+                return len(tokenizer(rendered, add_special_tokens=not has_special_tokens(frame))["input_ids"])
+
+            build = source.references if config.references else source.build
+            yield from build(task.name, length, count, config.examples, config.seed)
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> dict[str, Json]:
+    """Write examples as JSONL, one in memory at a time; their digest and number."""
+    digest = hashlib.sha256()
+    written = 0
+    with path.open("w") as file:
+        for example in examples:
+            record = asdict(example)
+            record["depth"] = None if example.depth != example.depth else round(example.depth, 4)
+            line = json.dumps(record, sort_keys=True)
+            digest.update(line.encode() + b"\n")
+            file.write(line + "\n")
+            written += 1
+    return {"digest": digest.hexdigest(), "examples": written}

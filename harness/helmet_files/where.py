@@ -1,0 +1,223 @@
+"""Where HELMET's published files are on this machine, and how they get there.
+
+    <data directory>/kilt/nq-dev-multikilt_1000_k50_dep6.jsonl, ..., manifest.json      what `harness data fetch` brings
+    <config directory>/data.json, templates.json                                        a copy on disk; the user's wordings
+
+A file appears under its name only when it is whole and its digest is right; the manifest, written last, says where each came from.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from harness import cache
+from harness.api import HarnessError, Json
+from harness.store.steps import file_digest, write_json
+from tasks.build import BudgetError
+from tasks.example import Example
+from tasks.files import read_text
+from tasks.helmet import DATASETS, LENGTHS, OWN, Count, DataError, Dataset, Wordings, select
+from tasks.helmet import examples as read_examples
+from tasks.helmet.catalog import CATEGORIES, File, files, megabytes
+from tasks.helmet.checkout import read as read_checkout
+from tasks.helmet.request import locate
+from tasks.helmet.wordings import WordingError, digest, dump, load
+from tasks.references import Reference
+
+#: Names a data directory and outranks everything remembered.
+ENVIRONMENT: Final = "HARNESS_DATA"
+MANIFEST: Final = "manifest.json"
+_APP: Final = "retmask-harness"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a file on disk came from."""
+
+    size: int
+    sha256: str
+    repo: str
+    commit: str
+    path: str
+
+
+def default_directory() -> Path:
+    """Where files are fetched to unless the user says otherwise."""
+    return cache.directory() / "helmet"
+
+
+def target_directory() -> Path:
+    """Where `harness data fetch` writes: the environment's choice, or the default."""
+    chosen = os.environ.get(ENVIRONMENT)
+    return Path(chosen).expanduser() if chosen else default_directory()
+
+
+def roots() -> tuple[Path, ...]:
+    """Data directories, in the order in which they are searched."""
+    if chosen := os.environ.get(ENVIRONMENT):
+        return (Path(chosen).expanduser(),)
+    return tuple(dict.fromkeys((*_remembered(), default_directory())))
+
+
+def _remembered() -> tuple[Path, ...]:
+    paths = _settings("data.json").get("paths")
+    return tuple(Path(path) for path in paths if isinstance(path, str)) if isinstance(paths, list) else ()
+
+
+def remember(directory: Path, *, beside: bool = False) -> Path:
+    """Use the files at ``directory`` from now on, ``beside`` those of other directories or instead of them; returns the absolute path."""
+    path = directory.absolute()
+    if not path.is_dir():
+        raise HarnessError(f"{directory} is not a directory")
+    known = {dataset.test_file(length).path for dataset in DATASETS.values() for length in LENGTHS}
+    if not any(locate((path,), name) for name in known):
+        example = DATASETS["kilt_nq"].test_file(8_192).path
+        raise HarnessError(f"{directory} holds none of HELMET's files, such as {example} or data/{example}; name the directory they are in")
+    others = [str(other) for other in _remembered() if other != path] if beside else []
+    _keep("data.json", {"paths": [str(path), *others]})
+    return path
+
+
+def _config(name: str) -> Path:
+    return Path(click.get_app_dir(_APP)) / name
+
+
+def _settings(name: str) -> dict[str, Json]:
+    """A file of our own in the config directory; empty if there is none."""
+    path = _config(name)
+    try:
+        value = json.loads(read_text(path))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path} cannot be read ({error}); delete it to start afresh") from None
+    if not isinstance(value, dict):
+        raise HarnessError(f"{path} does not hold a JSON object; delete it to start afresh")
+    return value
+
+
+def _keep(name: str, value: Mapping[str, Json]) -> None:
+    path = _config(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, value)
+    except OSError as error:
+        raise HarnessError(f"cannot write {path} ({error.strerror})") from None
+
+
+def use_templates(directory: Path) -> dict[str, str]:
+    """Ask in the words of the HELMET checkout at ``directory`` from now on; returns the SHA-256 of each file that they came from."""
+    try:
+        wordings, used = read_checkout(directory)
+    except WordingError as error:
+        raise HarnessError(str(error)) from None
+    _keep("templates.json", {"source": str(directory.absolute()), "files": {**used}, "wordings": json.loads(dump(wordings))})
+    return used
+
+
+def use_own_wordings() -> None:
+    """Ask in our own words from now on."""
+    _config("templates.json").unlink(missing_ok=True)
+
+
+def wordings() -> tuple[Wordings, dict[str, Json]]:
+    """The wordings in use, and where they came from: ``{"source": "own"}``, or the checkout with its files' digests."""
+    kept = _settings("templates.json")
+    if not kept:
+        return OWN, {"source": "own"}
+    try:
+        return load(json.dumps(kept.get("wordings"))), {"source": kept.get("source"), "files": kept.get("files")}
+    except WordingError as error:
+        raise HarnessError(f"{_config('templates.json')}: {error}; run `harness data templates DIR` again") from None
+
+
+def chosen(names: Sequence[str]) -> tuple[Dataset, ...]:
+    """The datasets by name or category; all for none."""
+    try:
+        return select(tuple(names))
+    except KeyError as error:
+        raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *DATASETS))}") from None
+
+
+def published(
+    dataset: Dataset, length: int, count: Count, examples: int | None, seed: int, reference: Reference | None = None
+) -> Iterator[Example]:
+    """The examples of ``dataset`` at ``length``, as :func:`tasks.helmet.examples` gives them, from wherever the files are."""
+    words, _ = wordings()
+    try:
+        yield from read_examples(dataset, length, roots(), count, examples=examples, seed=seed, wordings=words, reference=reference)
+    except (DataError, BudgetError, WordingError) as error:
+        raise HarnessError(str(error)) from None
+
+
+def identity(datasets: Sequence[Dataset], lengths: Sequence[int]) -> dict[str, Json]:
+    """What a suite of these datasets is made of, for its key: SHA-256 of every file, and the wordings.
+
+    Digests come from the manifest of the fetched files; those of another copy are measured once and remembered by size and time.
+
+    Raises:
+        HarnessError: a file is not there (says which command fetches it), or not as long as its manifest says.
+    """
+    words, _ = wordings()
+    searched = roots()
+    found: dict[str, Json] = {}
+    for file in _needed(datasets, lengths, searched):
+        path = locate(searched, file.path)
+        assert path is not None
+        found[file.path] = _digest(file.path, path, searched)
+    return {"files": found, "wordings": digest(words)}
+
+
+def _needed(datasets: Sequence[Dataset], lengths: Sequence[int], searched: tuple[Path, ...]) -> tuple[File, ...]:
+    """Every file that is needed, all of them there; or one line that says how to get those that are not."""
+    try:
+        wanted = files(datasets, lengths)
+    except DataError as error:
+        raise HarnessError(str(error)) from None
+    absent = [file for file in wanted if locate(searched, file.path) is None]
+    if not absent:
+        return wanted
+    paths = {file.path for file in absent}
+    lacking = [(dataset, length) for dataset in datasets for length in lengths if paths & {file.path for file in dataset.files(length)}]
+    names = ",".join(dict.fromkeys(dataset.name for dataset, _ in lacking))
+    spans = ",".join(f"{length // 1024}k" for length in sorted({length for _, length in lacking}))
+    size = megabytes(sum(file.size for file in absent))
+    raise HarnessError(
+        f"{len(absent)} of HELMET's files are not in {' or '.join(str(root) for root in searched)}, such as {absent[0].path}; "
+        f"`harness data fetch --tasks {names} --lengths {spans}` gets them (about {size}, estimated), "
+        "and `harness data path DIR` names a copy on disk"
+    )
+
+
+def _digest(name: str, path: Path, searched: tuple[Path, ...]) -> str:
+    for root in searched:
+        source = sources(root).get(name) if path.is_relative_to(root) else None
+        if source is not None:
+            if path.stat().st_size != source.size:
+                raise HarnessError(f"{path} is not as long as when it was fetched; delete it and run `harness data fetch` again")
+            return source.sha256
+    measured, stat = _settings("digests.json"), path.stat()
+    stamp: list[Json] = [stat.st_size, stat.st_mtime_ns]
+    known = measured.get(str(path))
+    if isinstance(known, list) and known[:2] == stamp and isinstance(known[-1], str):
+        return known[-1]
+    sha256 = file_digest(path)
+    _keep("digests.json", {**measured, str(path): [*stamp, sha256]})
+    return sha256
+
+
+def sources(directory: Path) -> dict[str, Source]:
+    """What the manifest of a data directory says; empty without one."""
+    path = directory / MANIFEST
+    try:
+        entries = json.loads(read_text(path))["files"]
+        return {name: Source(**entry) for name, entry in entries.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # not ours: the archive of a user may well have a manifest.json of its own

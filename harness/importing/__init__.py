@@ -1,0 +1,1 @@
+"""Finished results of other tools as runs that can be compared and ranked."""

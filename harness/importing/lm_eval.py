@@ -1,0 +1,179 @@
+"""Read what ``lm_eval --log_samples --output_path`` writes: ``results_TIME.json`` and ``samples_TASK_TIME.jsonl``."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from harness.api import HarnessError, Json
+from harness.evaluation.lmeval_tasks import MEAN
+from harness.evaluation.score_files import read_json_file, read_json_lines
+from harness.importing.outputs import ImportedExample, Results
+from harness.store.steps import file_digest
+from tasks import scoring
+
+_SAMPLES: Final = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
+#: A task name may end with its context length: ``helmet_recall_8k``, ``niah_mk_4096``.
+_SIZED: Final = re.compile(r"(?P<task>.+)_(?P<number>\d+)(?P<thousand>k?)")
+#: A metric whose name is a context length, as in lm-eval's RULER.
+_LENGTH: Final = re.compile(r"\d{1,9}")
+#: The shortest context that a number at the end of a task name can mean.
+_SHORTEST: Final = 128
+
+
+def read(directory: Path, length: int | None) -> Results:
+    """The latest samples of every task below ``directory``, with lm-eval's own scores."""
+    latest: dict[str, tuple[str, Path]] = {}
+    notes: list[str] = []
+    for path in sorted(directory.rglob("samples_*.jsonl")):
+        found = _SAMPLES.fullmatch(path.name)
+        if found is None:
+            notes.append(f"{path.name} is skipped: its name is not samples_TASK_TIME.jsonl")
+        elif found["task"] not in latest or latest[found["task"]][0] < found["time"]:
+            latest[found["task"]] = found["time"], path
+    if not latest:
+        raise HarnessError(f"{directory} holds no samples_TASK_TIME.jsonl; run lm_eval with --log_samples --output_path {directory}")
+    model, worse = _results(directory)
+    examples: list[ImportedExample] = []
+    for task, (_, path) in latest.items():
+        samples = read_json_lines(path)
+        metrics = _metrics(task, samples, worse.get(task, frozenset()), notes)
+        examples += [each for sample, place in samples for each in _examples(task, sample, place, metrics, length)]
+    if not examples:
+        raise HarnessError(f"{directory}: no metric can be imported; {'; '.join(notes)}")
+    files: dict[str, Json] = {path.name: file_digest(path) for _, path in latest.values()}
+    return Results(model, "lm-eval", tuple(_merged(examples)), files, tuple(notes))
+
+
+def _results(directory: Path) -> tuple[str, Mapping[str, frozenset[str]]]:
+    """The model's name, and for each task the metrics of which less is better."""
+    paths = sorted(directory.rglob("results_*.json"))
+    found = [value for path in paths if isinstance(value := read_json_file(path), dict)]
+    models = sorted({name for value in found if (name := _model_name(value))})
+    if not models:
+        raise HarnessError(f"{directory} holds no results_TIME.json with a 'model_name'; give the directory that --output_path named")
+    if len(models) > 1:
+        raise HarnessError(f"{directory} holds results of {len(models)} models ({', '.join(models)}); give the directory of one of them")
+    worse: dict[str, frozenset[str]] = {}
+    for value in found:
+        table = value.get("higher_is_better")
+        for task, better in table.items() if isinstance(table, dict) else ():
+            if isinstance(better, dict):
+                worse[str(task)] = frozenset(str(name) for name, higher in better.items() if higher is False)
+    return models[0], worse
+
+
+def _model_name(results: Mapping[str, object]) -> str:
+    config = results.get("config")
+    return str(results.get("model_name") or (config.get("model") if isinstance(config, dict) else None) or "")
+
+
+def _metrics(task: str, samples: Sequence[tuple[dict[str, object], str]], worse: frozenset[str], notes: list[str]) -> list[str]:
+    """The metrics that are shares, more being better; ``notes`` gets the others."""
+    names = dict.fromkeys(str(name) for sample, _ in samples for name in _list(sample.get("metrics")))
+    kept = []
+    for name in names:
+        values = [sample[name] for sample, _ in samples if name in sample]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        absent = {-1} if _LENGTH.fullmatch(name) else set()  # RULER's mark for "another length"
+        if name in worse or len(numbers) < len(values) or not all(0 <= value <= 1 or value in absent for value in numbers):
+            reason = "less is better" if name in worse else "not every value is in [0, 1]"
+            notes.append(f"{task}: metric {name} is left out: {reason}")
+        else:
+            kept.append(name)
+    return kept
+
+
+def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequence[str], length: int | None) -> Iterator[ImportedExample]:
+    """One example, or one for each length where a metric's name is the length, as in lm-eval's RULER."""
+    doc = sample.get("doc")
+    document: Mapping[str, object] = doc if isinstance(doc, dict) else {}
+    ours = _own_example(document)
+    scores = {name: float(value) for name in metrics if isinstance(value := sample.get(name), int | float) and not (ours and name == MEAN)}
+    base, sized = _name_and_length(task)
+    lengths = {int(name): {"ruler_recall": score} for name, score in scores.items() if _LENGTH.fullmatch(name) and score >= 0}
+    if not lengths:
+        known = next((value for value in (ours.get("length"), sized, document.get("max_length"), length) if isinstance(value, int)), None)
+        if known is None:
+            raise HarnessError(f"{place}: the context length of task {task} is not known; give it with --length")
+        lengths = {known: {name: score for name, score in scores.items() if not _LENGTH.fullmatch(name)}}
+    name = str(ours.get("id") or document.get("id") or sample.get("doc_id"))
+    depth = ours.get("depth")
+    for tokens, values in lengths.items():
+        if values:
+            yield ImportedExample(
+                task=str(ours.get("task") or base),
+                category=str(ours.get("category") or _category(base, task)),
+                length=tokens,
+                example_id=name,
+                cluster=str(ours.get("cluster") or document.get("qid") or name),
+                metrics=_named(values, sample.get("filter")),
+                output=_output(sample),
+                targets=_targets(ours.get("targets"), sample.get("target")),
+                depth=float(depth) if isinstance(depth, int | float) and 0 <= depth <= 1 else math.nan,
+                content=str(sample.get("doc_hash") or ""),
+            )
+
+
+def _merged(examples: Sequence[ImportedExample]) -> Iterator[ImportedExample]:
+    """lm-eval repeats an example for every filter; its metrics belong to one example, under the filter's name where names collide."""
+    groups: dict[tuple[str, int, str], list[ImportedExample]] = {}
+    for each in examples:
+        groups.setdefault((each.task, each.length, each.example_id), []).append(each)
+    for group in groups.values():
+        metrics: dict[str, float] = {}
+        for each in group:
+            metrics.update(each.metrics if len(group) > 1 else {name.partition(",")[0]: score for name, score in each.metrics.items()})
+        yield ImportedExample(**{**vars(group[0]), "metrics": metrics})
+
+
+def _named(values: Mapping[str, float], filtered: object) -> dict[str, float]:
+    return {f"{name},{filtered}" if filtered else name: score for name, score in values.items()}
+
+
+def _own_example(document: Mapping[str, object]) -> Mapping[str, object]:
+    """This harness's tasks for lm-eval carry the whole example as JSON text."""
+    text = document.get("example")
+    try:
+        value = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) and {"id", "task", "category", "length"} <= set(value) else {}
+
+
+def _name_and_length(task: str) -> tuple[str, int | None]:
+    found = _SIZED.fullmatch(task)
+    if found is None:
+        return task, None
+    number = int(found["number"]) * (1024 if found["thousand"] else 1)
+    return (found["task"], number) if number >= _SHORTEST else (task, None)
+
+
+def _category(*names: str) -> str:
+    """The category of the first name that a scorer knows; a task that none knows is its own category."""
+    for name in names:
+        try:
+            return scoring.family(name).category
+        except scoring.UnknownTaskError:
+            continue
+    return names[0]
+
+
+def _output(sample: Mapping[str, object]) -> str:
+    """The first text among the filtered responses; what is no text, such as log-likelihoods, as JSON."""
+    value = sample.get("filtered_resps")
+    while isinstance(value, list) and len(value):
+        value = value[0]
+    return value if isinstance(value, str) else json.dumps(sample.get("filtered_resps"))
+
+
+def _targets(ours: object, target: object) -> tuple[str, ...]:
+    if isinstance(ours, list):
+        return tuple(str(item) for item in ours)
+    return () if target is None else (str(target),)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

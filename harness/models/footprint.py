@@ -1,0 +1,183 @@
+"""How much memory a model takes, from its files' headers, and how much there is. Nothing heavy is loaded and no weights are read.
+
+parameters      2 B each in bfloat16, 4 B in float32
+KV cache        2 (keys, values) x layers x KV heads x head width x bytes, for every token in flight
+AdamW           8 B a trained parameter for its two moments, 4 B for the gradient, 4 B for the weight itself (float32)
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+from harness.api import HarnessError, Model
+from harness.models.files import adapter_files, weight_files
+from harness.models.loading import room
+from tasks.files import open_bytes, read_text
+
+GIB: Final = 1 << 30
+_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+#: safetensors' own limit for a header.
+_LARGEST_HEADER: Final = 100_000_000
+_MEMINFO: Final = Path("/proc/meminfo")
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a decoder-only language model."""
+
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    vocabulary: int
+    context: int | None
+    """Most tokens that its config allows."""
+    dtype: str
+    """The number format that its config names, float32 where it names none."""
+
+    @classmethod
+    def read(cls, model: Model) -> "ModelShape":
+        """From ``config.json`` and the headers of the safetensors files. HarnessError says what is missing."""
+        config = _config(model.path)
+        try:
+            heads = int(config["num_attention_heads"])
+            hidden = int(config["hidden_size"])
+            dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+            return cls(
+                parameters=_all_parameters(
+                    model.path, str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+                ),
+                layers=int(config["num_hidden_layers"]),
+                heads=heads,
+                kv_heads=int(config.get("num_key_value_heads") or heads),
+                head_dim=int(config.get("head_dim") or hidden // heads),
+                hidden=hidden,
+                vocabulary=int(config["vocab_size"]),
+                context=config.get("max_position_embeddings"),
+                dtype=dtype,
+            )
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise HarnessError(f"{model.path / 'config.json'} does not give the model's sizes ({error!r})") from None
+
+    def resolved(self, dtype: str) -> str:
+        """``auto`` is the format of the checkpoint."""
+        return self.dtype if dtype == "auto" else dtype
+
+    def weight_bytes(self, dtype: str) -> int:
+        return self.parameters * width(self.resolved(dtype))
+
+    def kv_bytes(self, tokens: int, dtype: str) -> int:
+        """KV cache of ``tokens`` tokens in flight, every layer attending to all of them."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * width(self.resolved(dtype)) * tokens
+
+    def training_bytes(self) -> int:
+        """Full training with AdamW in float32 (mixed or not): weights, gradients and both moments."""
+        return 16 * self.parameters
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """A device that was found."""
+
+    name: str
+    total: int
+    """Bytes."""
+    free: int
+
+
+def width(dtype: str) -> int:
+    """Bytes of a number. Formats that are not known count as two."""
+    return _BYTES.get(dtype, 2)
+
+
+def gib(size: float) -> str:
+    """``1.5 GiB``; small sizes in MiB."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):.1f} MiB"
+
+
+def device_of(asked: str) -> str:
+    """Where a model is put. ``auto`` is the first CUDA device where the driver is there, found without loading torch."""
+    if asked != "auto":
+        return asked
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+
+
+def devices(device: str) -> tuple[DeviceMemory, ...]:
+    """The machine's memory for ``cpu``; every visible GPU for ``cuda``, one for ``cuda:1``."""
+    if not device.startswith("cuda"):
+        total, free = _host_memory()
+        return (DeviceMemory("memory", total, free),)
+    import torch
+
+    if not torch.cuda.is_available():
+        raise HarnessError(f"--device {device}: torch finds no CUDA device; use --device cpu")
+    _, _, index = device.partition(":")
+    numbers = [int(index)] if index else list(range(torch.cuda.device_count()))
+    return tuple(_gpu(number) for number in numbers)
+
+
+def _gpu(number: int) -> DeviceMemory:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(number)
+    return DeviceMemory(f"cuda:{number} {torch.cuda.get_device_name(number)}", total, free)
+
+
+def _host_memory() -> tuple[int, int]:
+    """(total, available) bytes of this machine, or of the container where it allows less."""
+    sizes = {}
+    for line in _MEMINFO.read_text().splitlines():
+        key, _, value = line.partition(":")
+        sizes[key] = int(value.split()[0]) * 1024
+    total, free = sizes["MemTotal"], sizes["MemAvailable"]
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return total, free
+    return min(total, limit), min(free, limit - used)
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads(read_text(path / "config.json"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HarnessError(f"cannot read {path / 'config.json'} ({error})") from None
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else config
+
+
+def _all_parameters(path: Path, dtype: str) -> int:
+    """Numbers in the weights; of pickled ones, which nothing here opens, as many as fit into the files."""
+    files = weight_files(path)
+    if all(file.suffix == ".safetensors" for file in files):
+        return sum(map(_parameters, files))
+    return sum(file.stat().st_size for file in files) // width(dtype)
+
+
+def most_numbers(path: Path) -> int:
+    """How many numbers the model in ``path`` may have: its files cannot fill more."""
+    files = [*weight_files(path), *adapter_files(path)[1:2]]
+    size = sum(file.stat().st_size for file in files)
+    packed = _config(path).get("quantization_config") is not None
+    return room(sum(_parameters(file) if file.suffix == ".safetensors" else file.stat().st_size for file in files), size, packed=packed)
+
+
+def _parameters(file: Path) -> int:
+    """Numbers in a safetensors file: eight bytes with the header's length, then the header as JSON."""
+    try:
+        with open_bytes(file) as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _LARGEST_HEADER:
+                raise ValueError("its header is too large")
+            header = json.loads(stream.read(length))
+        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HarnessError(f"{file} is not a safetensors file ({error}); fetch or save it again") from None

@@ -1,0 +1,31 @@
+"""Which preset suits a model on a machine, where the user names none: by its number of parameters, from its files' headers alone."""
+
+from typing import Final
+
+from harness.api import Model
+from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, SMALL_PRESET
+from harness.models.footprint import ModelShape
+from harness.models.lookup import BUILTIN
+
+#: Parameters from which a model on a GPU is no longer small.
+_LARGE: Final = 1_000_000_000
+
+
+def suitable(model: Model, device: str) -> tuple[str, str]:
+    """(preset, why in one line; empty where nothing has to be said). ``device`` is a torch device.
+
+    HarnessError if the model's files do not say how large it is.
+    """
+    if model.name == BUILTIN:
+        return BUILTIN_PRESET, ""
+    parameters = ModelShape.read(model).parameters
+    on_cpu = device.startswith("cpu")
+    size = f"{short(parameters)} parameters on {'a CPU' if on_cpu else 'a GPU'}"
+    if parameters < _LARGE or on_cpu:
+        return SMALL_PRESET, f"preset {SMALL_PRESET}: {size}; --preset {DEFAULT_PRESET} for lengths from 8K to 128K and the paper's pairs"
+    return DEFAULT_PRESET, f"preset {DEFAULT_PRESET}: {size}; --preset {SMALL_PRESET} for lengths to 2K and a few hundred pairs"
+
+
+def short(count: int) -> str:
+    """``135M``, ``8.0B``."""
+    return f"{count / 1e9:.1f}B" if count >= _LARGE else f"{count / 1e6:.0f}M"

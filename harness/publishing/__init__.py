@@ -1,0 +1,1 @@
+"""From samples to what a person reads: comparison, tables, page."""

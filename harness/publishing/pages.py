@@ -1,0 +1,220 @@
+"""The report page of a run: written when the run ends, and again from what lies on disk (`harness report`)."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.api import HarnessError, Json
+from harness.store.find import by_method, find_one
+from harness.store.reading import reading
+from harness.store.steps import MANIFEST, check, read_json, read_sealed
+from tasks.files import read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.compare import MethodComparisons
+    from reports.difficulty import Adjusted
+    from reports.examples import Key, Prompt
+
+#: What a run says about itself beside its numbers, for its page.
+DESCRIPTION: Final = "report.json"
+PAGE: Final = "report.html"
+_SUITE_FILE: Final = "examples.jsonl"
+
+
+def write_page(
+    folder: Path,
+    description: Mapping[str, Json],
+    found: "MethodComparisons",
+    tables: "Mapping[str, pd.DataFrame]",
+    suite: Path | None,
+    *,
+    name: str = PAGE,
+    budget: int | None = None,
+    prompt_budget: int | None = None,
+    pictures: Path | None = None,
+    adjusted: "Sequence[Adjusted]" = (),
+) -> None:
+    """Write the page and, in a folder that is named after it, the files it loads on demand into ``folder``.
+
+    ``description`` holds whatever of :func:`describe` is known; ``tables`` the samples, baseline first; ``suite`` the directory of the
+    suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it; ``pictures``
+    a folder for the figures as files; ``adjusted`` what earlier evaluations of more questions add.
+    """
+    from reports import anchors, beside, contents, depth, elsewhere, examples, page, plates
+    from reports.compare import sentences
+    from reports.generations import shown
+    from reports.stopping import shared
+
+    source = suite / _SUITE_FILE if suite and (suite / _SUITE_FILE).is_file() else None
+    prompts: dict[Key, Prompt] = examples.read_prompts(source) if source else {}
+    tables = {each: shown(table) for each, table in shared(tables).items()}
+    compared = {key: prompts[key] for key in examples.keys(tables) if key in prompts}
+    places = examples.place_prompts(compared, examples.changed(tables), examples.PROMPT_BUDGET if prompt_budget is None else prompt_budget)
+    packed = examples.pack(
+        tables,
+        prompts,
+        budget=examples.BUDGET if budget is None else budget,
+        places=places,
+        suite=f"steps/{source.parent.name}/{source.name}" if source else "",
+        folder=beside.folder_of(name),
+    )
+    known: dict[str, Any] = dict(description)
+    data = contents.ReportData(
+        title=str(known.get("title", folder.name)),
+        verdict=sentences(found),
+        methods=tuple(found.methods),
+        comparisons=found.methods,
+        contrasts=found.contrasts,
+        settings=known.get("settings", {}),
+        head_scores=known.get("head_scores"),
+        masked_heads={method: [(layer, head) for layer, head in heads] for method, heads in known.get("masked_heads", {}).items()},
+        threshold=known.get("threshold"),
+        instructions=tuple(map(str, known.get("instructions", ()))),
+        facts=known.get("facts", {}),
+        steps=tuple(contents.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
+        curves=known.get("curves", {}),
+        depths=depth.heat_maps(tables),
+        examples=packed,
+        extra=elsewhere.from_records(known.get("elsewhere", [])),
+        anchors=anchors.from_record(known.get("references")),
+        adjusted=[each.sentence() for each in adjusted],
+        notes=found.notes,
+    )
+    text = page.render(data)
+
+    def fill(files: Path) -> None:
+        for file, content in packed.files.items():
+            (files / file).write_text(content, encoding="utf-8")
+        if source and places:
+            examples.write_prompts(source, places, files, packed.digest)
+
+    replace_files(folder, name, fill)
+    write_whole(folder / name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    if pictures is not None:
+        plates.save(data, pictures)
+
+
+def rebuild(
+    root: Path,
+    output: Path | None,
+    budget: int | None,
+    prompt_budget: int | None = None,
+    history: Sequence[str] = (),
+    pictures: Path | None = None,
+) -> Path:
+    """Write the page of a finished run again, and its figures into ``pictures``; the page's path.
+
+    ``history`` names evaluations of more questions, these among them.
+    """
+    with reading(root):
+        return _rebuilt(root, output, budget, prompt_budget, history, pictures)
+
+
+def _rebuilt(
+    root: Path, output: Path | None, budget: int | None, prompt_budget: int | None, history: Sequence[str], pictures: Path | None
+) -> Path:
+    from reports.compare import CompareError, compare_methods
+    from reports.difficulty import adjust
+
+    evaluations = by_method(root)
+    if len(evaluations) < 2:
+        raise HarnessError(f"{root} holds one evaluation and nothing to compare it with; a report needs a `harness run`")
+    manifest = read_sealed(root / MANIFEST)
+    description = read_json(root / DESCRIPTION) if (root / DESCRIPTION).is_file() else {"title": evaluations[0].model}
+    config = manifest.get("config")
+    settings = config if isinstance(config, dict) else {}
+    every = {each.name: each.tables() for each in evaluations}
+    tables = {name: seeds[0] for name, seeds in every.items()}
+    baseline, *methods = tables
+    how: dict[str, Any] = {
+        "resamples": _number(settings.get("resamples"), 10_000),
+        "seed": _number(settings.get("seed"), 0),
+        "confidence": float(_number(settings.get("confidence"), 0.95)),
+    }
+    candidates = {name: every[name] for name in methods}
+    if history and settings.get("stop_early") is True:
+        raise HarnessError("--history sharpens intervals of whole evaluations, and this run stopped early; leave it out")
+    try:
+        found = compare_methods(
+            tables[baseline],
+            candidates,
+            **how,
+            common=settings.get("stop_early") is True,
+            margin=float(_number(settings.get("margin"), math.nan)) / 100,
+        )
+        earlier = [table for name in history for table in find_one(name).tables()]
+        adjusted = adjust(tables[baseline], candidates, earlier, **how) if earlier else []
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+    page = output or root / PAGE
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_page(
+            page.parent,
+            description,
+            found,
+            tables,
+            _suite(root, manifest),
+            name=page.name,
+            budget=budget,
+            prompt_budget=prompt_budget,
+            pictures=pictures,
+            adjusted=adjusted,
+        )
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise HarnessError(f"cannot write the report of {root} ({where}{error.strerror}); choose another place for it") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HarnessError(
+            f"cannot write the report of {root} ({type(error).__name__}: {error}); is {root / DESCRIPTION} damaged?"
+        ) from None
+    return page
+
+
+def training_curve(checkpoint: Path) -> list[Json]:
+    """The points that a method logged beside its checkpoint, in ``curve.jsonl``; none if it did not."""
+    file = checkpoint.parent / "curve.jsonl"
+    if not file.is_file():
+        return []
+    points: list[Json] = []
+    for line in read_text(file).splitlines():
+        point = json.loads(line)
+        points.append({str(name): float(value) for name, value in point.items() if isinstance(value, int | float)})
+    return points
+
+
+def replace_files(folder: Path, page: str, fill: Callable[[Path], None]) -> None:
+    """Make the folder beside the page ``page`` in ``folder`` hold what ``fill`` writes. HarnessError if it is not ours."""
+    from reports.beside import NotOursError, folder_of, replace_files
+
+    try:
+        replace_files(folder / folder_of(page), fill)
+    except NotOursError as error:
+        raise HarnessError(f"{error}, and the page's own files go there; move it, or call the page otherwise with --output") from None
+
+
+def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Write beside ``path`` and rename."""
+    from reports.export import publish
+
+    publish(path, write_to)
+
+
+def _number(value: Json, default: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+
+def _suite(root: Path, manifest: Mapping[str, Json]) -> Path | None:
+    """The step that built the run's suite."""
+    facts = manifest.get("suite")
+    digest = facts.get("digest") if isinstance(facts, dict) else None
+    for path in sorted(root.glob("steps/suite-*/manifest.json")):
+        found = read_sealed(path).get("facts")
+        if isinstance(found, dict) and found.get("digest") == digest:
+            check(path.parent)
+            return path.parent
+    return None

@@ -1,0 +1,286 @@
+"""From samples to what a person reads: the comparison, its tables and the report."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.api import Artifact, HarnessError, Json, Outcome
+from harness.evaluation import references
+from harness.evaluation.extra_tasks import STEP
+from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
+from harness.screen import terminal
+from harness.screen.redact import plain
+from harness.store.steps import MANIFEST, read_sealed, write_json
+from tasks.files import read_text
+
+if TYPE_CHECKING:
+    from harness.pipeline import Run
+    from reports.anchors import Anchors
+    from reports.elsewhere import Change
+    from reports.tables import ByName
+
+VERSION: Final = 6
+#: What a finished comparison leaves in the run directory.
+_FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
+#: The same of the extra tasks, where there are any.
+_ELSEWHERE: Final = "elsewhere.json"
+_TABLE_WIDTH: Final = 150
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method's model, evaluated."""
+
+    name: str
+    outcome: Outcome
+    """Of the first training seed."""
+    samples: Artifact
+    repeats: tuple[Artifact, ...] = ()
+    """Samples of the other training seeds."""
+    extra: tuple[Artifact, ...] = ()
+    """The extra tasks of every training seed; empty if there are none."""
+
+    @property
+    def evaluations(self) -> tuple[Artifact, ...]:
+        """The samples of every training seed."""
+        return (self.samples, *self.repeats)
+
+
+def publish(
+    run: "Run",
+    suite: Artifact,
+    baseline: Artifact,
+    candidates: Sequence[Candidate],
+    extra: Artifact | None = None,
+    anchored: Artifact | None = None,
+) -> Path:
+    """Compare every candidate with the baseline and write tables and page into the run directory; the page's path.
+
+    ``extra`` is the baseline's extra tasks, ``anchored`` its reference points.
+    """
+    settings = run.config
+    inputs: dict[str, Json] = {
+        "baseline": baseline.key,
+        "candidates": {candidate.name: [samples.key for samples in candidate.evaluations] for candidate in candidates},
+        "order": [candidate.name for candidate in candidates],
+        "resamples": settings.resamples,
+        "confidence": settings.confidence,
+        "seed": settings.seed,
+    }
+    if settings.margin is not None:
+        inputs["margin"] = settings.margin
+    if extra is not None:
+        inputs["extra"] = [extra.key, *(each.key for candidate in candidates for each in candidate.extra)]
+    if anchored is not None:
+        inputs["references"] = anchored.key
+    found = references.find(baseline, anchored)
+    artifact = run.step("report", inputs, lambda work: _write(run, suite, baseline, candidates, extra, found, work), version=VERSION)
+    references.publish(run.root, found)
+    for name in (*_FILES, _ELSEWHERE):
+        if not (artifact.path / name).is_file():
+            (run.root / name).unlink(missing_ok=True)  # of an earlier run with extra tasks
+            continue
+        temporary = run.root / f".{name}"
+        shutil.copyfile(artifact.path / name, temporary)
+        temporary.replace(run.root / name)
+    from reports.beside import folder_of
+
+    beside = artifact.path / folder_of(PAGE)
+    replace_files(run.root, PAGE, lambda folder: _link(beside, folder))
+    return run.root / "report.html"
+
+
+def _link(source: Path, folder: Path) -> None:
+    """The files of ``source`` in ``folder``, without a second copy on disk where the file system can."""
+    for path in sorted(source.glob("*.js")):
+        try:
+            (folder / path.name).hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
+
+
+def show(root: Path) -> None:
+    """Print a finished comparison's table."""
+    terminal.echo(read_text(root / "table.txt"))
+
+
+def show_scores(samples: Artifact) -> None:
+    """Print mean scores per category and length."""
+    from reports import passk, scores
+    from reports.samples import read
+    from reports.stopping import stopping_of
+
+    table = read(samples.path / "samples.parquet")
+    terminal.show(scores.terminal(table))
+    if (passed := passk.terminal(table)) is not None:
+        terminal.show(passed)
+    mark = stopping_of(table)
+    if mark is not None:
+        terminal.echo(f"Note: {mark.sentence('this evaluation')}")
+
+
+def show_extra(root: Path) -> None:
+    """Print the evaluated model's figures on the extra tasks, if it was asked any."""
+    from reports import elsewhere
+
+    keys = read_sealed(root / MANIFEST).get("extra")
+    for key in keys if isinstance(keys, list) else []:
+        terminal.show(elsewhere.scores(elsewhere.read(root / "steps" / f"{STEP}-{str(key)[:12]}")))
+
+
+def _write(
+    run: "Run",
+    suite: Artifact,
+    baseline: Artifact,
+    candidates: Sequence[Candidate],
+    extra: Artifact | None,
+    anchored: "Anchors | None",
+    work: Path,
+) -> None:
+    from harness.evaluation.evaluate import read_samples
+    from reports import anchors, elsewhere, tables
+    from reports.compare import CompareError, compare_methods, verdicts
+    from reports.safe import markdown
+
+    tables_of = {"baseline": read_samples(baseline, "baseline")}
+    tables_of |= {candidate.name: read_samples(candidate.samples, candidate.name) for candidate in candidates}
+    try:
+        found = compare_methods(
+            tables_of["baseline"],
+            {candidate.name: _tables(candidate) for candidate in candidates},
+            resamples=run.config.resamples,
+            seed=run.config.seed,
+            confidence=run.config.confidence,
+            common=run.config.stop_early,
+            margin=run.config.margin_share,
+        )
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+    notes = [f"Note: {note}" for note in found.notes]
+    said = "\n".join([*notes, *verdicts(found)])
+    changes = {} if extra is None else _compare_extra(run, extra, candidates)
+    beside = "\n".join(text for name, column in changes.items() if (text := elsewhere.sentence(column, name)))
+    escaped = ["\n".join(map(markdown, text.splitlines())) for text in (said, beside)]
+    (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
+    (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
+    parts = [escaped[0], tables.markdown(found.methods)]
+    parts += [tables.markdown(found.contrasts, contrast=True)] if found.contrasts else []
+    parts += [anchors.markdown(anchored)] if anchored else []
+    parts += [escaped[1], elsewhere.markdown(changes)] if changes else []
+    (work / "comparison.md").write_text("\n\n".join(parts), encoding="utf-8")
+    (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, said, anchored, changes, beside), encoding="utf-8")
+    described = _describe(run, suite, candidates)
+    if anchored:
+        described["references"] = anchors.record(anchored)
+    if changes:
+        records: Any = elsewhere.records(changes)
+        described["elsewhere"] = records
+        (work / _ELSEWHERE).write_text(elsewhere.json_text(changes), encoding="utf-8")
+    write_json(work / DESCRIPTION, described, sort_keys=False)  # in the page's order
+    write_page(work, described, found, tables_of, suite.path)
+
+
+def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> dict[str, Json]:
+    """What the page says beside the numbers, as JSON."""
+    outcomes = {candidate.name: candidate.outcome for candidate in candidates}
+    scores = next((outcome.head_scores for outcome in outcomes.values() if outcome.head_scores), None)
+    return {
+        "title": f"{run.model.name}: {', '.join(outcomes)}",
+        "settings": plain(_settings(run, suite)),
+        "head_scores": None if scores is None else [list(layer) for layer in scores],
+        "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
+        "threshold": _threshold(run.options),
+        "instructions": list(next((outcome.instructions for outcome in outcomes.values() if outcome.instructions), ())),
+        "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
+        "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
+        "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
+    }
+
+
+def _compare_extra(run: "Run", baseline: Artifact, candidates: Sequence[Candidate]) -> "dict[str, list[Change]]":
+    """The candidates' extra tasks against the baseline's."""
+    from reports import elsewhere
+    from reports.compare import CompareError
+
+    methods = {candidate.name: [elsewhere.read(each.path) for each in candidate.extra] for candidate in candidates}
+    settings = run.config
+    try:
+        return elsewhere.compare(
+            elsewhere.read(baseline.path), methods, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
+        )
+    except CompareError as error:
+        raise HarnessError(str(error)) from None
+
+
+def _tables(candidate: Candidate) -> Any:
+    """The candidate's samples; a list of them where training was repeated, which the comparison takes as an outer level."""
+    from harness.evaluation.evaluate import read_samples
+
+    tables = [read_samples(samples, candidate.name) for samples in candidate.evaluations]
+    return tables if candidate.repeats else tables[0]
+
+
+def _text_tables(
+    methods: "ByName",
+    contrasts: "ByName",
+    verdicts: str,
+    anchored: "Anchors | None",
+    changes: "dict[str, list[Change]]",
+    beside: str,
+) -> str:
+    import io
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from reports import anchors, elsewhere, tables
+    from reports.safe import visible
+
+    out = io.StringIO()
+    console = Console(file=out, width=_TABLE_WIDTH)
+    console.print(tables.terminal(methods, title="scores x 100; difference to the baseline [interval]"))
+    if contrasts:
+        console.print(tables.terminal(contrasts, title="difference between methods", contrast=True))
+    console.print(Text(verdicts))
+    if anchored:
+        console.print()
+        console.print(anchors.terminal(anchored))
+        console.print(Text("\n".join(anchored.sentences())))
+    if changes:
+        console.print()
+        console.print(elsewhere.terminal(changes))
+        console.print(Text(beside))
+    return visible(out.getvalue())
+
+
+def _threshold(options: Mapping[str, Json]) -> float | None:
+    value = options.get("threshold")
+    return float(value) if isinstance(value, int | float) and options.get("top_k") is None else None
+
+
+def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    return {
+        "model": run.model.name,
+        "model digest": run.model.digest,
+        "suite digest": facts["digest"],
+        "tasks": ", ".join(run.config.tasks) or "all",
+        "lengths": ", ".join(map(str, run.config.lengths)),
+        "examples per task and length": run.config.examples,
+        "backend": f"{run.config.backend}, {run.config.dtype}, {run.device}",
+        "seed": run.config.seed,
+        **({"answers to each prompt": _answers(run)} if run.config.temperature else {}),
+        "training seeds": ", ".join(map(str, run.config.seeds)) or str(run.config.seed),
+        "bootstrap resamples": run.config.resamples,
+        "margin": "none" if run.config.margin is None else f"{run.config.margin:g} points",
+        "extra tasks": ", ".join(run.config.extra_tasks) or "none",
+        "method options": json.dumps(dict(run.options), sort_keys=True),
+    }
+
+
+def _answers(run: "Run") -> str:
+    return f"{run.config.generations}, sampled at temperature {run.config.temperature:g}"

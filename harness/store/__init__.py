@@ -1,0 +1,1 @@
+"""Run directories: finished steps, journals, marks and locks; finding, looking at and deleting them."""

@@ -1,0 +1,242 @@
+"""The run directories below a folder: what they hold, and whether it is whole.
+
+runs/builtin/command.json     the command that was begun here last
+runs/builtin/manifest.json    the command that was finished here last, with the keys of its steps
+runs/builtin/steps/           the steps of all commands
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from harness.api import HarnessError, Json
+from harness.store.access import AccessError, denied
+from harness.store.begun import COMMAND
+from harness.store.reading import reading
+from harness.store.steps import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, is_held, read_sealed
+
+State = Literal["finished", "unfinished", "under way", "damaged", "unreadable"]
+StepState = Literal["finished", "unfinished", "under way", "damaged", "unreadable", "put aside"]
+#: Seconds from 1970 to the last year that a date has room for.
+_LATEST: Final = 253_402_214_400
+#: What a run shows of its report's step; whoever reads a run reads these. The page may have been written again since.
+_SHOWN: Final = ("comparison.json", "comparison.csv", "comparison.md", "table.txt")
+
+
+@dataclass(frozen=True)
+class StepOnDisk:
+    """One directory below ``steps``."""
+
+    name: str
+    key: str
+    path: Path
+    state: StepState
+    seconds: float | None
+    bytes: int
+    used: bool
+    """Whether the run's manifest refers to it."""
+    problem: str = ""
+    """What is wrong with a damaged one, or whose an unreadable one is."""
+
+
+@dataclass(frozen=True)
+class RunOnDisk:
+    """One run directory."""
+
+    path: Path
+    state: State
+    model: str
+    methods: tuple[str, ...]
+    command: str
+    started: float | None
+    """Seconds since 1970."""
+    seconds: float | None
+    steps: tuple[StepOnDisk, ...]
+    problems: tuple[str, ...]
+    """What is wrong besides its steps."""
+
+    @property
+    def bytes(self) -> int:
+        """Of everything in the directory."""
+        return size(self.path)
+
+    def as_json(self) -> dict[str, Json]:
+        """Everything, paths as texts."""
+        steps: list[Json] = [{**asdict(step), "path": str(step.path)} for step in self.steps]
+        return {
+            "path": str(self.path),
+            "state": self.state,
+            "model": self.model,
+            "methods": list(self.methods),
+            "command": self.command,
+            "started": self.started,
+            "seconds": self.seconds,
+            "bytes": self.bytes,
+            "problems": list(self.problems),
+            "steps": steps,
+        }
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a directory."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except (PermissionError, FileNotFoundError):  # in a folder that may be listed and not entered, or gone meanwhile
+        return 0
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The run directories at and below ``folder``. HarnessError if there is no such folder."""
+    if not folder.is_dir():
+        raise HarnessError(f"no folder {folder}; name one that holds runs, such as runs/")
+    return sorted(_run_directories(folder))
+
+
+def _run_directories(folder: Path) -> Iterator[Path]:
+    for path, folders, _ in os.walk(folder):
+        if "steps" in folders:
+            yield Path(path)
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def survey(folder: Path, *, thorough: bool = False) -> list[RunOnDisk]:
+    """Every run directory at and below ``folder``. One that cannot be read is so, and the others are shown all the same."""
+    return [_surveyed(path, thorough) for path in find_runs(folder)]
+
+
+def _surveyed(root: Path, thorough: bool) -> RunOnDisk:
+    state: State
+    try:
+        return inspect(root, thorough=thorough)
+    except AccessError as error:
+        state, problem = "unreadable", str(error)
+    except HarnessError as error:
+        state, problem = "damaged", str(error)
+    return RunOnDisk(root, state, "", (), "", None, None, (), (problem,))
+
+
+def inspect(root: Path, *, thorough: bool = False) -> RunOnDisk:
+    """What is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none, or cannot be read."""
+    with reading(root):
+        return _inspected(root, thorough)
+
+
+def _inspected(root: Path, thorough: bool) -> RunOnDisk:
+    try:
+        if not (root / "steps").is_dir():
+            raise HarnessError(f"{root} is no run directory: it has no steps/")
+        folders = [path for path in sorted((root / "steps").iterdir()) if path.is_dir()]
+    except PermissionError as error:
+        raise denied(error) from None
+    problems: list[str] = []
+    unreadable: list[str] = []
+    manifest = _read(root / MANIFEST, problems, unreadable)
+    known = manifest or _read(root / COMMAND, problems, unreadable)
+    used = _used(manifest)
+    steps = tuple(_step(path, used, thorough) for path in folders)
+    there = {step.key for step in steps if step.state in ("finished", "damaged", "unreadable")}
+    problems += [f"{root / 'steps' / f'{name}-{key[:12]}'} is missing" for key, name in used.items() if key not in there]
+    problems += _shown(root, manifest, used)
+    model, config = known.get("model"), known.get("methods")
+    methods = [name for name in config if isinstance(name, str)] if isinstance(config, list) else []
+    return RunOnDisk(
+        path=root,
+        state=_state(manifest, steps, problems, unreadable),
+        model=str(model.get("name", "")) if isinstance(model, dict) else "",
+        methods=tuple(dict.fromkeys(methods)),
+        command=str(known.get("command", "")),
+        started=_number(known.get("started")),
+        seconds=_number(known.get("seconds")),
+        steps=steps,
+        problems=(*problems, *unreadable),
+    )
+
+
+def _read(path: Path, problems: list[str], unreadable: list[str]) -> dict[str, Json]:
+    """Empty if there is none; what is wrong with it goes to ``problems``, whose it is to ``unreadable``."""
+    if not path.exists():
+        return {}
+    try:
+        return read_sealed(path)
+    except AccessError as error:
+        unreadable.append(str(error))
+    except DamagedError as error:
+        problems.append(str(error))
+    return {}
+
+
+def _used(manifest: Mapping[str, Json]) -> dict[str, str]:
+    """Key -> name of the steps that a run's manifest refers to."""
+    steps = manifest.get("steps")
+    records = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return {str(record["key"]): str(record.get("name")) for record in records if "key" in record}
+
+
+def _shown(root: Path, manifest: Mapping[str, Json], used: Mapping[str, str]) -> list[str]:
+    """Results in the run directory that are not those of its report's step."""
+    reports = [root / "steps" / f"{name}-{key[:12]}" for key, name in used.items() if name == "report"]
+    if not manifest or not reports:
+        return []
+    files = begun(reports[-1]).get("files")
+    recorded = files if isinstance(files, dict) else {}
+    return [problem for name in _SHOWN if (problem := _unlike(root / name, recorded.get(name)))]
+
+
+def _unlike(path: Path, recorded: Json) -> str:
+    if not isinstance(recorded, dict):
+        return ""
+    if not path.is_file():
+        return f"{path} is missing"
+    return "" if file_digest(path) == recorded.get("sha256") else f"{path} is not what the run's report step wrote"
+
+
+def _step(path: Path, used: Mapping[str, str], thorough: bool) -> StepOnDisk:
+    try:
+        manifest = begun(path)
+    except AccessError as error:
+        key = next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
+        name = path.name.partition(".")[0].rpartition("-")[0]
+        return StepOnDisk(name, key, path, "unreadable", None, size(path), key in used, str(error))
+    key, problem = str(manifest.get("key", "")), ""
+    state: StepState
+    if path.suffix == DAMAGED:
+        state = "put aside"
+    elif path.suffix == WORK:
+        state = "under way" if is_held(path.with_suffix(LOCK)) else "unfinished"
+    else:
+        state = "finished"
+        try:
+            check(path, thorough=thorough)
+        except AccessError as error:
+            state, problem = "unreadable", str(error)
+        except DamagedError as error:
+            state, problem = "damaged", str(error)
+            key = key or next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
+    finished = state in ("finished", "damaged", "unreadable")
+    name = str(manifest.get("step") or path.name.partition(".")[0].rpartition("-")[0])
+    return StepOnDisk(name, key, path, state, _number(manifest.get("seconds")), size(path), finished and key in used, problem)
+
+
+def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems: list[str], unreadable: list[str]) -> State:
+    states = {step.state for step in steps}
+    if "damaged" in states or problems:
+        return "damaged"
+    if "unreadable" in states or unreadable:
+        return "unreadable"
+    if "under way" in states:
+        return "under way"
+    return "finished" if manifest else "unfinished"
+
+
+def _number(value: Json) -> float | None:
+    """A time, or a length of time; None for what is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LATEST else None

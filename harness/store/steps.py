@@ -1,0 +1,441 @@
+"""Finished steps on disk. A directory is complete only if its manifest exists, and the manifest is written last.
+
+    runs/builtin/steps/heads-3f9c01aa27d4/manifest.json      a finished step
+    runs/builtin/steps/heads-3f9c01aa27d4.work/              one under way; started again, it goes on from what is there
+    runs/builtin/steps/heads-3f9c01aa27d4.damaged/           one that was found damaged and has been built again
+
+A step's key hashes its name, version and inputs: everything that can change the result and nothing that cannot. Its manifest holds the
+SHA-256 of each of its files and a checksum of itself. A step is checked whenever it is used: files up to 64 MiB are hashed, larger ones
+(weights) only if their time stamp is not the recorded one; ``harness runs verify`` hashes all.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Final
+
+from harness.api import Artifact, HarnessError, Json
+from harness.store.access import denied, is_denied
+from harness.store.journal import SUFFIX as JOURNAL_SUFFIX
+from harness.store.journal import sync_folder
+from harness.store.mark import NO_LOCKS, use
+from tasks.files import open_bytes, read_bytes
+
+MANIFEST: Final = "manifest.json"
+WORK: Final = ".work"
+LOCK: Final = ".lock"
+DAMAGED: Final = ".damaged"
+#: What an unfinished step is: its manifest, as far as it is known before it is built.
+_BEGUN: Final = ".begun.json"
+_KEY_LENGTH: Final = 12
+#: Version of the sealed files' form; 1 had neither digests nor a checksum.
+_FORMAT: Final = 2
+#: Files up to this size are hashed whenever their step is used.
+_ALWAYS_HASHED: Final = 64 << 20
+
+
+class DamagedError(HarnessError):
+    """A file is not what it was when it was written."""
+
+
+def digest(value: Json | Mapping[str, Json]) -> str:
+    """SHA-256 of a JSON value, independent of key order and white space."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes. Large files (weights) are read once in a process, unless they change."""
+    found = path.stat()
+    if found.st_size <= _ALWAYS_HASHED:
+        return _hashed(path)
+    return _remembered(path.resolve(), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _hashed(path: Path) -> str:
+    with open_bytes(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _remembered(path: Path, inode: int, size: int, modified: int) -> str:
+    return _hashed(path)
+
+
+def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool = True) -> None:
+    """Write durably and atomically: a reader sees the old file or the new one, never half of either."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=2, sort_keys=sort_keys)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Json]:
+    """A JSON object written by :func:`write_json`. DamagedError if there is none, AccessError if it may not be read."""
+    try:
+        value = json.loads(read_bytes(path))
+    except PermissionError as error:
+        raise denied(error, path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise DamagedError(f"{path} does not hold a JSON object")
+    return value
+
+
+def write_sealed(path: Path, value: Mapping[str, Json]) -> None:
+    """As :func:`write_json`, with a checksum of the whole inside."""
+    plain: dict[str, Json] = json.loads(json.dumps({**value, "format": _FORMAT}))
+    write_json(path, {**plain, "checksum": digest(plain)})
+
+
+def read_sealed(path: Path) -> dict[str, Json]:
+    """What :func:`write_sealed` wrote. DamagedError if it is something else.
+
+    What an earlier version wrote has no checksum, and is believed.
+    """
+    value = read_json(path)
+    if "format" not in value and "checksum" not in value:
+        return value
+    if value.pop("checksum", None) != digest(value):
+        raise DamagedError(f"{path} does not match its checksum")
+    return value
+
+
+def check(path: Path, *, thorough: bool = False) -> dict[str, Json]:
+    """The manifest of the finished step in ``path``; DamagedError names the first file that is missing or not what it was.
+
+    AccessError for a file that may not be read: nobody can say what it is.
+
+    ``thorough`` hashes large files even if their time stamp is as it was.
+    """
+    manifest = read_sealed(path / MANIFEST)
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise DamagedError(f"{path / MANIFEST} does not list the step's files")
+    for name, recorded in files.items():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise DamagedError(f"{path / MANIFEST} lists a file outside of its step, {name}")
+        problem = _problem(path / name, recorded, thorough)
+        if problem:
+            raise DamagedError(f"{path / name} {problem}")
+    return manifest
+
+
+def _problem(path: Path, recorded: Json, thorough: bool) -> str:
+    """What is wrong with a file, "" if nothing is; ``recorded`` is its entry in the manifest, for an earlier version's its size alone."""
+    entry = recorded if isinstance(recorded, dict) else {"bytes": recorded}
+    try:
+        found = path.stat()
+    except PermissionError as error:
+        raise denied(error, path) from None
+    except (OSError, ValueError):  # ValueError for a name that no file can have
+        return "is missing"
+    if found.st_size != entry.get("bytes"):
+        return f"has {found.st_size} bytes instead of {entry.get('bytes')}"
+    if "sha256" not in entry or (not thorough and found.st_size > _ALWAYS_HASHED and found.st_mtime_ns == entry.get("modified")):
+        return ""
+    try:
+        return "" if file_digest(path) == entry["sha256"] else "does not match its checksum"
+    except PermissionError as error:
+        raise denied(error, path) from None
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def seal(folder: Path, manifest: Mapping[str, Json]) -> None:
+    """Write the manifest of the step in ``folder``, with the digests of all that is there."""
+    files = {path.relative_to(folder).as_posix(): _recorded(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
+        sync_folder(inner)
+    write_sealed(folder / MANIFEST, {**manifest, "files": files})
+
+
+def _recorded(path: Path) -> Json:
+    """A file's entry in the manifest, once it is on the disk for good."""
+    with open_bytes(path) as file:
+        os.fsync(file.fileno())
+    found = path.stat()
+    return {"bytes": found.st_size, "sha256": file_digest(path), "modified": found.st_mtime_ns}
+
+
+class Store:
+    """The steps of one run directory. With ``read_only`` nothing is made or written: only :meth:`find` may be asked.
+
+    ``say`` tells the person watching about waiting for another process, and about damage; ``remedy`` ends the error where ``root`` cannot
+    be written to.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        read_only: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        remedy: str = "choose another folder with --output",
+    ) -> None:
+        self.root = root
+        self._say = say
+        if read_only:
+            return
+        try:
+            self._steps.mkdir(parents=True, exist_ok=True)
+            probe = self._steps / f".probe.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise HarnessError(f"cannot write to {root} ({error.strerror}); {remedy}") from None
+        use(root, self, lambda: say("`harness runs gc` is deleting something here; waiting"))
+
+    @property
+    def _steps(self) -> Path:
+        return self.root / "steps"
+
+    def step(
+        self,
+        name: str,
+        inputs: Mapping[str, Json],
+        build: Callable[[Path], Mapping[str, Json] | None],
+        *,
+        version: int = 1,
+        started: Callable[[], None] = lambda: None,
+    ) -> Artifact:
+        """The artifact for these inputs, built now unless it is there already; ``started`` is called only if it has to be built.
+
+        Processes that want the same step wait for each other; the lock belongs to the process, so a crashed holder frees it. A damaged
+        step is put aside and built again, from nothing but its journals, whose lines vouch for themselves.
+        """
+        address = self._address(name, inputs, version)
+        if (found := self._usable(address, reused=True)) is not None:
+            return found
+        with locked(address.lock, lambda: self._say(f"{name}: another process is building it; waiting")):
+            if (found := self._usable(address, reused=True)) is not None:
+                return found
+            self._put_aside(address)
+            started()
+            self._build(address, build)
+        artifact = self._usable(address, reused=False)
+        assert artifact is not None
+        return artifact
+
+    def find(self, name: str, inputs: Mapping[str, Json], *, version: int = 1) -> Artifact | None:
+        """The artifact for these inputs if it is finished, and whole."""
+        return self._usable(self._address(name, inputs, version), reused=True)
+
+    def is_started(self, name: str, inputs: Mapping[str, Json], *, version: int = 1) -> bool:
+        """Whether an earlier command began this step and left something to go on from."""
+        return self._address(name, inputs, version).work.exists()
+
+    def relatives(self, name: str, inputs: Mapping[str, Json], *, apart_from: str, version: int = 1) -> list[Path]:
+        """Directories of the other steps, finished or not, whose inputs are these but for the one called ``apart_from``.
+
+        What is in them may be damaged, or still be written to.
+        """
+        own = self._address(name, inputs, version)
+        others = (path for path in sorted(self._steps.glob(f"{name}-*")) if path not in (own.final, own.work) and path.suffix != DAMAGED)
+        wanted = _without(own.identity, apart_from)
+        return [path for path in others if _without(begun(path), apart_from) == wanted]
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keeps other processes that ask for the same from writing the run directory's own files at the same time."""
+        return locked(self.root / LOCK, lambda: self._say("another process is writing the results; waiting"))
+
+    def distrust(self, path: Path) -> None:
+        """Hash all of the step that ``path`` is in, however large. If it is damaged it is put aside, and DamagedError says so.
+
+        For what is about to be used as a whole, such as a trained model: bits that rot leave size and time stamp as they were.
+        """
+        step = next((parent for parent in (path, *path.parents) if parent.parent == self._steps), None)
+        if step is None:
+            return
+        try:
+            check(step, thorough=True)
+        except DamagedError as error:
+            with locked(step.with_name(step.name + LOCK)):
+                aside = _aside(step)
+            raise DamagedError(f"{error}; it is kept as {aside.name}, and the same command again builds it anew") from None
+
+    def _address(self, name: str, inputs: Mapping[str, Json], version: int) -> "_Address":
+        identity: dict[str, Json] = {"step": name, "version": version, "inputs": dict(inputs)}
+        key = digest(identity)
+        return _Address(identity, key, self._steps / f"{name}-{key[:_KEY_LENGTH]}")
+
+    def _build(self, address: "_Address", build: Callable[[Path], Mapping[str, Json] | None]) -> None:
+        work = address.work
+        work.mkdir(exist_ok=True)
+        sync_folder(self._steps)
+        for name in (MANIFEST, _BEGUN):  # of a crash just before the renaming, or while one was written
+            for leftover in (work / name, *work.glob(f".{name}.*")):
+                leftover.unlink(missing_ok=True)
+        identity: dict[str, Json] = {**address.identity, "key": address.key}
+        write_sealed(work / _BEGUN, identity)
+        started = time.monotonic()
+        facts = build(work)
+        seconds = time.monotonic() - started
+        (work / _BEGUN).unlink()
+        seal(work, {**identity, "facts": dict(facts or {}), "seconds": round(seconds, 3)})
+        os.rename(work, address.final)
+        sync_folder(self._steps)
+
+    def _usable(self, address: "_Address", *, reused: bool) -> Artifact | None:
+        """The step if it is finished and whole."""
+        if not (address.final / MANIFEST).exists():
+            return None
+        try:
+            manifest = check(address.final)
+        except DamagedError:
+            return None
+        if manifest.get("key") != address.key:
+            raise HarnessError(f"{address.final} holds another step than its name says; delete it to have it rebuilt")
+        return Artifact(str(address.identity["step"]), address.key, address.final, manifest, reused)
+
+    def _put_aside(self, address: "_Address") -> None:
+        """Make room for a step whose directory is there and cannot be used; its journals are gone on from."""
+        if not address.final.exists():
+            return
+        problem = ""
+        try:
+            check(address.final)
+        except DamagedError as error:
+            problem = str(error)
+        address.work.mkdir(exist_ok=True)
+        for journal in address.final.glob(f"*{JOURNAL_SUFFIX}"):
+            shutil.copyfile(journal, address.work / journal.name)
+        aside = _aside(address.final)
+        self._say(f"{problem}; the damaged step is kept as {aside.name} and built again")
+
+
+def _without(manifest: Mapping[str, Json], key: str) -> dict[str, Json]:
+    """What a step is, but for one of its inputs."""
+    inputs = manifest.get("inputs")
+    rest = {name: value for name, value in inputs.items() if name != key} if isinstance(inputs, dict) else None
+    return {"step": manifest.get("step"), "version": manifest.get("version"), "inputs": rest}
+
+
+@dataclass(frozen=True)
+class _Address:
+    """Where a step is, or will be."""
+
+    identity: dict[str, Json]
+    key: str
+    final: Path
+
+    @property
+    def work(self) -> Path:
+        return self.final.with_name(self.final.name + WORK)
+
+    @property
+    def lock(self) -> Path:
+        return self.final.with_name(self.final.name + LOCK)
+
+
+def _aside(step: Path) -> Path:
+    """Rename a damaged step; its new place, whose earlier content is gone."""
+    aside = step.with_name(step.name + DAMAGED)
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(step, aside)
+    return aside
+
+
+def begun(path: Path) -> dict[str, Json]:
+    """What the step in ``path`` is, finished or not; empty if nobody can tell."""
+    for name in (MANIFEST, _BEGUN):
+        try:
+            return read_sealed(path / name)
+        except DamagedError:
+            continue
+    return {}
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock at ``path``; ``waiting`` is called if somebody else does. The system frees it when its holder dies."""
+    file = _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if file is None:
+        waiting()
+        file = _take(path, fcntl.LOCK_EX)
+    assert file is not None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+@contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock at ``path`` if nobody else does; whether it is held now."""
+    file = _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield file is not None
+    finally:
+        if file is not None:
+            path.unlink(missing_ok=True)
+            file.close()
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock at ``path``. Nothing is written."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such thing as locks
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """Opened, and made if need be. HarnessError for what is no file of ours to lock: another user's, a link, a pipe."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if is_denied(error):
+            raise denied(error, path) from None
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise HarnessError(f"{path} is a link or a folder, and should be a lock; delete it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise HarnessError(f"{path} is no ordinary file, and should be a lock; delete it")
+    return os.fdopen(handle, "r+")
+
+
+def _take(path: Path, how: int) -> IO[str] | None:
+    """The locked file; None if somebody else holds it and ``how`` does not wait."""
+    while True:
+        file = _lock_file(path)
+        try:
+            fcntl.flock(file, how)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            file.close()
+            if error.errno not in NO_LOCKS:
+                raise
+            raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose a folder on another") from None
+        # Whoever held it before has deleted the file; a lock on a deleted file keeps nobody out.
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()

@@ -1,0 +1,1 @@
+"""Retrieval heads: trials, detectors, scores, masks, and the silencing of heads."""

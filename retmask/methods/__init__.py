@@ -1,0 +1,1 @@
+"""The method plugins, one file each: RetMask, its controls, and two baselines without heads."""

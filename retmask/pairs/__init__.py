@@ -1,0 +1,1 @@
+"""Preference pairs: instructions, sampled responses, and their pairing."""

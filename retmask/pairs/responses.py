@@ -1,0 +1,164 @@
+"""Responses to prompts: what is drawn, how, by whom, and the journal that keeps each one from the moment it is finished.
+
+A :class:`Sampler` is one engine with one model in it. Heads are silenced for the length of a call, so the intact and the ablated
+model's answers come from the same engine, and no second copy of the weights exists.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from harness.api import HarnessError, IncompleteError
+from harness.store.journal import append_lines, cut_torn, read_lines
+from retmask.heads.masks import HeadMask
+
+BACKENDS: Final = ("hf", "vllm")
+"""Names that :func:`open_sampler` knows."""
+#: Prompts that an error names.
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled answer."""
+
+    prompt: int
+    """Index of its prompt."""
+    text: str
+    """Decoded without special tokens."""
+    ids: tuple[int, ...]
+    """As sampled, the end-of-text token included where the model wrote one."""
+    finished: bool
+    """False when the answer was cut off at ``max_new_tokens``."""
+    number: int = 0
+    """Which of the prompt's answers it is, from 0."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn."""
+
+    temperature: float = 0.6
+    """0 takes the most likely token."""
+    top_p: float = 1.0
+    max_new_tokens: int = 2048
+    seed: int = 0
+    n: int = 1
+    """Responses to each prompt."""
+
+
+class Sampler(Protocol):
+    """An engine that answers prompts. Use it in a ``with`` block: leaving it gives the memory back."""
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        settings: Sampling,
+        mask: HeadMask | None,
+        journal: Path,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> list[Response]:
+        """``settings.n`` responses to each prompt, prompt by prompt. ``prompts`` are users' texts, without a chat template.
+
+        ``mask``'s heads are silent during this call alone; None is the intact model. What :func:`resume_responses` finds in ``journal`` is
+        not sampled again, and every finished batch is added to it (:func:`append_responses`). What is drawn depends on the prompt's
+        index, the response's number and the seed, never on the batch.
+        """
+
+    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+        """The first ``count`` of what the intact model writes where its chat template lets the user speak (:mod:`retmask.pairs.turns`).
+
+        Journalled as by :meth:`sample`; what is drawn depends on the turn's index and the seed. HarnessError without a chat template.
+        """
+
+    def __enter__(self) -> "Sampler": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_sampler(backend: str, model: Path, dtype: str, device: str, *, tensor_parallel: int = 1, pipeline_parallel: int = 1) -> Sampler:
+    """The engine called ``backend`` with the model in ``model``. ``dtype`` is the name of a torch dtype.
+
+    Several devices are vLLM's alone.
+    """
+    if backend == "hf":
+        from retmask.pairs.hf_sampler import HFSampler
+
+        return HFSampler(model, dtype, device)
+    if backend == "vllm":
+        from retmask.pairs.vllm_sampler import VLLMSampler
+
+        return VLLMSampler(model, dtype, device, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel)
+    raise HarnessError(f"unknown sampler {backend!r}; choose from {', '.join(BACKENDS)}")
+
+
+class Lazily:
+    """A sampler that is opened when it is first asked for something, and closed at the end of the block."""
+
+    def __init__(self, open_it: Callable[[], Sampler]) -> None:
+        self._open_it = open_it
+        self._sampler: Sampler | None = None
+
+    def __enter__(self) -> "Lazily":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._sampler is not None:
+            self._sampler.__exit__(*reason)
+            self._sampler = None
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        settings: Sampling,
+        mask: HeadMask | None,
+        journal: Path,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> list[Response]:
+        """As :meth:`Sampler.sample`."""
+        return self._opened().sample(prompts, settings, mask, journal, say)
+
+    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+        """As :meth:`Sampler.user_turns`."""
+        return self._opened().user_turns(count, settings, journal, say)
+
+    def _opened(self) -> Sampler:
+        if self._sampler is None:
+            self._sampler = self._open_it().__enter__()
+        return self._sampler
+
+
+def append_responses(journal: Path, responses: Iterable[Response]) -> None:
+    """Make these durable."""
+    append_lines(journal, map(asdict, responses))
+
+
+def read_responses(journal: Path) -> dict[tuple[int, int], Response]:
+    """(prompt, number) -> response. What a crash or a full disk cut short, or was damaged since, is left out; the file is not changed."""
+    return {(found.prompt, found.number): found for found in map(_response, read_lines(journal).records)}
+
+
+def resume_responses(journal: Path, say: Callable[[str], None] = lambda _: None) -> dict[tuple[int, int], Response]:
+    """As :func:`read_responses`, with the file made ready to be added to."""
+    found = read_lines(journal)
+    cut_torn(journal, found)
+    if found.damaged:
+        say(f"{journal}: {found.damaged} damaged records are passed over; what is missing is sampled again")
+    return read_responses(journal)
+
+
+def _response(record: Mapping[str, Any]) -> Response:
+    return Response(**{**record, "ids": tuple(record["ids"])})
+
+
+def check_complete(failed: Sequence[int], tokens: int) -> None:
+    """IncompleteError that names the prompts which did not fit in memory, the longest of ``tokens`` tokens."""
+    if not failed:
+        return
+    prompts = sorted(set(failed))
+    named = ", ".join(map(str, prompts[:_NAMED])) + (f" and {len(prompts) - _NAMED} more" if len(prompts) > _NAMED else "")
+    raise IncompleteError(
+        f"{len(prompts)} prompts (of up to {tokens} tokens) did not fit in memory even alone: number {named}, counted from 0. All other "
+        "responses are kept; start again with more memory, a lower max_new_tokens, or without the long prompts"
+    )

@@ -1,0 +1,209 @@
+"""trl's trainers on tokens that are ready, in our order. The only module that imports trl."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from harness.api import HarnessError
+from retmask.training.encoded_pairs import Blocks
+from retmask.training.launch import SFT, TrainConfig
+
+#: Nats by which the log-probability of a mean answer may differ between two computations of it in bfloat16.
+_SAME = 0.5
+
+AnyTrainer: TypeAlias = "PreferenceTrainer | ChosenTrainer"
+
+
+def arguments(config: TrainConfig, pairs: int) -> DPOConfig | SFTConfig:
+    """The trainer's settings for so many pairs. HarnessError for a batch that cannot be split among the processes."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    micro = min(config.micro_batch_size, max(1, config.batch_size // processes))
+    if config.batch_size % (micro * processes):
+        raise HarnessError(f"batch_size = {config.batch_size} is not a multiple of micro_batch_size x processes = {micro} x {processes}")
+    on_cpu = config.device.startswith("cpu")
+    steps = math.ceil(pairs / config.batch_size) * config.epochs
+    shared: dict[str, Any] = {
+        "output_dir": str(Path(config.output) / "checkpoints"),
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "use_cpu": on_cpu,
+        "bf16": config.dtype == "bfloat16",
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": config.min_learning_rate_ratio},
+        "warmup_steps": math.floor(config.warmup_ratio * steps),  # rounded up, one step alone would have a learning rate of 0
+        "weight_decay": config.weight_decay,
+        "adam_beta2": config.adam_beta2,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": config.batch_size // (micro * processes),
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "max_length": None,
+        "save_steps": max(1, round(config.checkpoint_share * steps)),
+        "save_total_limit": 2,  # the newest may be cut short by a crash
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "dataloader_pin_memory": not on_cpu,
+        "disable_tqdm": True,
+        "report_to": [name.strip() for name in config.report_to.split(",")],
+    }
+    if config.loss == SFT:
+        return SFTConfig(**shared, dataset_kwargs={"skip_prepare_dataset": True}, packing=False)
+    return DPOConfig(
+        **shared,
+        beta=config.beta,
+        loss_type=[config.loss],
+        label_smoothing=config.label_smoothing,
+        precompute_ref_log_probs=True,
+        precompute_ref_batch_size=micro * 4,
+    )
+
+
+@contextmanager
+def trainer(
+    config: TrainConfig,
+    args: DPOConfig | SFTConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    watch: "Watch",
+) -> Iterator[AnyTrainer]:
+    """The trainer of ``config.loss``, ready to train for the length of the block. ``rows`` are those of :mod:`retmask.training.encoded_pairs`."""
+    kind: Any = ChosenTrainer if config.loss == SFT else PreferenceTrainer
+    with _answers_only(config.device):
+        try:
+            made: AnyTrainer = kind(
+                model=model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=_adapters(config), callbacks=[watch]
+            )
+        except (RuntimeError, ImportError, ValueError) as error:
+            if config.report_to != "none" and "install" in str(error).lower():
+                raise HarnessError(f"report_to = {config.report_to}: {str(error).strip().partition(chr(10))[0]}") from error
+            raise
+        made.remove_callback(PrinterCallback)
+        yield made
+
+
+@contextmanager
+def _answers_only(device: str) -> Iterator[None]:
+    """On a CPU, let trl's fused LM head project the answers' positions only, as it does on a GPU.
+
+    Otherwise it takes prompt and padding through some twenty passes over the vocabulary, to mask them afterwards.
+    """
+    trl_utils: Any = import_module("trl.trainer.utils")
+    before = trl_utils._use_triton
+    if device.startswith("cpu"):
+        trl_utils._use_triton = lambda _device: True  # the name under which trl.trainer.utils asks whether shapes may vary
+    try:
+        yield
+    finally:
+        trl_utils._use_triton = before
+
+
+def _adapters(config: TrainConfig) -> LoraConfig | None:
+    if not config.lora_rank:
+        return None
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def base_dtype(config: TrainConfig) -> str:
+    """Weights that are trained are float32; under adapters the base is frozen and takes the format that is computed in."""
+    return config.dtype if config.lora_rank else "float32"
+
+
+class _Ordered:
+    """Pairs in the order of :class:`retmask.training.encoded_pairs.Blocks`, and no model card with each checkpoint."""
+
+    args: Any
+    train_dataset: Any
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def _get_train_sampler(self, *_: Any) -> Blocks:
+        block = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return Blocks(list(self.train_dataset["size"]), block, self.args.seed)
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        return
+
+
+class PreferenceTrainer(_Ordered, DPOTrainer):
+    """Chosen against rejected."""
+
+
+class ChosenTrainer(_Ordered, SFTTrainer):
+    """The chosen answers alone."""
+
+
+class Watch(TrainerCallback):
+    """Says how it goes, about ten times, and stops at a loss that is not a number."""
+
+    def __init__(self, say: Callable[[str], None], beta: float) -> None:
+        self.say, self.beta = say, beta
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                what = f"{name.replace('grad_', 'gradient ')} is {logs[name]} at step {state.global_step} of {state.max_steps}"
+                raise HarnessError(f"the training {what}; lower learning_rate or set dtype to float32")
+        self._same_at_first(state, logs.get("rewards/margins", 0.0))
+        if state.is_world_process_zero and state.global_step % max(1, state.max_steps // 10) == 0:
+            accuracy = logs.get("rewards/accuracies")
+            figures = f"loss {logs['loss']:.4f}" + ("" if accuracy is None else f", reward accuracy {accuracy:.2f}")
+            self.say(f"training: step {state.global_step} of {state.max_steps}, {figures}")
+
+    def _same_at_first(self, state: TrainerState, margin: float) -> None:
+        """Before the first update policy and reference are one model, so that their rewards are 0 but for rounding."""
+        if state.global_step == 1 and abs(margin) > _SAME * self.beta:
+            raise HarnessError(
+                f"policy and reference differ before the training has begun (margin {margin:.3f}), so some process has other weights; "
+                "set fsdp_cpu_ram_efficient_loading to false in the accelerate configuration"
+            )
+
+
+def merged(model: Any) -> PreTrainedModel:
+    """The base model with its adapters multiplied in; changes ``model``."""
+    whole: PreTrainedModel = model.merge_and_unload()
+    return whole
+
+
+def is_sharded(made: AnyTrainer) -> bool:
+    """True where no process holds all the weights, or another library holds them."""
+    return bool(made.is_fsdp_enabled or made.is_deepspeed_enabled)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """torch's dtype of that name."""
+    found: torch.dtype = getattr(torch, name)
+    return found

@@ -1,0 +1,148 @@
+"""What the method plugins' steps have to compute, from their options alone, for ``harness plan``."""
+
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from harness.api import Model, Work
+from retmask.pairs.instructions import SELF, first_round
+from retmask.pairs.pairing import read_pairs
+from retmask.pairs.prompts import GENERATED
+from retmask.pairs.prompts import rows as rows_of
+from retmask.stages import prompts_source
+from retmask.training.launch import SFT
+
+if TYPE_CHECKING:
+    from retmask.methods.all import Options
+
+#: Tokens of an instruction in its chat template: the paper's mean is 63, and a template adds some thirty.
+_PROMPT_TOKENS: Final = 96
+#: Tokens of a chat template up to the user's first word, default system prompt included.
+_OPENING_TOKENS: Final = 32
+#: Most tokens of one, for memory.
+_LONGEST_PROMPT: Final = 256
+#: Characters of a token, about.
+_CHARACTERS: Final = 4
+#: The sampler's bound on prompt and new tokens of a batch, and detection's.
+_BATCH_TOKENS: Final = 16_384
+
+
+def masking(method: str, options: "Options", model: Model) -> list[Work]:
+    """A method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
+    if options.pairs_from:
+        return [_training(options)]
+    after = [replace(_detection(options), title="heads after training", shared=False)] if options.heads_after else []
+    return [_detection(options), *contrasting(method, options, model), *after]
+
+
+def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
+    """A method whose rejected answers are anyone's: both sides of the pairs, and the training.
+
+    Another model's answers count as if the run's own wrote them: memory and time are bounds where that one is smaller.
+    """
+    if options.pairs_from:
+        return [_training(options)]
+    options = replace(options, prompts_from=prompts_source(model, options))
+    return [
+        *_writing(options),
+        _sampling("chosen", options, shared=True),
+        _sampling(f"rejected-{method}", options),
+        _training(options),
+    ]
+
+
+def chosen_alone(options: "Options", model: Model) -> list[Work]:
+    """A method that trains on the chosen answers alone."""
+    if options.pairs_from:
+        return [_training(options)]
+    options = replace(options, prompts_from=prompts_source(model, options))
+    return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
+
+
+def _writing(options: "Options") -> list[Work]:
+    """Instructions that the model writes itself, and the spare ones; none from any other source."""
+    if options.prompts_from != SELF:
+        return []
+    turns = first_round(options.prompts)
+    rows = max(1, _BATCH_TOKENS // (_OPENING_TOKENS + options.prompts_max_tokens))
+    return [
+        Work(
+            "prompts",
+            prompts=turns,
+            prefill_tokens=turns * _OPENING_TOKENS,
+            new_tokens=turns * options.prompts_max_tokens,
+            passes=ceil(turns / rows) * options.prompts_max_tokens,
+            in_flight=_BATCH_TOKENS,
+            shared=True,
+        )
+    ]
+
+
+def _detection(options: "Options") -> Work:
+    """As if no answer were guessed and all had to be written, in batches."""
+    trials = options.detection_trials * len(options.detection_lengths)
+    rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
+    answers = trials * options.detection_max_new_tokens
+    return Work(
+        "heads",
+        prompts=trials,
+        prefill_tokens=options.detection_trials * sum(options.detection_lengths),
+        new_tokens=answers,
+        passes=options.detection_max_new_tokens * ceil(trials / rows),
+        in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
+        shared=True,
+    )
+
+
+def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
+    answers = _prompts(options) * options.n
+    prompt = _prompt_tokens(options)
+    rows = max(1, _BATCH_TOKENS // (prompt + options.max_new_tokens))
+    return Work(
+        step,
+        prompts=answers,
+        prefill_tokens=answers * prompt,
+        new_tokens=answers * options.max_new_tokens,
+        passes=ceil(answers / rows) * options.max_new_tokens,
+        in_flight=max(_BATCH_TOKENS, _LONGEST_PROMPT + options.max_new_tokens),
+        shared=shared,
+    )
+
+
+def _training(options: "Options") -> Work:
+    alone = options.loss == SFT
+    prompt = _prompt_tokens(options)
+    sequence = min(options.max_length, prompt + options.max_new_tokens)
+    row = sequence if alone else 2 * sequence
+    rows = len(read_pairs(Path(options.pairs_from), chosen_only=alone)) if options.pairs_from else _prompts(options) * options.n
+    micro = min(options.micro_batch_size, options.batch_size)
+    updates = ceil(ceil(rows / options.batch_size) * options.epochs)
+    every = max(1, round(options.checkpoint_share * updates))
+    longest = min(options.max_length, max(prompt, _LONGEST_PROMPT) + options.max_new_tokens)
+    return Work(
+        "sft" if alone else "dpo",
+        train_tokens=int(rows * row * options.epochs),
+        train_batch_tokens=micro * (longest if alone else 2 * longest),
+        train_passes=(3 if alone else 4) + options.gradient_checkpointing,
+        updates=updates,
+        checkpoints=updates // every,
+        full_training=options.lora_rank == 0,
+    )
+
+
+def _prompt_tokens(options: "Options") -> int:
+    """Tokens of an instruction, about. The generated ones can be looked at."""
+    if options.prompts_from != GENERATED or options.pairs_from:
+        return _PROMPT_TOKENS
+    from tasks.chat import instructions
+
+    sample = instructions(min(options.prompts, 64) or 64, 0)
+    return sum(map(len, sample)) // (len(sample) * _CHARACTERS) + 8
+
+
+def _prompts(options: "Options") -> int:
+    """At most so many instructions. All of a file are counted; how many a data set on the Hub has is not known here."""
+    if options.prompts or not Path(options.prompts_from).exists():
+        return options.prompts
+    return sum(1 for _ in rows_of(options.prompts_from, options.prompts_split, options.prompts_revision))

@@ -1,0 +1,44 @@
+"""The longest contexts: every generated task at five lengths on two tokenizers, and one example of each category at 128K."""
+
+import resource
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from harness.commands.root import main
+from harness.engines.framing import rendered_prompt
+from harness.evaluation.suite import SuiteConfig, build_examples, load_tokenizer
+from harness.models.lookup import resolve
+from tasks.suite import TASKS
+
+LENGTHS = (8_192, 16_384, 32_768, 65_536, 131_072)
+
+
+def letters() -> PreTrainedTokenizerFast:
+    """Another tokenizer: bytes in pairs at best, without a chat template."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("which", ["builtin", "letters"])
+def test_every_example_is_within_budget_and_full_to_a_passage(which: str, length: int) -> None:
+    tokenizer = load_tokenizer(resolve("builtin")) if which == "builtin" else letters()
+    for example in build_examples(SuiteConfig((), (length,), 3, 0, framing="chat"), tokenizer):
+        prompt = rendered_prompt(tokenizer, example.prompt, example.answer_prefix)
+        used = len(tokenizer(prompt)["input_ids"]) + TASKS[example.task].max_new_tokens
+        assert 0.98 * length <= used <= length
+
+
+@pytest.mark.slow
+def test_a_128k_example_of_every_category_goes_through_the_shipped_model(tmp_path: Path) -> None:
+    arguments = ["--lengths", "128k", "--examples", "1", "--batch-tokens", "1", "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["eval", "--model", "builtin", *arguments])
+    assert result.exit_code == 0, result.output
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 * 2**20, "KiB"

@@ -1,0 +1,105 @@
+"""`--data helmet` from the files to the samples table, on the shipped model: all sixteen sets, in the published format."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # so that the helpers below are found however pytest was started
+
+from harness.commands.root import main
+from tasks.helmet import DATASETS
+from tests.tasks.helmet.published import MAKERS, nq
+
+ASKED = ("--model", "builtin", "--data", "helmet", "--lengths", "8k", "--examples", "1")
+
+
+def evaluate(output: Path, *more: str) -> Result:
+    return CliRunner().invoke(main, ["eval", *ASKED, "--output", str(output), *more])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every file, with Natural Questions that are too long for 8K on the shipped model's tokenizer."""
+    root = tmp_path_factory.mktemp("published")
+    for make in MAKERS.values():
+        make(root)
+    (questions,) = root.rglob("nq-dev*")
+    nq(questions, 6, 600, "north")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def on_disk(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(published))
+
+
+@pytest.fixture(scope="module")
+def finished(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    output = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_DATA", str(published))
+        return output, evaluate(output, "--judge", "exact-words", "--framing", "task")
+
+
+def table(output: Path) -> pd.DataFrame:
+    newest = max(output.glob("steps/eval-*/samples.parquet"), key=lambda path: path.stat().st_mtime)
+    return pd.read_parquet(newest)
+
+
+def test_every_set_is_asked_and_scored_by_its_own_metrics(finished: tuple[Path, Result]) -> None:
+    output, result = finished
+    assert result.exit_code == 0, result.output
+    found = table(output).groupby("task")["metric"].agg(lambda names: sorted(set(names)))
+    assert found.to_dict() == {name: sorted(set(dataset.metrics)) for name, dataset in DATASETS.items()}
+    assert "recall" in result.output
+    assert "rerank" in result.output
+
+
+def test_the_samples_say_how_each_prompt_was_framed_and_each_answer_scored(finished: tuple[Path, Result]) -> None:
+    frame = table(finished[0])
+    framed = frame[frame["template"] != "none"]
+    assert set(framed["category"]) == {"cite"}, "HELMET uses the chat template for cite alone"
+    assert framed["template"].nunique() == 1
+    assert set(frame[frame["category"] == "cite"]["scorer"].str.partition(" ")[2]) == {"exact-words"}
+    assert set(frame[frame["category"] != "cite"]["scorer"].str.partition("-")[0]) == {"parity"}
+
+
+def test_passages_that_were_left_out_are_counted_and_said(finished: tuple[Path, Result]) -> None:
+    output, result = finished
+    frame = table(output).drop_duplicates("example_id")
+    cut = frame[frame["dropped_passages"] > 0]
+    assert set(cut["task"]) == {"kilt_nq"}
+    assert (cut["dropped_tokens"] > cut["dropped_passages"]).all()
+    assert f"{len(cut)} of {len(frame)} published prompts lost passages" in result.output
+    assert (frame["prompt_tokens"] < 8_192).all()
+    assert (frame["truncated_tokens"] == 0).all()
+
+
+def test_scoring_in_another_way_generates_nothing_anew(finished: tuple[Path, Result]) -> None:
+    output, _ = finished
+    generated = sorted(output.glob("steps/generate-*"))
+    result = evaluate(output, "--judge", "exact-words", "--framing", "task", "--scoring", "strict")
+    assert result.exit_code == 0, result.output
+    assert sorted(output.glob("steps/generate-*")) == generated
+    assert set(table(output)["scorer"].str.partition("-")[0]) == {"strict"}
+
+
+def test_citations_without_a_judge_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+    result = evaluate(tmp_path / "run")
+    assert result.exit_code == 2
+    assert "--judge" in result.output
+    assert not (tmp_path / "run" / "steps").exists() or not list((tmp_path / "run" / "steps").iterdir())
+
+
+def test_the_manifest_names_data_wordings_and_what_was_left_out(finished: tuple[Path, Result]) -> None:
+    output, _ = finished
+    (suite,) = output.glob("steps/suite-*/manifest.json")
+    manifest = json.loads(suite.read_text())
+    assert manifest["facts"]["wordings"] == {"source": "own"}
+    assert set(manifest["inputs"]["tasks"]) == set(DATASETS)
+    facts = [json.loads(path.read_text())["facts"] for path in output.glob("steps/eval-*/manifest.json")]
+    assert all(each["shortened"] > 0 and each["dropped_tokens"] > 0 for each in facts)
