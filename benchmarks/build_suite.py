@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import click
 
-from harness.evaluation.suite import load_tokenizer, rendered_prompt
+from harness.engines.framing import rendered_prompt
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from tasks.build import Budget, build
 from tasks.suite import TASKS
 

@@ -22,7 +22,7 @@ from _sides import Clock
 
 from harness import pipeline
 from harness.api import Artifact, Json
-from harness.commands.root import run_config
+from harness.commands.options import run_config
 from harness.planning.plan import make_plan, timed
 from harness.planning.table import as_text
 

@@ -30,8 +30,9 @@ from harness.builtin import MODEL_DIR
 from harness.config import RunConfig, load_preset, override
 from harness.engines import open_engine
 from harness.evaluation import evaluate as evaluation
-from harness.evaluation.suite import build_examples, load_tokenizer, write_examples
+from harness.evaluation.suite import build_examples, write_examples
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from harness.pipeline import Run, scoring, suite_config
 from harness.publishing.results import Candidate, publish
 from tasks.example import Example

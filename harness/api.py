@@ -13,10 +13,10 @@ Everything expensive goes through :meth:`RunContext.step`. A step is identified 
 the same step (the same detection, the same chosen responses) share one execution, and a repeated command reuses it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -58,6 +58,18 @@ class Artifact:
     manifest: Mapping[str, Json]
     reused: bool
     """True when an earlier command had already finished it."""
+
+    @property
+    def facts(self) -> Mapping[str, Json]:
+        """What its ``build`` returned."""
+        facts = self.manifest.get("facts")
+        return facts if isinstance(facts, dict) else {}
+
+    @property
+    def seconds(self) -> float:
+        """What building it took."""
+        seconds = self.manifest.get("seconds")
+        return float(seconds) if isinstance(seconds, int | float) else 0.0
 
 
 @dataclass(frozen=True)
@@ -145,10 +157,13 @@ class RunContext(Protocol):
     def device(self) -> str:
         """A torch device string."""
 
-    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
         """Run ``build(work_dir)`` once for these inputs; what it writes below ``work_dir`` becomes the artifact's content.
 
-        ``inputs`` holds everything that can change the result and nothing that cannot. The mapping that ``build`` returns lands in the
+        ``inputs`` holds everything that can change the result and nothing that cannot; raise ``version`` when ``build`` itself comes to
+        give another result. The mapping that ``build`` returns lands in the
         manifest under ``facts``. If ``build`` raises, nothing is published; the work directory stays, so ``build`` may resume from it.
         """
 
@@ -159,21 +174,31 @@ class RunContext(Protocol):
         """One line of progress for the person watching."""
 
 
-class Method(Protocol):
-    """A training method: the entry point's object is a class with no constructor arguments.
+class Method:
+    """A training method: the entry point's object is a class with no constructor arguments, which may inherit from this one.
 
-    It may also have ``check(options)``, called before anything is computed, to raise HarnessError on options that it cannot use;
-    ``prepare(context)``, called for every training seed before the first evaluation, for cheap steps that show whether it can run at
-    all; and ``plan(options, model)``, which returns the :class:`Work` of each of its steps in order.
+    ``run`` is all that a method needs; the others do nothing unless it says otherwise.
     """
 
-    name: str
+    name: ClassVar[str]
+
+    def check(self, options: Mapping[str, Json]) -> None:
+        """Raise HarnessError on options that it cannot use; called before anything is computed."""
+
+    def prepare(self, context: RunContext) -> None:
+        """Take cheap steps that show whether it can run at all; called for every training seed before the first evaluation."""
+
+    def plan(self, options: Mapping[str, Json], model: Model) -> Sequence[Work]:
+        """Say what each of its steps has to compute, in order, for ``harness plan``; nothing where that is not known."""
+        return ()
 
     def run(self, context: RunContext) -> Outcome:
         """Make a new model from ``context.model``."""
+        raise NotImplementedError
 
 
-class StagedMethod(Method, Protocol):
+@runtime_checkable
+class StagedMethod(Protocol):
     """A method whose stages can be run one at a time: ``harness pairs`` and ``harness train`` over a shared run directory.
 
     Each does what is missing of the stages before it, so that ``run`` afterwards finds them all finished.

@@ -49,6 +49,4 @@ def remembered(kind: str, inputs: Mapping[str, Json], find: Callable[[Path], Map
     except HarnessError:
         with TemporaryDirectory() as work:
             return find(Path(work))
-    facts = kept.step(kind, inputs, find, version=version).manifest["facts"]
-    assert isinstance(facts, dict)
-    return facts
+    return kept.step(kind, inputs, find, version=version).facts

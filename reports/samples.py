@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.files import read_parquet
+from tasks.files import read_parquet, replacing
 
 #: Column -> pandas dtype. ``score`` is in [0, 1]; tables show it times 100.
 COLUMNS: Final[dict[str, str]] = {
@@ -102,18 +100,12 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     """Validate ``frame`` and publish it at ``path`` as Parquet; a reader sees the whole table or none."""
     table = validate(frame)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        about = {_ABOUT: json.dumps(table.attrs).encode()} if table.attrs else None
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(about), name)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    about = {_ABOUT: json.dumps(table.attrs).encode()} if table.attrs else None
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(about), temporary)
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The steps that the methods share: instructions, responses, pairs, training. Each is done once for the same inputs."""
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,17 +14,18 @@ from harness.models.lookup import BUILTIN, resolve, tokenizer_digest
 from retmask.heads.masks import HeadMask
 from retmask.model import load_tokenizer, resolve_dtype
 from retmask.pairs.instructions import SELF, Guard, write
-from retmask.pairs.pairing import PreferencePair, Rules, as_text, join, read_pairs, write_pairs
+from retmask.pairs.pairing import PairFilter, PreferencePair, as_text, join, read_pairs, write_pairs
 from retmask.pairs.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
-from retmask.pairs.responses import Lazily, Response, Sampling, open_sampler, read_responses
+from retmask.pairs.responses import Response, Sampling, read_responses
+from retmask.pairs.samplers import Lazily, open_sampler
 from retmask.pairs.turns import user_turn
 from retmask.training.launch import TrainConfig, launch, launcher
-from tasks.files import open_bytes
+from tasks.files import replacing, sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from retmask.methods.all import Options
+    from retmask.methods.options import Options
 
 PROMPTS_VERSION: Final = 1
 SELF_VERSION: Final = 1
@@ -60,8 +60,7 @@ def prompted(context: RunContext, options: "Options", engine: Lazily) -> Artifac
     """The step ``prompts``: instructions from their source. Its manifest counts what was left out and why."""
     source = prompts_source(context.model, options)
     artifact = _self_written(context, options, engine) if source == SELF else _collected(context, options, source)
-    facts = artifact.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = artifact.facts
     counts = {name: value for name, value in facts.items() if isinstance(value, int) and name != "longest_tokens"}
     if any(counts[reason] for reason in counts if reason not in ("read", "kept")):
         context.say(f"prompts: {_counted(counts)}")
@@ -221,7 +220,7 @@ def paired(
     other: Model | None = None,
 ) -> Artifact:
     """The step ``pairs``: the two waves joined, with figures that warn. ``other`` is the model that wrote the rejected answers."""
-    rules = Rules(options.drop_repetitive, options.drop_unfinished)
+    rules = PairFilter(options.drop_repetitive, options.drop_unfinished)
     foreign = other is not None and tokenizer_digest(other) != tokenizer_digest(context.model)
     inputs: dict[str, Json] = {
         "version": PAIRS_VERSION,
@@ -267,11 +266,11 @@ def given(context: RunContext, options: "Options", *, chosen_only: bool = False)
         raise HarnessError(f"{path} holds no preference pairs")
 
     def build(work: Path) -> Mapping[str, Json]:
-        shutil.copyfile(path, work / f"{PAIRS}.partial")
-        (work / f"{PAIRS}.partial").rename(work / PAIRS)
+        with replacing(work / PAIRS) as partial:
+            shutil.copyfile(path, partial)
         return {"pairs": len(found), "source": path.name, "warnings": []}
 
-    return context.step("pairs", {"version": PAIRS_VERSION, "file": _sha256(path)}, build)
+    return context.step("pairs", {"version": PAIRS_VERSION, "file": sha256(path)}, build)
 
 
 def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifact:
@@ -288,17 +287,12 @@ def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifac
     inputs: dict[str, Json] = {
         "version": DPO_VERSION,
         "model": context.model.digest,
-        "pairs": _sha256(source),
+        "pairs": sha256(source),
         "seed": seed,
         "dtype": dtype,
         **{name: value for name, value in training.items() if name not in _SPEED},
     }
     return context.step("sft" if options.loss == "sft" else "dpo", inputs, build)
-
-
-def _sha256(path: Path) -> str:
-    with open_bytes(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _warned(context: RunContext, pairs: Artifact) -> Artifact:

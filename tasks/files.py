@@ -1,14 +1,15 @@
-"""Read files that others wrote: ordinary ones only, and none that is larger, or unpacks to more, than makes sense.
+"""Read files that others wrote: ordinary ones only, none that is larger, or unpacks to more, than makes sense. Write ours, whole or not.
 
 A pipe or a device may never end, and opening one may wait for ever; a small packed file may hold more than there is memory. What is refused
 is an OSError whose ``strerror`` says why, as for a file that is not there.
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, Protocol
@@ -68,6 +69,49 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
 def read_text(path: str | Path, most: int = LARGEST, encoding: str = "utf-8") -> str:
     """All of a text file, its line ends as ``\\n``."""
     return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def sha256(path: str | Path) -> str:
+    """Hash an ordinary file's bytes, as hexadecimal digits."""
+    with open_bytes(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a new file beside ``path``, which takes its place at the end: a reader sees the old file or the new one, whole.
+
+    Its folder is made. If the block raises, nothing has changed. ``durable`` has the new file on the disk before it takes the old one's place.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was made or renamed in a folder durable: syncing a file does not sync its name (fsync(2))."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_lines(file: HasLines, path: str | Path, longest: int = LONGEST_LINE) -> Iterator[bytes]:

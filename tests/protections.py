@@ -69,7 +69,7 @@ PROTECTIONS: Final = (
         ),
         (
             "a manifest is replaced in one go",
-            "harness/store/steps.py",
+            "tasks/files.py",
             '    temporary = path.with_name(f".{path.name}.{os.getpid()}")\n',
             "    temporary = path\n",
             _KILLED,
@@ -128,16 +128,16 @@ PROTECTIONS: Final = (
         ),
         (
             "a manifest is synced before it gets its name",
-            "harness/store/steps.py",
-            "        file.flush()\n        os.fsync(file.fileno())\n    os.replace",
-            "        file.flush()\n    os.replace",
+            "tasks/files.py",
+            '            with temporary.open("rb+") as file:\n                os.fsync(file.fileno())\n',
+            "            pass\n",
             _SYNCED,
         ),
         (
             "a manifest's name is synced",
-            "harness/store/steps.py",
-            "    os.replace(temporary, path)\n    sync_folder(path.parent)\n",
-            "    os.replace(temporary, path)\n",
+            "tasks/files.py",
+            "    if durable:\n        sync_folder(path.parent)\n",
+            "",
             _SYNCED,
         ),
         (
@@ -197,14 +197,14 @@ PROTECTIONS: Final = (
         "the key is independent",
         (
             "the size of batches has no part in the key",
-            "harness/engines/__init__.py",
+            "harness/engines/options.py",
             '"think_tokens": self.think_tokens}\n',
             '"think_tokens": self.think_tokens, "batch_tokens": self.batch_tokens}\n',
             _FAULTS + "test_an_engine_that_dies_leaves_what_was_finished",
         ),
         (
             "the number format has",
-            "harness/engines/__init__.py",
+            "harness/engines/options.py",
             '"dtype": self.dtype, ',
             "",
             _FAULTS + "test_another_model_or_wording_takes_nothing_over",
@@ -415,7 +415,7 @@ PROTECTIONS: Final = (
         ),
         (
             "a manifest has to match its checksum",
-            "harness/store/steps.py",
+            "harness/files.py",
             '    if value.pop("checksum", None) != digest(value):\n',
             '    if value.pop("checksum", None) is None:\n',
             _ARTIFACTS + "test_every_bit_of_a_manifest_is_vouched_for",
@@ -444,8 +444,8 @@ PROTECTIONS: Final = (
         (
             "a comparison refuses a damaged run manifest",
             "harness/store/find.py",
-            "    manifest = read_sealed(root / MANIFEST)\n",
-            '    manifest = __import__("json").loads((root / MANIFEST).read_text(errors="replace"))\n',
+            "    manifest = RunManifest.read(root)\n",
+            '    manifest = RunManifest.parse(__import__("json").loads((root / MANIFEST).read_text(errors="replace")), root)\n',
             _FAULTS + "test_a_damaged_run_manifest_is_refused_and_written_again[flipped]",
         ),
         (
@@ -537,7 +537,7 @@ PROTECTIONS: Final = (
         (
             "a trained model is distrusted before it is evaluated",
             "harness/pipeline.py",
-            "            run.distrust(outcome.checkpoint)\n",
+            "    context.distrust(outcome.checkpoint)\n",
             "",
             _FAULTS + "test_damaged_weights_of_a_trained_model_are_never_evaluated",
         ),
@@ -567,7 +567,7 @@ PROTECTIONS: Final = (
         ),
         (
             "so are runs",
-            "harness/pipeline.py",
+            "harness/run.py",
             "        self.begun = time.time(), time.monotonic()\n",
             "        self.begun = time.monotonic(), time.time()\n",
             _FAULTS + "test_a_clock_that_goes_backwards",
@@ -577,7 +577,7 @@ PROTECTIONS: Final = (
         "two commands on one directory",
         (
             "a step is locked while it is built",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "            fcntl.flock(file, how)\n        except BlockingIOError:\n",
             "            pass\n        except BlockingIOError:\n",
             _ARTIFACTS + "test_processes_that_want_one_step_build_it_once",
@@ -591,28 +591,28 @@ PROTECTIONS: Final = (
         ),
         (
             "a lock on a deleted file is no lock",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:\n",
             "            if True:\n",
             _ARTIFACTS + "test_one_at_a_time_even_when_builds_fail",
         ),
         (
             "a killed holder frees its lock",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "        file = _lock_file(path)\n",
             "        if path.exists() and how & fcntl.LOCK_NB:\n            return None\n        file = _lock_file(path)\n",
             _ARTIFACTS + "test_a_lock_survives_neither_its_holder_nor_its_file",
         ),
         (
             "whoever waits is told",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "        waiting()\n",
             "",
             _ARTIFACTS + "test_whoever_waits_is_told",
         ),
         (
             "a file system without locks says so",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "            if error.errno not in NO_LOCKS:\n                raise\n",
             "            raise\n",
             _ARTIFACTS + "test_a_file_system_without_locks_is_one_line",
@@ -636,7 +636,7 @@ PROTECTIONS: Final = (
         ),
         (
             "a step's manifest",
-            "harness/store/steps.py",
+            "harness/files.py",
             _DENIED + "    except (OSError, ValueError, RecursionError)",
             "    except (OSError, ValueError, RecursionError)",
             _ACCESS + "test_a_command_neither_uses_nor_replaces_it[manifest.json]",
@@ -650,14 +650,14 @@ PROTECTIONS: Final = (
         ),
         (
             "a lock",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "        if is_denied(error):\n            raise denied(error, path) from None\n",
             "        if is_denied(error):\n            return open(os.devnull)\n",
             _ACCESS + "test_another_user_s_lock_is_one_line",
         ),
         (
             "a lock that leads elsewhere",
-            "harness/store/steps.py",
+            "harness/store/locks.py",
             "os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666",
             "os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666",
             _ACCESS + "test_a_lock_that_is_none_is_neither_followed_nor_waited_for[link]",
@@ -734,7 +734,7 @@ PROTECTIONS: Final = (
         (
             "verify misses steps that the manifest names",
             "harness/store/inspect.py",
-            "    problems += [f\"{root / 'steps' / f'{name}-{key[:12]}'} is missing\" for key, name in used.items() if key not in there]\n",
+            '    problems += [f"{step_folder(root, name, key)} is missing" for key, name in used.items() if key not in there]\n',
             "",
             _RUNS + "test_verify_misses_a_step_that_the_manifest_names",
         ),
@@ -944,7 +944,7 @@ PROTECTIONS: Final = (
         ),
         (
             "greedy generations are refused",
-            "harness/engines/__init__.py",
+            "harness/engines/options.py",
             "        if self.generations > 1 and not self.temperature:\n",
             "        if False:\n",
             _GENERATIONS + "test_the_command_line_refuses_in_one_line",
@@ -969,7 +969,7 @@ PROTECTIONS: Final = (
         (
             "a model that has changed is refused",
             "harness/reproduce.py",
-            '    if found.digest != model.get("digest"):\n',
+            "    if found.digest != model.digest:\n",
             "    if False:\n",
             _REPRODUCE + "test_what_cannot_be_made_again_is_one_line[another model]",
         ),
@@ -1228,7 +1228,7 @@ PROTECTIONS: Final = (
         "a preset or a manifest names",
         (
             "presets are held to it",
-            "harness/commands/root.py",
+            "harness/commands/options.py",
             "    if chosen not in preset_names():\n",
             "    if False:\n",
             _CONSENT + "test_a_preset_sends_no_key_anywhere",
@@ -1294,9 +1294,9 @@ PROTECTIONS: Final = (
         ),
         (
             "stored",
-            "harness/pipeline.py",
-            "    return {name: plain(value) for name, value in about.items()}\n",
-            "    return about\n",
+            "harness/record.py",
+            "    return {name: plain(_json(value)) for name, value in table.items()}\n",
+            "    return {name: _json(value) for name, value in table.items()}\n",
             _REDACT + "test_a_refusal_that_repeats_the_key_does_not_show_it",
         ),
         (
@@ -1458,7 +1458,7 @@ PROTECTIONS: Final = (
         "a parser crashes, or never ends",
         (
             "deep nesting is a damaged manifest",
-            "harness/store/steps.py",
+            "harness/files.py",
             "    except (OSError, ValueError, RecursionError) as error:\n",
             "    except (OSError, ValueError) as error:\n",
             "tests/fuzz/test_files.py::test_manifests",

@@ -7,6 +7,7 @@ import click
 from harness.api import HarnessError
 from harness.screen.terminal import echo
 from harness.store.find import find_one
+from tasks.files import replacing
 
 
 @click.group()
@@ -36,11 +37,10 @@ def save(evaluation: str, output: Path, force: bool) -> None:
         raise HarnessError(f"--output {output}: end the name in .parquet, so that `harness check` knows what it is")
     if output.exists() and not force:
         raise HarnessError(f"{output} exists; replace it with --force, or choose another name with --output")
-    from reports.export import publish
-
     frame = found.read().assign(output="", targets="[]", thinking="")
     try:
-        publish(output, lambda temporary: frame.to_parquet(temporary, index=False, compression="zstd"))
+        with replacing(output) as temporary:
+            frame.to_parquet(temporary, index=False, compression="zstd")
     except OSError as error:
         raise HarnessError(f"cannot write {output} ({error.strerror}); choose another file with --output") from None
     examples = len(frame.drop_duplicates(["task", "length", "example_id"]))

@@ -10,7 +10,7 @@ from harness.api import HarnessError
 from harness.commands.compare import MISMATCHES
 from harness.screen.terminal import show
 from harness.store.find import find_one
-from tasks.files import read_text
+from tasks.files import read_text, write_text
 
 if TYPE_CHECKING:
     from reports.policy import Policy
@@ -83,10 +83,8 @@ def _policy(file: Path | None) -> "Policy":
 
 
 def _write(path: Path, text: str) -> None:
-    from reports.export import publish
-
     try:
-        publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     except OSError as error:
         raise HarnessError(f"cannot write {path} ({error.strerror}); choose another file") from None
 

@@ -164,8 +164,8 @@ def _noise(found: list[Evaluation], allow: tuple[str, ...], form: str, outputs: 
     from dataclasses import asdict
 
     from reports.compare import CompareError
-    from reports.export import publish
     from reports.noise import noise, sentence, terminal
+    from tasks.files import write_text
 
     if len(found) != 2:
         raise HarnessError(f"--aa takes two evaluations of the same model, not {len(found)}")
@@ -178,7 +178,7 @@ def _noise(found: list[Evaluation], allow: tuple[str, ...], form: str, outputs: 
         raise HarnessError(str(error)) from None
     text = json.dumps({**asdict(result), "sentence": sentence(result)}, indent=1) + "\n"
     for path in outputs:
-        publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     if form == "json":
         data(text)
     else:

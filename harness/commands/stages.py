@@ -1,7 +1,6 @@
 """``harness pairs`` and ``harness train``: a method's stages, one at a time (entry-point group ``harness.commands``)."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from typing import Any
 import click
 
 from harness.api import Artifact, HarnessError, Json
+from harness.commands.options import run_config, run_options, run_root, yes_option
 from harness.commands.parameters import Setting
-from harness.commands.root import run_config, run_options, run_root, yes_option
 from harness.screen.terminal import echo
+from tasks.files import replacing
 
 _OTHER_MODEL = "smaller-model"
 
@@ -59,17 +59,17 @@ def pairs(prompts_only: bool, out: Path | None, **arguments: Any) -> None:
         _prompts(_stage("prompts", arguments), out)
         return
     artifact = _stage("pairs", arguments)
-    echo(json.dumps(artifact.manifest["facts"], indent=1))
+    echo(json.dumps(dict(artifact.facts), indent=1))
     echo(f"\npairs: {artifact.path / 'pairs.jsonl'}")
 
 
 def _prompts(artifact: Artifact, out: Path | None) -> None:
     path = artifact.path / "prompts.jsonl"
     if out is not None:
-        partial = out.with_name(f".{out.name}.{os.getpid()}")
-        shutil.copyfile(path, partial)
-        path = partial.replace(out)
-    echo(json.dumps(artifact.manifest["facts"], indent=1))
+        with replacing(out) as partial:
+            shutil.copyfile(path, partial)
+        path = out
+    echo(json.dumps(dict(artifact.facts), indent=1))
     echo(f"\nprompts: {path}")
 
 
@@ -99,7 +99,7 @@ def train(**arguments: Any) -> None:
     A killed training goes on from its last checkpoint when the same command is started again.
     """
     artifact = _stage("train", arguments)
-    echo(json.dumps(artifact.manifest["facts"], indent=1))
+    echo(json.dumps(dict(artifact.facts), indent=1))
     echo(f"\nmodel: {artifact.path / 'model'}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from harness.api import HarnessError
 from harness.engines import thinking as thoughts
-from harness.store.steps import digest
+from harness.files import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

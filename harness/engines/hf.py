@@ -12,12 +12,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from harness.api import Model
-from harness.engines import EngineConfig, thinking
+from harness.engines import thinking
 from harness.engines.attention import share_keys
 from harness.engines.cache import RoomyCache, Stack, has_plain_cache
 from harness.engines.gumbel import sampled
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
+from harness.engines.options import EngineConfig
 from harness.engines.weights import REPORTING, checked
 from harness.models.footprint import most_numbers
 from harness.models.loading import check_end, loading, try_tokenizer

@@ -16,8 +16,8 @@ from harness.engines import thinking
 from harness.engines.framing import template_digest
 from harness.engines.generations import draw_seed
 from harness.engines.generations import name as generation_name
+from harness.files import digest
 from harness.store.journal import Generation, Journal, Records
-from harness.store.steps import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from harness.api import HarnessError, Json, Model
-from harness.engines import EngineConfig
 from harness.engines.exchange import ExchangeError, Request, TooLongError, exchange
 from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
-from harness.evaluation.suite import load_tokenizer
+from harness.engines.options import EngineConfig
 from harness.models.footprint import ModelShape
+from harness.models.tokenizers import load_tokenizer
 from harness.screen.redact import redacted, without_known
 from reports.safe import encodable
 

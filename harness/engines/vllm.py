@@ -12,8 +12,9 @@ from copy import deepcopy
 from typing import Any, Final
 
 from harness.api import HarnessError, Model
-from harness.engines import EngineConfig, thinking
+from harness.engines import thinking
 from harness.engines.lm import Batch, Completion, Failed, Prompt
+from harness.engines.options import EngineConfig
 from harness.engines.weights import check_files
 from harness.models.footprint import ModelShape, devices
 from harness.models.loading import check_end, try_tokenizer

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from harness.api import Artifact, HarnessError, Json, Model
-from harness.engines import EngineConfig, generations, open_engine
+from harness.config import RunConfig
+from harness.engines import generations, open_engine
 from harness.engines.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_digest, template_name
+from harness.engines.options import EngineConfig
 from harness.evaluation import lmeval_tasks as lmeval
 from harness.evaluation.sources import Source, TaskInfo
-from harness.evaluation.suite import infos, load, load_tokenizer, source_of
+from harness.evaluation.suite import infos, load, source_of
 from harness.models import generation_config as decoding
+from harness.models.tokenizers import load_tokenizer
 from harness.store.journal import Generation, Journal
 from harness.store.steps import begun
 from reports import samples
@@ -30,7 +33,7 @@ from tasks.modes import Mode
 
 if TYPE_CHECKING:
     from harness.engines.lm import HarnessLM
-    from harness.pipeline import Run
+    from harness.run import Run
 
 #: Raise when the same inputs should give other answers, or other scores, than before.
 GENERATION_VERSION: Final = 3
@@ -69,10 +72,14 @@ def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
         )
 
 
+def scoring(config: RunConfig) -> Scoring:
+    """Say how a run's settings have answers scored."""
+    return Scoring(config.scoring, config.judge)
+
+
 def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring, part: Part | None = None) -> Artifact:
     """The step that holds ``model``'s samples on ``suite``, or on a part of it."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
     source = source_of(suite)
     mode = scoring.mode or source.mode
     generated = _generate(run, model, suite, engine, part)
@@ -102,8 +109,7 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
 
 def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, part: Part | None = None) -> Artifact:
     """The step that holds ``model``'s answers, every one on disk before the next batch starts."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
     examples = facts["examples"] if part is None else len(part.examples)
     assert isinstance(examples, int)
     total = examples * config.generations
@@ -185,8 +191,7 @@ def _info(source: Source, task: str) -> TaskInfo:
 
 def _framing(suite: Artifact) -> Framing:
     """The framing that the suite's prompts were fitted to."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
     framing = facts["framing"]
     assert framing in FRAMINGS
     return framing
@@ -265,8 +270,7 @@ def _rows(
     from harness.evaluation.score_files import find_judge
     from tasks.records import FieldError
 
-    facts = generated.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = generated.facts
     answers = Journal(generated.path / _JOURNAL, read_only=True).finished
     judge = find_judge(judge_name, None)
     digest, think_tokens = facts["chat_template"], facts["think_tokens"]

@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.engines import open_engine
+from harness.files import digest, file_digest, write_json
 from harness.models import generation_config as decoding
 from harness.store.journal import Journal, Records
-from harness.store.steps import digest, file_digest, write_json
 from reports.elsewhere import DOCUMENTS, FIGURES
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.engines.lm import HarnessLM
-    from harness.pipeline import Run
+    from harness.run import Run
 
 STEP: Final = "extra"
 #: Raise when the same inputs should give other figures than before.
@@ -112,6 +112,18 @@ def inputs(model: Model, extra: ExtraTasks, config: "RunConfig") -> dict[str, Js
     asked: dict[str, Json] = {"limit": config.extra_limit, "fewshot": config.extra_fewshot, "chat_template": _templated(config)}
     plain = decoding.inputs(model.path) if config.backend == "hf" else {}
     return {"model": model.digest, **extra.identity(), **asked, **config.inputs(), **plain}
+
+
+def announced(run: "Run") -> ExtraTasks | None:
+    """Find the run's extra tasks and say which.
+
+    Their data sets are loaded now unless the baseline is done with them: what is missing is said at the start.
+    """
+    extra = find(run.config)
+    if extra is not None and not run.is_finished(STEP, inputs(run.model, extra, run.config), version=VERSION):
+        run.say(f"extra tasks: {', '.join(extra.names)}")
+        _ = extra.loaded
+    return extra
 
 
 def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -> Artifact:

@@ -14,7 +14,7 @@ from harness import cache
 from harness.api import HarnessError
 from harness.engines.framing import FRAMINGS, Frame, Framing, frame_for, is_continued, rendered_prompt
 from harness.evaluation.sources import generated_info
-from harness.store.steps import digest
+from harness.files import digest
 from tasks import plugins
 from tasks.example import Example
 from tasks.modes import Mode
@@ -56,8 +56,9 @@ def generated(
     lm-eval make chats itself, by ``--apply_chat_template``. Raises :class:`HarnessError` where nothing names the tokenizer that the
     prompts are to be fitted to, for an unknown framing, and where lm-eval's command line would frame a second time, or not at all.
     """
-    from harness.evaluation.suite import SuiteConfig, build_examples, load_tokenizer
+    from harness.evaluation.suite import SuiteConfig, build_examples
     from harness.models.lookup import resolve
+    from harness.models.tokenizers import load_tokenizer
 
     name = tokenizer or pretrained
     if name is None:

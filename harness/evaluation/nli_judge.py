@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
+from harness.files import digest
 from harness.models.footprint import most_numbers
 from harness.models.loading import loading
-from harness.store.steps import digest
 from tasks.judges import Pair
 
 if TYPE_CHECKING:

@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.api import Artifact, Json, Model
+from harness.api import Artifact, Model
 from harness.evaluation.evaluate import Scoring, evaluate, read_samples
 from harness.evaluation.sources import find_source
 from harness.evaluation.suite import SuiteConfig, prepare
 from harness.screen import terminal
-from harness.store.steps import MANIFEST, read_sealed
-from tasks.files import read_text
+from harness.store.manifest import RunManifest
+from tasks.files import read_text, write_text
 from tasks.references import which
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.pipeline import Run
+    from harness.run import Run
     from reports.anchors import Anchors
 
 #: In the run directory: ceilings and floors, for programs.
@@ -56,20 +56,13 @@ def find(samples: Artifact, references: Artifact | None) -> "Anchors | None":
 
 def publish(root: Path, found: "Anchors | None") -> None:
     """Write :data:`FILE`, or remove an earlier run's."""
-    from harness.publishing.pages import write_whole
     from reports.anchors import record
 
     path = root / FILE
     if found is None:
         path.unlink(missing_ok=True)
         return
-    text = json.dumps(record(found), indent=1, ensure_ascii=False) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def keys(artifact: Artifact | None) -> list[Json]:
-    """For the run's manifest."""
-    return [] if artifact is None else [artifact.key]
+    write_text(path, json.dumps(record(found), indent=1, ensure_ascii=False) + "\n")
 
 
 def show_references(root: Path) -> None:
@@ -77,7 +70,7 @@ def show_references(root: Path) -> None:
     from reports.anchors import from_record
     from reports.anchors import terminal as table
 
-    if not read_sealed(root / MANIFEST).get("references"):
+    if not RunManifest.read(root).references:
         return
     found = from_record(json.loads(read_text(root / FILE)))
     assert found is not None

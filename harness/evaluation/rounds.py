@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.evaluation.evaluate import SCORING_VERSION, Part, Scoring, evaluate, read_samples, suite_rows, write_samples
-from harness.store.steps import write_json
+from harness.files import write_json
 from tasks.files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.pipeline import Run
+    from harness.run import Run
     from reports.stopping import Look, Order, Stopping
 
 #: Raise when the same seed should give another order than before.
@@ -125,8 +125,7 @@ def _prepare(run: "Run", suite: Artifact) -> tuple["Order", dict[str, int]]:
     """The order of the suite's questions, and the round of every example: a step, so that it is worked out once."""
     from reports.stopping import plan_order, read_order
 
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
 
     def build(work: Path) -> dict[str, Json]:
         rows = suite_rows(suite)
@@ -150,8 +149,7 @@ def _sums(parts: Sequence[Artifact]) -> dict[str, Json]:
     """The facts of parts together: counts are added, what they agree on is kept."""
     found: dict[str, Json] = {}
     for part in parts:
-        facts = part.manifest["facts"]
-        assert isinstance(facts, dict)
+        facts = part.facts
         for name, value in facts.items():
             before = found.get(name, 0)
             counted = isinstance(value, int) and not isinstance(value, bool) and isinstance(before, int)

@@ -1,18 +1,13 @@
-"""``harness score``: score outputs that exist already (entry-point group ``harness.commands``)."""
+"""Scoring of outputs that exist already, in HELMET's result files or JSON lines."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
-
-import click
+from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError
-from harness.screen.terminal import echo
-from tasks.files import LARGEST_TEXT, read_text
+from tasks.files import LARGEST_TEXT, read_text, replacing
 
 if TYPE_CHECKING:
     from tasks.judges import Judge
@@ -33,57 +28,6 @@ class Output:
     text: str
     place: str
     """File and line, or file and position in its ``data`` list."""
-
-
-@click.command("score")
-@click.option("--task", required=True, help="Name as in HELMET's configs, such as kilt_nq or alce_asqa_30.")
-@click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="A HELMET result (JSON) or JSONL.")
-@click.option("--output", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="JSONL of scores to write.")
-@click.option(
-    "--mode",
-    type=click.Choice(["parity", "strict"]),
-    default="parity",
-    show_default=True,
-    help="As the published scorers, or with their quirks mended (docs/scoring.md).",
-)
-@click.option("--judge", help="Judge of citations: an NLI model (Hub id or directory), or exact-words, for tests.")
-@click.option("--judge-cache", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps the judge's verdicts (SQLite).")
-@click.option(
-    "--sentences",
-    type=click.Choice(["simple", "default"]),
-    default="default",
-    show_default=True,
-    help="Where a sentence ends: at white space after . ! or ?, or as NLTK's Punkt finds.",
-)
-def score_command(task: str, source: Path, target: Path, mode: str, judge: str | None, judge_cache: Path | None, sentences: str) -> None:
-    """Score outputs that exist already, one JSON line each: {"id": ..., "metrics": {...}}.
-
-    The input is a result file of HELMET (a JSON object with a `data` list) or JSON lines; each record holds the published record's fields
-    and `output`. Values are in [0, 1] except counts; means are printed times 100.
-
-    \b
-    Examples:
-      harness score --task kilt_nq --input outputs.jsonl --output scores.jsonl
-      harness score --task alce_asqa_30 --input result.json --output scores.jsonl --judge google/t5_xxl_true_nli_mixture
-    """
-    from tasks import records, scoring
-
-    try:
-        scoring.family(task)
-    except scoring.UnknownTaskError as error:
-        raise HarnessError(str(error)) from None
-    outputs = read_outputs(source)
-    scored = score_outputs(task, outputs, cast("Mode", mode), find_judge(judge, judge_cache), sentences)
-    lines = []
-    for number, (each, found) in enumerate(zip(outputs, scored, strict=True)):
-        name = records.identity(each.record)
-        plain = name if isinstance(name, str | int) else json.dumps(name)  # NaN, inside of a list, is no JSON
-        line = {"id": number if name is None else plain, "metrics": dict(found.metrics)}
-        lines.append(line | ({"left_out": list(found.left_out)} if found.left_out else {}))
-    write_lines(target, (json.dumps(line) for line in lines))
-    echo(means(scored))
-    if scoring.family(task).judged and judge is None:
-        echo("citation scores are left out; --judge MODEL adds them", err=True)
 
 
 def score_outputs(task: str, outputs: Sequence[Output], mode: "Mode", judge: "Judge | None", sentences: str = "default") -> "list[Scored]":
@@ -209,14 +153,10 @@ def _output(record: dict[str, object], place: str) -> str:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a text file as a whole or not at all. HarnessError where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
+        with replacing(path, durable=False) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
-        os.replace(temporary, path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise HarnessError(f"cannot write {path} ({error.strerror}); name another file with --output") from None

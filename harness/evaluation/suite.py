@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.api import Artifact, HarnessError, Json, Model
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model
+from harness.config import RunConfig
 from harness.engines.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
 from harness.evaluation.sources import GENERATED, Source, TaskInfo, find_source
-from harness.models.loading import loading, try_tokenizer
 from harness.models.lookup import context_length, tokenizer_digest
+from harness.models.tokenizers import load_tokenizer
+from harness.run import Run
 from tasks.example import Example
 from tasks.files import open_bytes, read_lines
 from tasks.suite import WORDINGS, Wording
@@ -19,7 +21,6 @@ from tasks.suite import WORDINGS, Wording
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from harness.pipeline import Run
 
 #: Raise when the same seed should give other examples than before.
 VERSION: Final = 3
@@ -51,7 +52,22 @@ class SuiteConfig:
     """Of generated tasks."""
 
 
-def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
+def suite_config(config: RunConfig) -> SuiteConfig:
+    """Say which suite a run's settings ask for."""
+    return SuiteConfig(
+        config.tasks,
+        config.lengths,
+        config.examples,
+        config.seed,
+        data=config.data,
+        clip=config.clip,
+        think_tokens=config.think_tokens,
+        framing=config.suite_framing,
+        wording=config.wording,
+    )
+
+
+def prepare(run: Run, config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
     source = find_source(config.data, config.wording)
     config = clipped(run, config, model)
@@ -83,7 +99,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     return run.step("suite", inputs, write, version=VERSION)
 
 
-def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
+def clipped(run: Run, config: SuiteConfig, model: Model) -> SuiteConfig:
     """``config`` with lengths that the model can take."""
     limit = context_length(model)
     if limit is not None:
@@ -98,10 +114,15 @@ def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:
     return replace(config, lengths=kept)
 
 
+def asked_suite(run: Run) -> EvaluationSuite:
+    """Give what a method of this run has to keep clear of: the evaluation's suite, built if need be."""
+    built = prepare(run, suite_config(run.config), run.model)
+    return EvaluationSuite(str(built.facts["digest"]), lambda: ((example.task, example.prompt) for example in load(built)))
+
+
 def source_of(suite: Artifact) -> Source:
     """Where the examples of a prepared suite come from."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
     wording = facts["wording"]
     assert wording in WORDINGS
     return find_source(str(facts["data"]), wording)
@@ -134,15 +155,6 @@ def _example(line: bytes) -> Example:
     record = json.loads(line)
     depth = float("nan") if record["depth"] is None else record["depth"]
     return Example(**{**record, "targets": tuple(record["targets"]), "depth": depth})
-
-
-def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
-
-    with loading(model.path):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
-    try_tokenizer(tokenizer, model.path)
-    return tokenizer
 
 
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:

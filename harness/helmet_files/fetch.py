@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from harness.api import HarnessError, Json
+from harness.files import file_digest, write_json
 from harness.helmet_files.hub import Hub, NoAccessError, RemoteFile, mismatch
 from harness.helmet_files.where import MANIFEST, Source, sources
 from harness.screen.progress import bar, say
-from harness.store.steps import file_digest, write_json
 from tasks.files import open_bytes
 from tasks.helmet import DataError, Dataset
 from tasks.helmet.catalog import HUB_PARQUET, File, files, megabytes

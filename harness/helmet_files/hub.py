@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.api import HarnessError
-from harness.store.steps import file_digest
+from harness.files import file_digest
 from tasks.files import open_bytes
 
 #: Transfers tried in a row without a single new byte.

@@ -17,7 +17,7 @@ import click
 
 from harness import cache
 from harness.api import HarnessError, Json
-from harness.store.steps import file_digest, write_json
+from harness.files import file_digest, write_json
 from tasks.build import BudgetError
 from tasks.example import Example
 from tasks.files import read_text

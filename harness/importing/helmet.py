@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError, Json
 from harness.evaluation.score_files import Output, read_json_file, read_outputs, score_outputs
+from harness.files import file_digest
 from harness.importing.outputs import ImportedExample, Results
-from harness.store.steps import file_digest
 from tasks import records, scoring
 
 if TYPE_CHECKING:

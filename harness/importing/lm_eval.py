@@ -10,8 +10,8 @@ from typing import Final
 from harness.api import HarnessError, Json
 from harness.evaluation.lmeval_tasks import MEAN
 from harness.evaluation.score_files import read_json_file, read_json_lines
+from harness.files import file_digest
 from harness.importing.outputs import ImportedExample, Results
-from harness.store.steps import file_digest
 from tasks import scoring
 
 _SAMPLES: Final = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json
 from harness.cache import ENVIRONMENT, models
+from harness.files import file_digest
 from harness.models import gguf_header as ggufheader
 from harness.models.gguf_header import Header
 from harness.models.loading import bounded, room
-from harness.store.steps import file_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

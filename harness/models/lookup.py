@@ -6,6 +6,7 @@ from typing import Final
 
 from harness.api import HarnessError, Json, Model
 from harness.builtin import MODEL_DIR
+from harness.files import digest, file_digest
 from harness.models.catalogue import entries
 from harness.models.files import ADAPTER, adapter_files, check_names, index_files, pickled_files, tokenizer_files, weight_files
 from harness.models.gguf import converted, instead_of, is_gguf
@@ -13,7 +14,6 @@ from harness.models.kernels import check_config
 from harness.models.loading import check_folder, check_numbers
 from harness.models.named import ready
 from harness.screen.terminal import echo
-from harness.store.steps import digest, file_digest
 from tasks.files import read_text
 
 BUILTIN: Final = "builtin"

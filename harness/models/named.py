@@ -18,9 +18,10 @@ import click
 
 from harness import cache
 from harness.api import Artifact, HarnessError, Json
+from harness.files import DamagedError, read_json, write_json
 from harness.models import gguf, wheels
 from harness.models.catalogue import Entry, Terms, entries
-from harness.store.steps import DamagedError, Store, read_json, write_json
+from harness.store.steps import Store
 from tasks.files import read_text
 
 WHEELS: Final = "wheels"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from harness.api import HarnessError
+from harness.files import file_digest
 from harness.models.catalogue import Wheel
-from harness.store.steps import file_digest
 from tasks.files import open_bytes
 
 _CHUNK: Final = 1 << 20

@@ -1,8 +1,8 @@
 """What a step takes, in seconds, from what it has to compute and how fast the model was found to be.
 
-A prompt is read in time ``a·n + b·n²``, a batch written in steps of ``s + rows·(r + c·tokens before)`` (:mod:`harness.planning.speed`). A training
-goes over each token as often as ``Work.train_passes`` says, with the output layer, which reading leaves out, for every answer's token, and
-updates every parameter.
+A prompt is read in time ``a·n + b·n²``, a batch written in steps of ``s + rows·(r + c·tokens before)`` (:mod:`harness.planning.speed`). A
+training goes over each token as often as ``Work.train_passes`` says, with the output layer, which reading leaves out, for every answer's
+token, and updates every parameter.
 """
 
 from collections.abc import Collection

@@ -1,8 +1,8 @@
 """``harness plan``: what a run would do, without doing it.
 
 The steps' own code is asked, over a store that only looks: what is finished is found by its key as a run would find it, and the first step
-that is missing ends the asking. What comes after it is known from the settings and from what a method says of itself (``plan``).
-What is written counts with its whole budget. The time comes from a short probe (:mod:`harness.planning.estimate`); ``benchmarks/plan.py`` compares
+that is missing ends the asking. What comes after it is known from the settings and from what a method says of itself (``plan``). What is
+written counts with its whole budget. The time comes from a short probe (:mod:`harness.planning.estimate`); ``benchmarks/plan.py`` compares
 it with what the steps then take.
 """
 
@@ -14,18 +14,21 @@ from math import ceil
 from pathlib import Path
 from typing import Final, Literal
 
-from harness.api import Artifact, HarnessError, Json, Model, Work
+from harness.api import Artifact, HarnessError, Json, Method, Model, Work
 from harness.config import RunConfig
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation import extra_tasks as extras
 from harness.evaluation import references
+from harness.evaluation.evaluate import scoring
 from harness.evaluation.sources import find_source
-from harness.evaluation.suite import clipped, prepare
+from harness.evaluation.suite import asked_suite, clipped, prepare, suite_config
+from harness.methods import find_method
 from harness.models.footprint import DeviceMemory, ModelShape, device_of, devices, gib, width
 from harness.models.lookup import resolve
-from harness.pipeline import Run, find_method, resolve_model, scoring, suite_config
+from harness.pipeline import resolve_model
 from harness.planning.estimate import seconds
 from harness.planning.speed import Speed, probe
+from harness.run import Run
 
 State = Literal["finished", "started", "to do"]
 Stage = Literal["pairs", "train"]
@@ -131,7 +134,7 @@ class _Look(Run):
     """A run that finds what is finished and stops at what is not."""
 
     def __init__(self, root: Path, model: Model, config: RunConfig) -> None:
-        super().__init__(root, model, config, read_only=True)
+        super().__init__(root, model, config, asked_suite, read_only=True)
         self.states: dict[tuple[str, str], State] = {}
         """By name and key, in the order in which the steps were asked for."""
 
@@ -162,7 +165,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     """
     plugins = {name: find_method(name) for name in methods}
     for plugin in plugins.values():
-        getattr(plugin, "check", lambda options: None)(config.options)
+        plugin.check(config.options)
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = _Look(root, resolve_model(model_name, config), config)
     config = run.config
@@ -224,7 +227,7 @@ def _only(stage: Stage, steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
         yield step
 
 
-def _steps(run: _Look, plugins: Mapping[str, object], extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
+def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
     generation = _generation(run)
     suite: Artifact | None = None
     try:
@@ -250,7 +253,7 @@ def _method(
     run: _Look,
     seed: int,
     name: str,
-    plugin: object,
+    plugin: Method,
     suite: Artifact | None,
     generation: Work,
     extra: extras.ExtraTasks | None,
@@ -259,13 +262,13 @@ def _method(
     run.states.clear()
     trained: Model | None = None
     with suppress(_MissingError):
-        outcome = plugin.run(run.repeated(seed))  # type: ignore[attr-defined]  # find_method checked it
+        outcome = plugin.run(run.repeated(seed))
         trained = resolve(str(outcome.checkpoint))
         if suite is not None:
             evaluation.evaluate(run, trained, suite, run.config, scoring(run.config))
     run.states = {key: state for key, state in run.states.items() if key[0] != "suite"}
     evaluated = run.taken("generate"), run.taken("eval")
-    works: Sequence[Work] = getattr(plugin, "plan", lambda options, model: ())(run.config.options, run.model)
+    works: Sequence[Work] = plugin.plan(run.config.options, run.model)
     planned = [(work, run.taken(work.step)) for work in works]
     planned += [(Work(step), state) for (step, _), state in run.states.items()]
     for work, state in planned:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
+from harness.files import read_json, read_sealed
 from harness.store.find import by_method, find_one
+from harness.store.manifest import RunManifest
 from harness.store.reading import reading
-from harness.store.steps import MANIFEST, check, read_json, read_sealed
-from tasks.files import read_text
+from harness.store.steps import check
+from tasks.files import read_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +95,7 @@ def write_page(
             examples.write_prompts(source, places, files, packed.digest)
 
     replace_files(folder, name, fill)
-    write_whole(folder / name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(folder / name, text)
     if pictures is not None:
         plates.save(data, pictures)
 
@@ -123,10 +125,9 @@ def _rebuilt(
     evaluations = by_method(root)
     if len(evaluations) < 2:
         raise HarnessError(f"{root} holds one evaluation and nothing to compare it with; a report needs a `harness run`")
-    manifest = read_sealed(root / MANIFEST)
+    manifest = RunManifest.read(root)
     description = read_json(root / DESCRIPTION) if (root / DESCRIPTION).is_file() else {"title": evaluations[0].model}
-    config = manifest.get("config")
-    settings = config if isinstance(config, dict) else {}
+    settings = manifest.config
     every = {each.name: each.tables() for each in evaluations}
     tables = {name: seeds[0] for name, seeds in every.items()}
     baseline, *methods = tables
@@ -158,7 +159,7 @@ def _rebuilt(
             description,
             found,
             tables,
-            _suite(root, manifest),
+            _suite(root, manifest.suite_digest),
             name=page.name,
             budget=budget,
             prompt_budget=prompt_budget,
@@ -197,21 +198,12 @@ def replace_files(folder: Path, page: str, fill: Callable[[Path], None]) -> None
         raise HarnessError(f"{error}, and the page's own files go there; move it, or call the page otherwise with --output") from None
 
 
-def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Write beside ``path`` and rename."""
-    from reports.export import publish
-
-    publish(path, write_to)
-
-
 def _number(value: Json, default: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
-def _suite(root: Path, manifest: Mapping[str, Json]) -> Path | None:
-    """The step that built the run's suite."""
-    facts = manifest.get("suite")
-    digest = facts.get("digest") if isinstance(facts, dict) else None
+def _suite(root: Path, digest: str) -> Path | None:
+    """The step that built the suite of this digest."""
     for path in sorted(root.glob("steps/suite-*/manifest.json")):
         found = read_sealed(path).get("facts")
         if isinstance(found, dict) and found.get("digest") == digest:

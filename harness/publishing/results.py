@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.evaluation import references
 from harness.evaluation.extra_tasks import STEP
+from harness.files import write_json
 from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.screen import terminal
 from harness.screen.redact import plain
-from harness.store.steps import MANIFEST, read_sealed, write_json
-from tasks.files import read_text
+from harness.store.manifest import RunManifest
+from harness.store.steps import step_folder
+from tasks.files import read_text, replacing
 
 if TYPE_CHECKING:
-    from harness.pipeline import Run
+    from harness.run import Run
     from reports.anchors import Anchors
     from reports.elsewhere import Change
     from reports.tables import ByName
@@ -83,9 +85,8 @@ def publish(
         if not (artifact.path / name).is_file():
             (run.root / name).unlink(missing_ok=True)  # of an earlier run with extra tasks
             continue
-        temporary = run.root / f".{name}"
-        shutil.copyfile(artifact.path / name, temporary)
-        temporary.replace(run.root / name)
+        with replacing(run.root / name) as temporary:
+            shutil.copyfile(artifact.path / name, temporary)
     from reports.beside import folder_of
 
     beside = artifact.path / folder_of(PAGE)
@@ -126,9 +127,8 @@ def show_extra(root: Path) -> None:
     """Print the evaluated model's figures on the extra tasks, if it was asked any."""
     from reports import elsewhere
 
-    keys = read_sealed(root / MANIFEST).get("extra")
-    for key in keys if isinstance(keys, list) else []:
-        terminal.show(elsewhere.scores(elsewhere.read(root / "steps" / f"{STEP}-{str(key)[:12]}")))
+    for key in RunManifest.read(root).extra:
+        terminal.show(elsewhere.scores(elsewhere.read(step_folder(root, STEP, key))))
 
 
 def _write(
@@ -262,8 +262,7 @@ def _threshold(options: Mapping[str, Json]) -> float | None:
 
 
 def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
     return {
         "model": run.model.name,
         "model digest": run.model.digest,

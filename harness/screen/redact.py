@@ -1,8 +1,8 @@
 """Keys, passwords and signatures out of whatever is printed or stored.
 
-Known are the values of environment variables that are named as secrets, and what looks like one: user and password of a URL, keys in
-its query, headers with credentials, tokens of well-known forms. Everything printed goes through here (:mod:`harness.screen.terminal`), and so do
-the command and the settings that a run stores.
+Known are the values of environment variables that are named as secrets, and what looks like one: user and password of a URL, keys in its
+query, headers with credentials, tokens of well-known forms. Everything printed goes through here (:mod:`harness.screen.terminal`), and so
+do the command and the settings that a run stores.
 
 >>> redacted("https://ann:secret@example.org/v1?api_key=1234&n=2")
 'https://[redacted]@example.org/v1?api_key=[redacted]&n=2'

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from harness.api import Json
+from harness.files import DamagedError, digest, read_sealed, write_sealed
 from harness.store.access import AccessError
 from harness.store.mark import FOLDER, is_marked
-from harness.store.steps import MANIFEST, WORK, DamagedError, digest, read_sealed, write_sealed
+from harness.store.steps import MANIFEST, WORK
 
 COMMAND: Final = "command.json"
 _BEGUN: Final = "begun-"

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.api import HarnessError, Json
+from harness.api import HarnessError
+from harness.files import DamagedError
+from harness.store.manifest import RunManifest
 from harness.store.reading import reading
-from harness.store.steps import MANIFEST, DamagedError, check, read_sealed
+from harness.store.steps import MANIFEST, check, step_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +120,7 @@ def by_method(root: Path) -> list[Evaluation]:
     groups: dict[str, list[Evaluation]] = {}
     for each in in_run(root):
         groups.setdefault(each.name, []).append(each)
-    config = read_sealed(root / MANIFEST).get("config")
-    given = config.get("seeds") if isinstance(config, dict) else None
-    known = tuple(each for each in given if isinstance(each, int)) if isinstance(given, list) else ()
+    known = RunManifest.read(root).config_seeds()
     return [
         replace(first, repeats=tuple(each.path for each in rest), seeds=known if rest and len(known) == len(rest) + 1 else ())
         for first, *rest in groups.values()
@@ -137,20 +137,18 @@ def _in_run(root: Path) -> list[Evaluation]:
     if not (root / MANIFEST).is_file():
         hint = "the run has not finished; start the same command again" if (root / "steps").is_dir() else "nothing of that kind is there"
         raise HarnessError(f"{root} is neither a run directory nor a samples table: {hint}")
-    manifest = read_sealed(root / MANIFEST)
-    keys, methods = _texts(manifest.get("evaluations")), _texts(manifest.get("methods"))
+    manifest = RunManifest.read(root)
+    keys, methods = manifest.evaluations, manifest.methods
     if len(keys) != 1 + len(methods) or not all(_KEY.fullmatch(key) for key in keys):
         raise HarnessError(f"{root / MANIFEST} does not list the run's evaluations; start the same `harness run` again to rewrite it")
-    model = manifest.get("model")
-    called = str(model.get("name", "")) if isinstance(model, dict) else ""
-    folders = [root / "steps" / f"eval-{key[:12]}" for key in keys]
+    folders = [step_folder(root, "eval", key) for key in keys]
     for folder in folders:
         try:
             check(folder)
         except DamagedError as error:
             raise DamagedError(f"{error}; start the run's own command again, which builds what is damaged") from None
     names = [BASELINE, *methods]
-    return [Evaluation(name, folder / _FILE, called, root) for name, folder in zip(names, folders, strict=True)]
+    return [Evaluation(name, folder / _FILE, manifest.model.name, root) for name, folder in zip(names, folders, strict=True)]
 
 
 def _read(path: Path) -> "pd.DataFrame":
@@ -160,10 +158,6 @@ def _read(path: Path) -> "pd.DataFrame":
         return read(path)
     except SamplesError as error:
         raise HarnessError(f"{path}: {error}") from None
-
-
-def _texts(value: Json) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _named(argument: str) -> tuple[str, str]:

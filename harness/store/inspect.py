@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from harness.api import HarnessError, Json
+from harness.files import DamagedError, file_digest, read_sealed
 from harness.store.access import AccessError, denied
 from harness.store.begun import COMMAND
+from harness.store.locks import is_held
+from harness.store.manifest import RunManifest
 from harness.store.reading import reading
-from harness.store.steps import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, begun, check, file_digest, is_held, read_sealed
+from harness.store.steps import DAMAGED, LOCK, MANIFEST, WORK, begun, check, step_folder
 
 State = Literal["finished", "unfinished", "under way", "damaged", "unreadable"]
 StepState = Literal["finished", "unfinished", "under way", "damaged", "unreadable", "put aside"]
@@ -141,50 +144,41 @@ def _inspected(root: Path, thorough: bool) -> RunOnDisk:
     unreadable: list[str] = []
     manifest = _read(root / MANIFEST, problems, unreadable)
     known = manifest or _read(root / COMMAND, problems, unreadable)
-    used = _used(manifest)
+    used = {} if manifest is None else {step.key: step.name for step in manifest.steps}
     steps = tuple(_step(path, used, thorough) for path in folders)
     there = {step.key for step in steps if step.state in ("finished", "damaged", "unreadable")}
-    problems += [f"{root / 'steps' / f'{name}-{key[:12]}'} is missing" for key, name in used.items() if key not in there]
+    problems += [f"{step_folder(root, name, key)} is missing" for key, name in used.items() if key not in there]
     problems += _shown(root, manifest, used)
-    model, config = known.get("model"), known.get("methods")
-    methods = [name for name in config if isinstance(name, str)] if isinstance(config, list) else []
     return RunOnDisk(
         path=root,
         state=_state(manifest, steps, problems, unreadable),
-        model=str(model.get("name", "")) if isinstance(model, dict) else "",
-        methods=tuple(dict.fromkeys(methods)),
-        command=str(known.get("command", "")),
-        started=_number(known.get("started")),
-        seconds=_number(known.get("seconds")),
+        model="" if known is None else known.model.name,
+        methods=() if known is None else tuple(dict.fromkeys(known.methods)),
+        command="" if known is None else known.command,
+        started=None if known is None else _number(known.started),
+        seconds=None if known is None else _number(known.seconds),
         steps=steps,
         problems=(*problems, *unreadable),
     )
 
 
-def _read(path: Path, problems: list[str], unreadable: list[str]) -> dict[str, Json]:
-    """Empty if there is none; what is wrong with it goes to ``problems``, whose it is to ``unreadable``."""
+def _read(path: Path, problems: list[str], unreadable: list[str]) -> RunManifest | None:
+    """None if there is none; what is wrong with it goes to ``problems``, whose it is to ``unreadable``."""
     if not path.exists():
-        return {}
+        return None
     try:
-        return read_sealed(path)
+        return RunManifest.parse(read_sealed(path), path)
     except AccessError as error:
         unreadable.append(str(error))
     except DamagedError as error:
         problems.append(str(error))
-    return {}
+    return None
 
 
-def _used(manifest: Mapping[str, Json]) -> dict[str, str]:
-    """Key -> name of the steps that a run's manifest refers to."""
-    steps = manifest.get("steps")
-    records = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    return {str(record["key"]): str(record.get("name")) for record in records if "key" in record}
-
-
-def _shown(root: Path, manifest: Mapping[str, Json], used: Mapping[str, str]) -> list[str]:
+def _shown(root: Path, manifest: RunManifest | None, used: Mapping[str, str]) -> list[str]:
     """Results in the run directory that are not those of its report's step."""
-    reports = [root / "steps" / f"{name}-{key[:12]}" for key, name in used.items() if name == "report"]
-    if not manifest or not reports:
+    reports = [step_folder(root, name, key) for key, name in used.items() if name == "report"]
+    if manifest is None or not reports:
         return []
     files = begun(reports[-1]).get("files")
     recorded = files if isinstance(files, dict) else {}
@@ -203,7 +197,7 @@ def _step(path: Path, used: Mapping[str, str], thorough: bool) -> StepOnDisk:
     try:
         manifest = begun(path)
     except AccessError as error:
-        key = next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
+        key = next((known for known, name in used.items() if path == step_folder(path.parents[1], name, known)), "")
         name = path.name.partition(".")[0].rpartition("-")[0]
         return StepOnDisk(name, key, path, "unreadable", None, size(path), key in used, str(error))
     key, problem = str(manifest.get("key", "")), ""
@@ -220,13 +214,13 @@ def _step(path: Path, used: Mapping[str, str], thorough: bool) -> StepOnDisk:
             state, problem = "unreadable", str(error)
         except DamagedError as error:
             state, problem = "damaged", str(error)
-            key = key or next((known for known, name in used.items() if path.name == f"{name}-{known[:12]}"), "")
+            key = key or next((known for known, name in used.items() if path == step_folder(path.parents[1], name, known)), "")
     finished = state in ("finished", "damaged", "unreadable")
     name = str(manifest.get("step") or path.name.partition(".")[0].rpartition("-")[0])
     return StepOnDisk(name, key, path, state, _number(manifest.get("seconds")), size(path), finished and key in used, problem)
 
 
-def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems: list[str], unreadable: list[str]) -> State:
+def _state(manifest: RunManifest | None, steps: tuple[StepOnDisk, ...], problems: list[str], unreadable: list[str]) -> State:
     states = {step.state for step in steps}
     if "damaged" in states or problems:
         return "damaged"
@@ -234,7 +228,7 @@ def _state(manifest: Mapping[str, Json], steps: tuple[StepOnDisk, ...], problems
         return "unreadable"
     if "under way" in states:
         return "under way"
-    return "finished" if manifest else "unfinished"
+    return "finished" if manifest is not None else "unfinished"
 
 
 def _number(value: Json) -> float | None:

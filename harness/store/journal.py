@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final, Literal
 
-from tasks.files import open_bytes
+from tasks.files import open_bytes, sync_folder
 
 #: How files end that this module writes: each of their lines vouches for itself, so they are worth keeping when a file beside them is not.
 SUFFIX: Final = ".journal"
@@ -109,15 +109,6 @@ def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
         os.fsync(file.fileno())
     if new:
         sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make what was made or renamed in a folder durable: syncing a file does not sync its name (fsync(2))."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _format(record: Mapping[str, object]) -> bytes:

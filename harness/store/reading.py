@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from harness.api import HarnessError
+from harness.files import DamagedError
 from harness.store.access import denied, is_denied
-from harness.store.steps import DamagedError
 
 #: What comes of values that are not what they should be: of another type, too large, not there, nested without end.
 _ODD: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)

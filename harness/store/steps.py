@@ -9,27 +9,22 @@ SHA-256 of each of its files and a checksum of itself. A step is checked wheneve
 (weights) only if their time stamp is not the recorded one; ``harness runs verify`` hashes all.
 """
 
-import errno
-import fcntl
-import hashlib
-import json
 import os
 import shutil
-import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from harness.api import Artifact, HarnessError, Json
-from harness.store.access import denied, is_denied
+from harness.files import ALWAYS_HASHED, DamagedError, digest, file_digest, read_sealed, write_sealed
+from harness.store.access import denied
 from harness.store.journal import SUFFIX as JOURNAL_SUFFIX
-from harness.store.journal import sync_folder
-from harness.store.mark import NO_LOCKS, use
-from tasks.files import open_bytes, read_bytes
+from harness.store.locks import locked
+from harness.store.mark import use
+from tasks.files import open_bytes, sync_folder
 
 MANIFEST: Final = "manifest.json"
 WORK: Final = ".work"
@@ -38,81 +33,11 @@ DAMAGED: Final = ".damaged"
 #: What an unfinished step is: its manifest, as far as it is known before it is built.
 _BEGUN: Final = ".begun.json"
 _KEY_LENGTH: Final = 12
-#: Version of the sealed files' form; 1 had neither digests nor a checksum.
-_FORMAT: Final = 2
-#: Files up to this size are hashed whenever their step is used.
-_ALWAYS_HASHED: Final = 64 << 20
 
 
-class DamagedError(HarnessError):
-    """A file is not what it was when it was written."""
-
-
-def digest(value: Json | Mapping[str, Json]) -> str:
-    """SHA-256 of a JSON value, independent of key order and white space."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes. Large files (weights) are read once in a process, unless they change."""
-    found = path.stat()
-    if found.st_size <= _ALWAYS_HASHED:
-        return _hashed(path)
-    return _remembered(path.resolve(), found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _hashed(path: Path) -> str:
-    with open_bytes(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@cache
-def _remembered(path: Path, inode: int, size: int, modified: int) -> str:
-    return _hashed(path)
-
-
-def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool = True) -> None:
-    """Write durably and atomically: a reader sees the old file or the new one, never half of either."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=2, sort_keys=sort_keys)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def read_json(path: Path) -> dict[str, Json]:
-    """A JSON object written by :func:`write_json`. DamagedError if there is none, AccessError if it may not be read."""
-    try:
-        value = json.loads(read_bytes(path))
-    except PermissionError as error:
-        raise denied(error, path) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{path} cannot be read ({error})") from None
-    if not isinstance(value, dict):
-        raise DamagedError(f"{path} does not hold a JSON object")
-    return value
-
-
-def write_sealed(path: Path, value: Mapping[str, Json]) -> None:
-    """As :func:`write_json`, with a checksum of the whole inside."""
-    plain: dict[str, Json] = json.loads(json.dumps({**value, "format": _FORMAT}))
-    write_json(path, {**plain, "checksum": digest(plain)})
-
-
-def read_sealed(path: Path) -> dict[str, Json]:
-    """What :func:`write_sealed` wrote. DamagedError if it is something else.
-
-    What an earlier version wrote has no checksum, and is believed.
-    """
-    value = read_json(path)
-    if "format" not in value and "checksum" not in value:
-        return value
-    if value.pop("checksum", None) != digest(value):
-        raise DamagedError(f"{path} does not match its checksum")
-    return value
+def step_folder(root: Path, name: str, key: str) -> Path:
+    """Say where the run directory ``root`` has the finished step of this name and key."""
+    return root / "steps" / f"{name}-{key[:_KEY_LENGTH]}"
 
 
 def check(path: Path, *, thorough: bool = False) -> dict[str, Json]:
@@ -146,7 +71,7 @@ def _problem(path: Path, recorded: Json, thorough: bool) -> str:
         return "is missing"
     if found.st_size != entry.get("bytes"):
         return f"has {found.st_size} bytes instead of {entry.get('bytes')}"
-    if "sha256" not in entry or (not thorough and found.st_size > _ALWAYS_HASHED and found.st_mtime_ns == entry.get("modified")):
+    if "sha256" not in entry or (not thorough and found.st_size > ALWAYS_HASHED and found.st_mtime_ns == entry.get("modified")):
         return ""
     try:
         return "" if file_digest(path) == entry["sha256"] else "does not match its checksum"
@@ -271,7 +196,7 @@ class Store:
     def _address(self, name: str, inputs: Mapping[str, Json], version: int) -> "_Address":
         identity: dict[str, Json] = {"step": name, "version": version, "inputs": dict(inputs)}
         key = digest(identity)
-        return _Address(identity, key, self._steps / f"{name}-{key[:_KEY_LENGTH]}")
+        return _Address(identity, key, step_folder(self.root, name, key))
 
     def _build(self, address: "_Address", build: Callable[[Path], Mapping[str, Json] | None]) -> None:
         work = address.work
@@ -358,84 +283,3 @@ def begun(path: Path) -> dict[str, Json]:
         except DamagedError:
             continue
     return {}
-
-
-@contextmanager
-def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock at ``path``; ``waiting`` is called if somebody else does. The system frees it when its holder dies."""
-    file = _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if file is None:
-        waiting()
-        file = _take(path, fcntl.LOCK_EX)
-    assert file is not None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
-
-
-@contextmanager
-def if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock at ``path`` if nobody else does; whether it is held now."""
-    file = _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
-        yield file is not None
-    finally:
-        if file is not None:
-            path.unlink(missing_ok=True)
-            file.close()
-
-
-def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock at ``path``. Nothing is written."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no such thing as locks
-        return False
-    finally:
-        os.close(handle)
-    return False
-
-
-def _lock_file(path: Path) -> IO[str]:
-    """Opened, and made if need be. HarnessError for what is no file of ours to lock: another user's, a link, a pipe."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        if is_denied(error):
-            raise denied(error, path) from None
-        if error.errno in (errno.ELOOP, errno.EISDIR):
-            raise HarnessError(f"{path} is a link or a folder, and should be a lock; delete it") from None
-        raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise HarnessError(f"{path} is no ordinary file, and should be a lock; delete it")
-    return os.fdopen(handle, "r+")
-
-
-def _take(path: Path, how: int) -> IO[str] | None:
-    """The locked file; None if somebody else holds it and ``how`` does not wait."""
-    while True:
-        file = _lock_file(path)
-        try:
-            fcntl.flock(file, how)
-        except BlockingIOError:
-            file.close()
-            return None
-        except OSError as error:
-            file.close()
-            if error.errno not in NO_LOCKS:
-                raise
-            raise HarnessError(f"the file system of {path.parent} has no locks ({error.strerror}); choose a folder on another") from None
-        # Whoever held it before has deleted the file; a lock on a deleted file keeps nobody out.
-        with suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                return file
-        file.close()

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from harness.api import HarnessError
+from harness.files import DamagedError, read_sealed
 from harness.store.access import AccessError
 from harness.store.begun import COMMAND, unfinished
 from harness.store.inspect import StepOnDisk, inspect
+from harness.store.locks import if_free
 from harness.store.mark import is_in_use, is_marked, unused
-from harness.store.steps import DAMAGED, LOCK, MANIFEST, WORK, DamagedError, if_free, read_sealed
+from harness.store.steps import DAMAGED, LOCK, MANIFEST, WORK
 
 STEPS: Final = "steps"
 #: Days that what a command has begun is kept for it.

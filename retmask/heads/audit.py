@@ -23,7 +23,7 @@ from retmask.heads.detect import NoNeedleFoundError, detect
 from retmask.heads.lab import Interval, Lab, growth, interval
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores
-from retmask.heads.trial_scoring import Rules
+from retmask.heads.trial_scoring import TrialScoring
 from retmask.heads.trials import build_trials, evenly
 
 Verdict: TypeAlias = Literal["concentrated", "distributed", "unusable", "nothing", "undecided"]
@@ -125,7 +125,7 @@ def audit_model(
     scores: HeadScores | None = None,
 ) -> Audit:
     """Score the heads unless ``scores`` are given, knock them out, and judge."""
-    rules = Rules()
+    rules = TrialScoring()
     if scores is None:
         try:
             trials = build_trials(tokenizer, plan.lengths, plan.trials, evenly(10), plan.seed)

@@ -20,7 +20,7 @@ from retmask.heads.trials import Trial
 from tasks.files import open_bytes
 
 if TYPE_CHECKING:
-    from retmask.heads.detect import TrialResult
+    from retmask.heads.detectors import TrialResult
 
 #: With fewer trials that count, one more or less moves a head's score by a twentieth and more.
 FEW: Final = 20
@@ -99,7 +99,7 @@ def _write(path: Path, results: Sequence["TrialResult"]) -> None:
 
 def _read(path: Path, trials: Sequence[Trial]) -> list["TrialResult"]:
     """HarnessError for a file that does not hold these trials' results."""
-    from retmask.heads.detect import TrialResult
+    from retmask.heads.detectors import TrialResult
 
     try:
         with np.load(open_bytes(path), allow_pickle=False) as file:

@@ -6,47 +6,22 @@ stays in [0, 1].
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
 from retmask.heads.counting import Counting, roughness
-from retmask.heads.detectors import Detector
+from retmask.heads.detectors import Detector, TrialResult
 from retmask.heads.needle_answers import BATCH_TOKENS, Answer, answer_trials
-from retmask.heads.scores import HeadScores, Scores, TrialFacts
-from retmask.heads.trial_scoring import RIGHT, SUCCESS, Rules
+from retmask.heads.scores import HeadScores
+from retmask.heads.trial_scoring import RIGHT, SUCCESS, TrialScoring
 from retmask.heads.trials import Trial
 
 
 class NoNeedleFoundError(HarnessError):
     """No trial succeeded, so there is nothing to score heads by."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrialResult:
-    """What the model did in one trial."""
-
-    trial: Trial
-    generated_ids: tuple[int, ...]
-    """Up to and including the end-of-text token, if there was one; empty where a detector lets nothing be generated."""
-    answer: str
-    recall: float | None
-    """ROUGE-1 recall of the needle's answer; None where there is no answer, and every trial counts."""
-    scores: Scores
-    """float32 [layers, heads]; zeros where the copy detector did not look, because the trial does not count."""
-
-    @property
-    def success(self) -> bool:
-        """Whether the trial counts."""
-        return self.recall is None or self.recall > SUCCESS
-
-    @property
-    def facts(self) -> TrialFacts:
-        """What is kept beside the scores."""
-        trial = self.trial
-        return TrialFacts(self.success, trial.length, len(trial.prompt_ids), trial.depth, trial.realised_depth, self.recall)
 
 
 def detect(
@@ -55,7 +30,7 @@ def detect(
     trials: Sequence[Trial],
     model_digest: str,
     say: Callable[[str], None] = lambda _: None,
-    rules: Rules = RIGHT,
+    rules: TrialScoring = RIGHT,
     *,
     detector: Detector | None = None,
     protocol: str = "",
@@ -95,7 +70,7 @@ class CopyDetector:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         trials: Sequence[Trial],
-        rules: Rules,
+        rules: TrialScoring,
         say: Callable[[str], None],
     ) -> list[TrialResult]:
         """Answer every trial and count what each head copied."""
@@ -107,7 +82,7 @@ def run_trials(
     tokenizer: PreTrainedTokenizerBase,
     trials: Sequence[Trial],
     say: Callable[[str], None] = lambda _: None,
-    rules: Rules = RIGHT,
+    rules: TrialScoring = RIGHT,
     batch_tokens: int = BATCH_TOKENS,
     *,
     uncounted: bool = False,
@@ -132,7 +107,7 @@ def run_trials(
     return results
 
 
-def _result(trial: Trial, answer: Answer, text: str, rules: Rules, shape: tuple[int, int]) -> TrialResult:
+def _result(trial: Trial, answer: Answer, text: str, rules: TrialScoring, shape: tuple[int, int]) -> TrialResult:
     recall = rules.recall(trial.needle.answer, text)
     scores = np.zeros(shape, np.float32) if answer.looked_at is None else rules.scores(trial, answer.ids, answer.looked_at)
     return TrialResult(trial, answer.ids, text, recall, scores)
@@ -144,12 +119,12 @@ def _heads(model: PreTrainedModel) -> tuple[int, int]:
     return int(config.num_hidden_layers), int(config.num_attention_heads)
 
 
-def short(rules: Rules, max_new_tokens: int) -> Rules:
+def short(rules: TrialScoring, max_new_tokens: int) -> TrialScoring:
     """The same rules with another bound on answers."""
     return replace(rules, max_new_tokens=max_new_tokens)
 
 
-def _check_context(model: PreTrainedModel, trials: Sequence[Trial], rules: Rules) -> None:
+def _check_context(model: PreTrainedModel, trials: Sequence[Trial], rules: TrialScoring) -> None:
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(trial.prompt_ids) for trial in trials) + rules.max_new_tokens
     if isinstance(room, int) and longest > room:

@@ -13,19 +13,45 @@ A detector is a class without constructor arguments that says, for each trial, h
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, Protocol
 
 from harness.api import HarnessError
+from retmask.heads.scores import Scores, TrialFacts
+from retmask.heads.trial_scoring import SUCCESS, TrialScoring
+from retmask.heads.trials import Trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from retmask.heads.detect import TrialResult
-    from retmask.heads.trial_scoring import Rules
-    from retmask.heads.trials import Trial
 
 _GROUP: Final = "retmask.detectors"
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """What the model did in one trial."""
+
+    trial: Trial
+    generated_ids: tuple[int, ...]
+    """Up to and including the end-of-text token, if there was one; empty where a detector lets nothing be generated."""
+    answer: str
+    recall: float | None
+    """ROUGE-1 recall of the needle's answer; None where there is no answer, and every trial counts."""
+    scores: Scores
+    """float32 [layers, heads]; zeros where the copy detector did not look, because the trial does not count."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the trial counts."""
+        return self.recall is None or self.recall > SUCCESS
+
+    @property
+    def facts(self) -> TrialFacts:
+        """What is kept beside the scores."""
+        trial = self.trial
+        return TrialFacts(self.success, trial.length, len(trial.prompt_ids), trial.depth, trial.realised_depth, self.recall)
 
 
 class Detector(Protocol):
@@ -37,10 +63,10 @@ class Detector(Protocol):
         self,
         model: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerBase",
-        trials: "Sequence[Trial]",
-        rules: "Rules",
+        trials: Sequence[Trial],
+        rules: TrialScoring,
         say: Callable[[str], None],
-    ) -> "list[TrialResult]":
+    ) -> list[TrialResult]:
         """One result for each trial, in their order, with scores [layers, heads], 0 or more."""
 
 

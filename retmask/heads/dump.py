@@ -1,22 +1,21 @@
 """Every trial's tokens and scores as JSONL, so that anyone can recompute a score with other code."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.files import replacing
+
 if TYPE_CHECKING:
-    from retmask.heads.detect import TrialResult
+    from retmask.heads.detectors import TrialResult
 
 
 def dump(results: Sequence["TrialResult"], path: Path) -> None:
     """One trial a line; ``needle_end`` is exclusive, ``scores`` are layers x heads. The file appears whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for result in results:
             file.write(json.dumps(_record(result)) + "\n")
-    os.replace(partial, path)
 
 
 def _record(result: "TrialResult") -> dict[str, object]:

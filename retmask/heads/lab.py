@@ -1,8 +1,8 @@
 """A model under masks: which needles it still finds, and how well it predicts short texts.
 
 A needle that the intact model does not find cannot be lost, so only those that it finds are asked for again, and what it said of them is
-the guess that one pass over prompt and answer checks (:mod:`retmask.heads.needle_answers`). Only where a mask changes a word before the outcome is
-settled (:mod:`retmask.heads.settled`) is an answer written.
+the guess that one pass over prompt and answer checks (:mod:`retmask.heads.needle_answers`). Only where a mask changes a word before the
+outcome is settled (:mod:`retmask.heads.settled`) is an answer written.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from retmask.heads.ablate import ablated
 from retmask.heads.masks import HeadMask
 from retmask.heads.needle_answers import Guess, answer_trials
 from retmask.heads.settled import Settled
-from retmask.heads.trial_scoring import SUCCESS, Rules
+from retmask.heads.trial_scoring import SUCCESS, TrialScoring
 from retmask.heads.trials import Trial
 from tasks.prose import sentence
 
@@ -88,10 +88,10 @@ class Lab:
         return found
 
 
-def _longest_answer(trials: Sequence[Trial]) -> Rules:
+def _longest_answer(trials: Sequence[Trial]) -> TrialScoring:
     """Answers no longer than the longest needle and a few words around it: what comes later cannot be the needle."""
     longest = max(trial.needle_end - trial.needle_start for trial in trials)
-    return Rules(max_new_tokens=min(Rules().max_new_tokens, longest + 12))
+    return TrialScoring(max_new_tokens=min(TrialScoring().max_new_tokens, longest + 12))
 
 
 def _short_texts(tokenizer: PreTrainedTokenizerBase, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

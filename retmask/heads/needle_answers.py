@@ -1,8 +1,8 @@
 """Greedy answers to needle questions, with the key that every head looked at most when it produced each token.
 
-A trial takes one pass over what its prompt does not share with the one before (:mod:`retmask.heads.prefix_reader`) and over a guess at its answer
-(:mod:`retmask.heads.speculation`). Where the guess is right, that is all. Where it is not, the trial goes on from its first wrong token, together
-with others in one batch; one teacher-forced pass over those of the batch that count then shows what the heads looked at.
+A trial takes one pass over what its prompt does not share with the one before (:mod:`retmask.heads.prefix_reader`) and over a guess at its
+answer (:mod:`retmask.heads.speculation`). Where the guess is right, that is all. Where it is not, the trial goes on from its first wrong
+token, together with others in one batch; one teacher-forced pass over those of the batch that count then shows what the heads looked at.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError
 from retmask.heads.needle_texts import INVENTED, Texts
-from retmask.heads.trial_scoring import PUBLISHED, RIGHT, Rules
+from retmask.heads.trial_scoring import PUBLISHED, RIGHT, TrialScoring
 from retmask.heads.trials import Haystack, Trial, evenly
 from retmask.model import encode, render
 from tasks.needles import Needle
@@ -39,7 +39,7 @@ _MARGIN: Final = 200
 _OVERLAP: Final = 0.9
 
 
-def rules(protocol: str) -> Rules:
+def rules(protocol: str) -> TrialScoring:
     """How the protocol ends answers and counts hits."""
     return PUBLISHED if protocol == PARITY else RIGHT
 

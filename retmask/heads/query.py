@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
-from retmask.heads.detect import TrialResult
+from retmask.heads.detectors import TrialResult
 from retmask.heads.prefix_reader import Reader, reading, reading_order
-from retmask.heads.trial_scoring import Rules
+from retmask.heads.trial_scoring import TrialScoring
 from retmask.heads.trials import Trial
 from retmask.model import encode
 
@@ -34,7 +34,7 @@ class QueryDetector:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         trials: Sequence[Trial],
-        rules: Rules,
+        rules: TrialScoring,
         say: Callable[[str], None],
     ) -> list[TrialResult]:
         """One pass over each prompt; the null query goes over the same haystack, which is read once."""

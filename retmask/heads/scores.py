@@ -9,7 +9,6 @@ score of a head is the mean over the trials that count, those whose answer was r
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api import HarnessError, Json
+from tasks.files import replacing
 
 Scores: TypeAlias = NDArray[np.float32]
 _FORMAT: Final = "retmask-heads-1"
@@ -182,8 +182,7 @@ class HeadScores:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file that appears whole or not at all, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_bytes(data)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from retmask.heads.trial_scoring import SUCCESS, Rules
+from retmask.heads.trial_scoring import SUCCESS, TrialScoring
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +25,7 @@ _UNFINISHED: Final = re.compile(r"[^\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]*$")
 class Settled:
     """Knows of an answer under way whether its trial counts, whatever comes."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", rules: Rules) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", rules: TrialScoring) -> None:
         self._tokenizer = tokenizer
         self._rules = rules
         spelled = (_WORD.findall(token.lower()) for token in tokenizer.get_vocab())

@@ -23,7 +23,7 @@ _NEWLINE_BYTE: Final = "<0x0A>"
 
 
 @dataclass(frozen=True)
-class Rules:
+class TrialScoring:
     """The scoring of trials. The defaults are the definition; :data:`PUBLISHED` is what the published program does instead."""
 
     max_new_tokens: int = 50
@@ -70,8 +70,8 @@ class Rules:
         return scores
 
 
-RIGHT: Final = Rules()
-PUBLISHED: Final = Rules(end_of_text=False, stop_ids=(144,), newline_byte=True, every_step=True, stems=True)
+RIGHT: Final = TrialScoring()
+PUBLISHED: Final = TrialScoring(end_of_text=False, stop_ids=(144,), newline_byte=True, every_step=True, stems=True)
 """What the published program does (see :mod:`retmask.heads.protocols`)."""
 
 

@@ -1,7 +1,7 @@
 """Silencing heads inside a running vLLM engine: what each of its workers does.
 
-vLLM mixes :class:`MaskExtension` into its worker class (``worker_extension_cls``), and ``collective_rpc("set_head_mask", ...)`` calls it
-on every worker. As in :mod:`retmask.heads.ablate`, a forward pre-hook zeroes the heads' slice of the output projection's input: weights cannot
+vLLM mixes :class:`MaskExtension` into its worker class (``worker_extension_cls``), and ``collective_rpc("set_head_mask", ...)`` calls it on
+every worker. As in :mod:`retmask.heads.ablate`, a forward pre-hook zeroes the heads' slice of the output projection's input: weights cannot
 be edited, since some builds repack them, and hooks run only without CUDA graphs (``enforce_eager``).
 
 Under tensor parallelism the output projection is divided by rows, so rank r of n holds the heads [r·H/n, (r+1)·H/n) of every layer; under

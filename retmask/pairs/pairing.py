@@ -5,7 +5,6 @@ are dropped and counted, and the rest is looked at for what else but retrieval c
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final
 from harness.api import HarnessError, Json
 from retmask.heads.needle_texts import is_encodable
 from retmask.pairs.responses import Response
-from tasks.files import LARGEST_TEXT, read_text
+from tasks.files import LARGEST_TEXT, read_text, write_text
 
 #: Shares above which a person should know before training.
 _MANY_IDENTICAL: Final = 0.5
@@ -44,7 +43,7 @@ class PreferencePair:
 
 
 @dataclass(frozen=True)
-class Rules:
+class PairFilter:
     """Which pairs are left out, beside those that are empty or identical."""
 
     repetitive: bool = False
@@ -123,7 +122,7 @@ def join(
     prompts: Sequence[str],
     chosen: Sequence[Response],
     rejected: Sequence[Response],
-    rules: Rules = Rules(),
+    rules: PairFilter = PairFilter(),
 ) -> Pairs:
     """Pair the answers by prompt and number. HarnessError if nothing is left to train on."""
     kept: list[PreferencePair] = []
@@ -154,7 +153,7 @@ def join(
     )
 
 
-def _why_drop(good: Response, bad: Response, rules: Rules) -> str | None:
+def _why_drop(good: Response, bad: Response, rules: PairFilter) -> str | None:
     texts = good.text.strip(), bad.text.strip()
     if not all(texts):
         return "empty"
@@ -190,9 +189,7 @@ def as_text(pairs: Sequence[PreferencePair], *, rejected_only: bool = False) -> 
 
 def write_pairs(pairs: Sequence[PreferencePair], path: Path) -> None:
     """One JSON object a line, as :mod:`retmask.training.train` reads them; the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text("".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs))
 
 
 def read_pairs(path: Path, *, chosen_only: bool = False) -> list[PreferencePair]:

@@ -11,7 +11,6 @@ Filters after RetMask (arXiv 2601.11020), section 4.1: empty, redacted and dupli
 """
 
 import gzip
-import hashlib
 import json
 import re
 import zlib
@@ -23,7 +22,7 @@ from typing import Any, Final
 
 from harness.api import HarnessError, Json
 from retmask.heads.needle_texts import is_encodable
-from tasks.files import open_bytes, parquet_batches, read_lines
+from tasks.files import open_bytes, parquet_batches, read_lines, sha256, write_text
 
 GENERATED: Final = "generated"
 _LINES: Final = (".jsonl", ".jsonl.gz", ".json.gz", ".json")
@@ -52,7 +51,7 @@ def identity(source: str, split: str, revision: str) -> dict[str, Json]:
         return {"kind": GENERATED}
     path = Path(source)
     if path.exists():
-        return {"kind": "files", "sha256": [_sha256(file) for file in _files(path)]}
+        return {"kind": "files", "sha256": [sha256(file) for file in _files(path)]}
     if source.count("/") != 1 or path.suffix in (*_LINES, _PARQUET):
         raise HarnessError(f"prompts_from = {source!r}: no such file; give a JSONL or Parquet file, a data set on the Hub, or {GENERATED}")
     return {"kind": "hub", "name": source, "split": split, "revision": _hub_revision(source, revision)}
@@ -135,11 +134,6 @@ def _known(file: Path) -> bool:
     return file.name.endswith((*_LINES, _PARQUET))
 
 
-def _sha256(file: Path) -> str:
-    with open_bytes(file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
     try:
@@ -207,7 +201,7 @@ def _hub_rows(name: str, split: str, revision: str) -> Iterator[tuple[str, dict[
 
 def write_prompts(prompts: Iterable[str], path: Path) -> None:
     """One JSON object a line."""
-    path.write_text("".join(json.dumps({"prompt": prompt}, ensure_ascii=False) + "\n" for prompt in prompts), encoding="utf-8")
+    write_text(path, "".join(json.dumps({"prompt": prompt}, ensure_ascii=False) + "\n" for prompt in prompts))
 
 
 def read_prompts(path: Path) -> list[str]:

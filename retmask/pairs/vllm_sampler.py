@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api import HarnessError, Model
-from harness.engines import EngineConfig
+from harness.engines.options import EngineConfig
 from retmask.heads.masks import HeadMask
 from retmask.model import encode, load_tokenizer, render
 from retmask.pairs.responses import Response, Sampling, append_responses, resume_responses

@@ -19,7 +19,7 @@ from harness.api import HarnessError
 from retmask.model import encode, load_tokenizer, render
 from retmask.pairs.pairing import PreferencePair, read_pairs
 from retmask.training.launch import SFT, TrainConfig
-from tasks.files import open_bytes, read_text
+from tasks.files import read_text, sha256
 
 Row: TypeAlias = Mapping[str, NDArray[np.int32]]
 """``prompt_ids``, ``chosen_ids``, ``rejected_ids``: the columns that trl's trainer takes. Four bytes a token."""
@@ -62,8 +62,7 @@ def stored(config: TrainConfig) -> Stored:
 def _identity(config: TrainConfig) -> str:
     """Of what the rows depend on. Another file under the same name, or another limit, gives other rows."""
     try:
-        with open_bytes(config.pairs) as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = sha256(config.pairs)
     except OSError as error:
         raise HarnessError(f"cannot read preference pairs: {error}") from error
     text = json.dumps([content, config.model, config.max_length, config.max_overlong_share, config.loss == SFT])

@@ -1,7 +1,8 @@
 """Training with trl: ``python -m retmask.training.train --config FILE``, alone or behind ``accelerate launch``.
 
-FILE is a JSON object with the fields of :class:`retmask.training.launch.TrainConfig`. Interrupted and started again, it goes on from the last
-complete checkpoint. It writes ``model/`` (safetensors and tokenizer), ``adapter/`` for LoRA, ``curve.jsonl`` and, last, ``facts.json``.
+FILE is a JSON object with the fields of :class:`retmask.training.launch.TrainConfig`. Interrupted and started again, it goes on from the
+last complete checkpoint. It writes ``model/`` (safetensors and tokenizer), ``adapter/`` for LoRA, ``curve.jsonl`` and, last,
+``facts.json``.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from datasets import load_from_disk
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from harness.api import HarnessError, Json
+from harness.options import parse_table
 from harness.screen.terminal import echo
 from retmask.model import load_model, load_tokenizer
-from retmask.options import parse_table
 from retmask.training import trainers
 from retmask.training.encoded_pairs import Stored, store, stored
 from retmask.training.launch import FOLLOW_STDIN, USER_ERROR, TrainConfig
 from retmask.training.trainers import AnyTrainer, Watch
-from tasks.files import LARGEST_TEXT, read_bytes, read_text
+from tasks.files import LARGEST_TEXT, read_bytes, read_text, replacing, write_text
 
 _CURVE: Final = {
     "loss": "loss",
@@ -69,8 +70,8 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda _: None) -> d
     if trainer.accelerator.is_main_process:
         for warning in facts["warnings"] if isinstance(facts["warnings"], list) else []:
             say(f"warning: {warning}")
-        _write_whole(output / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in _curve(trainer.state.log_history)))
-        _write_whole(output / "facts.json", json.dumps(facts, indent=2) + "\n")
+        write_text(output / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in _curve(trainer.state.log_history)))
+        write_text(output / "facts.json", json.dumps(facts, indent=2) + "\n")
         for leftover in ("checkpoints", rows.path.name):
             shutil.rmtree(output / leftover, ignore_errors=True)
     return facts
@@ -94,13 +95,7 @@ def _forget_other_training(config: TrainConfig, output: Path) -> None:
     if not file.exists() or read_text(file) != identity:
         shutil.rmtree(file.parent, ignore_errors=True)
         file.parent.mkdir(parents=True)
-        _write_whole(file, identity)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+        write_text(file, identity)
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -160,11 +155,10 @@ def cast_files(folder: Path, dtype: str) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
             metadata = file.metadata()
         converted = {name: tensor.to(target) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-        partial = path.with_name(f"{path.name}.partial")
-        save_file(converted, partial, metadata)
-        os.replace(partial, path)
+        with replacing(path, durable=False) as partial:
+            save_file(converted, partial, metadata)
     table = json.loads(read_text(folder / "config.json"))
-    _write_whole(folder / "config.json", json.dumps({**table, "dtype": dtype}, indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps({**table, "dtype": dtype}, indent=2) + "\n")
 
 
 def _curve(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:

@@ -89,7 +89,7 @@ def trainer(
     rows: Dataset,
     watch: "Watch",
 ) -> Iterator[AnyTrainer]:
-    """The trainer of ``config.loss``, ready to train for the length of the block. ``rows`` are those of :mod:`retmask.training.encoded_pairs`."""
+    """The trainer of ``config.loss``, ready to train for the length of the block; ``rows`` as in :mod:`retmask.training.encoded_pairs`."""
     kind: Any = ChosenTrainer if config.loss == SFT else PreferenceTrainer
     with _answers_only(config.device):
         try:

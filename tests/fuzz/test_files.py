@@ -18,18 +18,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.api import Artifact, HarnessError
+from harness.commands.import_ import import_command
 from harness.commands.parameters import Lengths, Setting
 from harness.commands.root import HarnessGroup
+from harness.commands.score import score_command
 from harness.config import from_manifest, load_preset
-from harness.evaluation.score_files import score_command
 from harness.evaluation.suite import load as load_suite
+from harness.files import DamagedError, read_json, read_sealed, write_sealed
 from harness.helmet_files.fetch import fetch
-from harness.importing.outputs import import_command
 from harness.models import gguf_header as ggufheader
 from harness.models.lookup import resolve
 from harness.store.find import Evaluation
 from harness.store.journal import Generation, Journal
-from harness.store.steps import DamagedError, check, read_json, read_sealed, write_sealed
+from harness.store.steps import check
 from reports import samples
 from reports.policy import PolicyError, parse
 from reports.samples import SamplesError

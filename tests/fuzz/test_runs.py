@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.commands.root import main
-from harness.store.steps import seal, write_sealed
+from harness.files import write_sealed
+from harness.store.steps import seal
 from reports import samples
 from tests.conftest import row, table
 from tests.fuzz.hostile import changed, damaged, fuzz, texts, within

@@ -26,7 +26,7 @@ _PRELOAD += [
     "reports.compare",
     "reports.page",
     "reports.tables",
-    "retmask.methods.all",
+    "retmask.methods.retmask",
     "retmask.pairs.hf_sampler",
     "retmask.training.train",
 ]

@@ -45,9 +45,9 @@ class Watch:
 def load(path: Path) -> str:
     """Load what is there, as the engine and the suite do; what goes wrong."""
     from harness.api import HarnessError, Model
-    from harness.engines import EngineConfig
     from harness.engines.hf import HFBackend
-    from harness.evaluation.suite import load_tokenizer
+    from harness.engines.options import EngineConfig
+    from harness.models.tokenizers import load_tokenizer
 
     model = Model(str(path), path, "")
     try:

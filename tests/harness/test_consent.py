@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from harness.commands.reproduce import reproduce
 from harness.commands.root import HarnessGroup, main
-from harness.store.steps import read_sealed, write_sealed
+from harness.files import read_sealed, write_sealed
 
 SMALL = ("--tasks", "niah_mk", "--lengths", "256", "--examples", "2")
 SERVED = 'backend = "served"\nurl = "URL"'

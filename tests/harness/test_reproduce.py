@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 
 from harness.commands.reproduce import reproduce
 from harness.commands.root import HarnessGroup, main
+from harness.files import read_sealed, write_sealed
 from harness.reproduce import differences
-from harness.store.steps import check, read_sealed, seal, write_sealed
+from harness.store.steps import check, seal
 from reports.samples import digest, read, write
 
 SMALL = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk,icl_coarse", "--lengths", "256", "--examples", "2")

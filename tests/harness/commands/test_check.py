@@ -17,10 +17,12 @@ from junitparser import JUnitXml
 
 from harness.commands.baseline import baseline
 from harness.commands.check import check
-from harness.commands.root import HarnessGroup, eval_command, run_config
+from harness.commands.options import run_config
+from harness.commands.root import HarnessGroup, eval_command
 from harness.evaluation.evaluate import SCORING_VERSION
-from harness.evaluation.suite import SuiteConfig, build_examples, load_tokenizer, write_examples
+from harness.evaluation.suite import SuiteConfig, build_examples, write_examples
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from reports.samples import read, write
 from reports.stopping import Stopping, plan_order
 

@@ -15,9 +15,11 @@ from click.testing import CliRunner, Result
 from harness.api import Artifact, HarnessError, Json
 from harness.commands.root import HarnessGroup
 from harness.commands.runs import runs
+from harness.files import read_sealed, write_sealed
 from harness.store.begun import begin, finish
+from harness.store.locks import locked
 from harness.store.mark import FOLDER, MARK, unused
-from harness.store.steps import Store, locked, read_sealed, write_sealed
+from harness.store.steps import Store
 from harness.store.sweep import sweeps
 
 

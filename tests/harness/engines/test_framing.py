@@ -13,8 +13,8 @@ from harness.config import RunConfig, load_preset
 from harness.engines.framing import FRAMINGS, Frame, Framing, frame_for, rendered_prompt, template_name
 from harness.evaluation.lmeval_tasks import as_scored
 from harness.evaluation.sources import GENERATED, HELMET, find_source
-from harness.evaluation.suite import load_tokenizer
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from tasks.example import Example
 from tasks.suite import TASKS
 

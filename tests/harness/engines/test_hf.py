@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from harness.api import Model
-from harness.engines import EngineConfig
 from harness.engines.cache import RoomyCache, has_plain_cache, stack
 from harness.engines.hf import HFBackend
+from harness.engines.options import EngineConfig
 from tests.retmask.small import ARCHITECTURES, random_model, word_level
 
 NEW = 6

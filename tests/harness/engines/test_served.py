@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # so that tests.harness.serv
 
 from harness.api import HarnessError
 from harness.commands.root import main
-from harness.engines import EngineConfig, open_engine
+from harness.engines import open_engine
 from harness.engines import served as module
 from harness.engines.lm import Batch, Prompt
+from harness.engines.options import EngineConfig
 from harness.engines.served import Client
 from harness.models.lookup import resolve
 from tests.harness.served import DRIPS, Server, serving

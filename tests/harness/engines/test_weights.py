@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM
 from harness.api import HarnessError, Model
 from harness.builtin import MODEL_DIR
 from harness.commands.root import main
-from harness.engines import EngineConfig
 from harness.engines.hf import HFBackend
+from harness.engines.options import EngineConfig
 from harness.engines.vllm import VLLMBackend, open_llm
 from harness.engines.weights import check_files, is_finite, load_network
 from harness.models.footprint import ModelShape

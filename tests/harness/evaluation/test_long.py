@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerFast
 
 from harness.commands.root import main
 from harness.engines.framing import rendered_prompt
-from harness.evaluation.suite import SuiteConfig, build_examples, load_tokenizer
+from harness.evaluation.suite import SuiteConfig, build_examples
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from tasks.suite import TASKS
 
 LENGTHS = (8_192, 16_384, 32_768, 65_536, 131_072)

@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # so that tests.harness.serv
 from harness.api import HarnessError
 from harness.commands.root import main
 from harness.config import RunConfig, load_preset
-from harness.engines import EngineConfig, generations
+from harness.engines import generations
 from harness.engines.hf import HFBackend
 from harness.engines.lm import Batch, Completion, Failed, Prompt
+from harness.engines.options import EngineConfig
 from harness.engines.vllm import VLLMBackend
 from harness.store.journal import Journal
 from tests.harness.served import serving

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.commands.root import HarnessGroup
-from harness.evaluation.score_files import score_command
+from harness.commands.score import score_command
 
 HARNESS = HarnessGroup(commands={"score": score_command})
 DOCS = [{"title": "Drums", "text": "the red drum"}, {"title": "Kites", "text": "a blue kite"}]

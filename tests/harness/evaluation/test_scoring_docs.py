@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.commands.import_ import import_command
 from harness.commands.root import HarnessGroup
-from harness.evaluation.score_files import score_command
-from harness.importing.outputs import import_command
+from harness.commands.score import score_command
 
 HARNESS = HarnessGroup(commands={"import": import_command, "score": score_command})
 TEXT = (Path(__file__).parents[3] / "docs" / "scoring.md").read_text()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.evaluation.suite import SuiteConfig, build_examples, load_tokenizer, write_examples
+from harness.evaluation.suite import SuiteConfig, build_examples, write_examples
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[3]
-#: Three examples of every task at 512 tokens for the shipped model, in its wording. When it has to change, raise harness.evaluation.suite.VERSION.
+#: Three examples of every task at 512 tokens for the shipped model, in its wording. When it has to change, raise the suite's VERSION.
 DIGEST = "889690070c236975e3c8da68225d77cdef4182b3e0951d93a083b7549a0c72f4"
 
 

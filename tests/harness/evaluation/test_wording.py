@@ -10,8 +10,9 @@ from harness.commands.root import main
 from harness.config import RunConfig, load_preset
 from harness.engines.framing import FRAMINGS, Framing
 from harness.evaluation.sources import GENERATED, find_source
-from harness.evaluation.suite import SuiteConfig, build_examples, load_tokenizer
+from harness.evaluation.suite import SuiteConfig, build_examples
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from tasks.suite import TASKS, TERSE
 
 

@@ -21,12 +21,13 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # so that the helpers below 
 from harness.api import HarnessError
 from harness.commands.data import data
 from harness.commands.root import HarnessGroup
+from harness.engines.framing import rendered_prompt
 from harness.evaluation.sources import find_source
-from harness.evaluation.suite import load_tokenizer, rendered_prompt
 from harness.helmet_files import where as store
 from harness.helmet_files.fetch import FILES_REPO, fetch
 from harness.helmet_files.hub import Hub, Snapshot
 from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
 from tasks.helmet import DATASETS, LENGTHS, OWN, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.request import locate

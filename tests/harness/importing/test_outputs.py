@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.commands.import_ import import_command
 from harness.commands.root import HarnessGroup
-from harness.importing.outputs import import_command
 from reports import samples
 from reports.compare import CompareError, compare
 

@@ -11,7 +11,8 @@ import pytest
 
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
-from harness.engines import EngineConfig, open_engine
+from harness.engines import open_engine
+from harness.engines.options import EngineConfig
 from harness.models.footprint import most_numbers
 from harness.models.loading import check_numbers, loading
 from harness.models.lookup import resolve

@@ -8,9 +8,9 @@ import pytest
 
 from harness.api import Model
 from harness.builtin import MODEL_DIR
-from harness.evaluation.suite import load_tokenizer
 from harness.models import templates
 from harness.models.templates import TemplateError
+from harness.models.tokenizers import load_tokenizer
 
 CHAT = [{"role": "system", "content": "é\u2028\x00 <b>"}, {"role": "user", "content": "Name a river."}]
 

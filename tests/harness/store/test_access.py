@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from harness.commands.root import HarnessGroup
 from harness.commands.runs import runs
 from harness.store.journal import append_lines
-from harness.store.steps import Store, locked
+from harness.store.locks import locked
+from harness.store.steps import Store
 from reports.samples import SamplesError, read
 
 HARNESS = HarnessGroup(commands={"runs": runs})

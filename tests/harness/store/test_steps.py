@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from harness.api import HarnessError
+from harness.files import DamagedError, digest, file_digest, read_sealed, write_sealed
 from harness.store import journal
 from harness.store import steps as artifacts
 from harness.store.journal import Records, read_lines
-from harness.store.steps import DamagedError, Store, check, digest, file_digest, if_free, locked, read_sealed, write_sealed
+from harness.store.locks import if_free, locked
+from harness.store.steps import Store, check
 
 
 def write(text: str):

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.api import HarnessError
 from retmask.heads.counting import MOST, Counting, roughness
-from retmask.heads.detect import TrialResult
+from retmask.heads.detectors import TrialResult
 from retmask.heads.trials import Trial, beginning, build_trials, evenly
 from tests.retmask.small import byte_bpe
 

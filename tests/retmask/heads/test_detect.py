@@ -11,13 +11,14 @@ from rouge_score.rouge_scorer import RougeScorer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
-from retmask.heads.detect import TrialResult, detect, run_trials
-from retmask.heads.trial_scoring import RIGHT, Rules, rouge1_recall
+from retmask.heads.detect import detect, run_trials
+from retmask.heads.detectors import TrialResult
+from retmask.heads.trial_scoring import RIGHT, TrialScoring, rouge1_recall
 from retmask.heads.trials import Trial, build_trials, evenly
 from tests.retmask.small import ARCHITECTURES, random_model
 
 STEPS = 8
-SHORT = Rules(max_new_tokens=STEPS)
+SHORT = TrialScoring(max_new_tokens=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_a_model_that_never_answers_is_an_error_that_shows_what_it_said(tokenize
     real = build_trials(tokenizer, [150], 2, (0.5,), seed=1)
     said: list[str] = []
     with pytest.raises(HarnessError, match=r"needle in none of 2 trials, so no head is scored; it answered '.*' for '.*'; '.*' for '.*'$"):
-        detect(random_model("Llama"), tokenizer, real, "digest", said.append, Rules(max_new_tokens=4))
+        detect(random_model("Llama"), tokenizer, real, "digest", said.append, TrialScoring(max_new_tokens=4))
     assert said == ["heads: 2 of 2 trials, needle found in 0"]
 
 

@@ -12,7 +12,7 @@ from retmask.heads import protocols
 from retmask.heads.detect import run_trials
 from retmask.heads.prefix_reader import reading_order, shared
 from retmask.heads.protocols import paper_trials, parity_trials
-from retmask.heads.trial_scoring import PUBLISHED, Rules
+from retmask.heads.trial_scoring import PUBLISHED, TrialScoring
 from retmask.heads.trials import Trial
 from tests.retmask.small import TOKENIZERS, byte_bpe, random_model
 
@@ -113,14 +113,14 @@ def test_repeated_copies_count_each_time_only_in_parity(few_tokens: list[Trial])
     trial = replace(few_tokens[0], prompt_ids=(7, 8, 9), needle_start=1, needle_end=3)
     looked_at = np.array([[[1, 1, 1, 2]]])
     assert PUBLISHED.scores(trial, [8, 8, 8, 9], looked_at).tolist() == [[2.0]]
-    assert Rules().scores(trial, [8, 8, 8, 9], looked_at).tolist() == [[1.0]]
+    assert TrialScoring().scores(trial, [8, 8, 8, 9], looked_at).tolist() == [[1.0]]
     missed = replace(trial, needle_start=-1, needle_end=-1)
     assert PUBLISHED.scores(missed, [8, 8, 8, 9], looked_at).tolist() == [[0.0]]
 
 
 def test_parity_compares_stems() -> None:
     assert PUBLISHED.recall("walking dogs", "walked dog") == 1.0
-    assert Rules().recall("walking dogs", "walked dog") == 0.0
+    assert TrialScoring().recall("walking dogs", "walked dog") == 0.0
     scorer = RougeScorer(["rouge1"], use_stemmer=True)
     assert PUBLISHED.recall("the hidden boxes, two", "hide a box") == scorer.score("the hidden boxes, two", "hide a box")["rouge1"].recall
 
@@ -130,4 +130,4 @@ def test_parity_stops_at_a_newline_byte_where_the_vocabulary_has_one() -> None:
     assert PUBLISHED.stops(model, tokenizer) == [144]
     tokenizer.add_tokens("<0x0A>")
     assert PUBLISHED.stops(model, tokenizer) == [144, tokenizer.get_vocab()["<0x0A>"]]
-    assert Rules().stops(model, tokenizer) == [1]
+    assert TrialScoring().stops(model, tokenizer) == [1]

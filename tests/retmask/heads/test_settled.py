@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from retmask.heads.settled import Settled
-from retmask.heads.trial_scoring import SUCCESS, Rules
+from retmask.heads.trial_scoring import SUCCESS, TrialScoring
 from retmask.heads.trials import Trial, build_trials
 from tests.retmask.small import byte_bpe, metaspace_unigram
 
@@ -29,7 +29,7 @@ def test_it_is_the_outcome_of_every_answer_that_goes_on_from_there(
     tokenizer: PreTrainedTokenizerBase, stems: bool, data: st.DataObject
 ) -> None:
     wanted = data.draw(st.lists(st.sampled_from(["bury", "the", "amber", "kettle", "a", "ab"]), min_size=1, max_size=5))
-    asked, rules = trial(" ".join(wanted)), Rules(max_new_tokens=ROOM, stems=stems)
+    asked, rules = trial(" ".join(wanted)), TrialScoring(max_new_tokens=ROOM, stems=stems)
     parts = st.one_of(st.sampled_from(wanted), st.text("abtk .é", max_size=3), st.sampled_from([" ", "s", ",", "\N{KELVIN SIGN}"]))
     text = "".join(data.draw(st.lists(parts, max_size=10)))
     ids = tokenizer(text, add_special_tokens=False)["input_ids"][:ROOM]
@@ -42,7 +42,7 @@ def test_it_is_the_outcome_of_every_answer_that_goes_on_from_there(
 def test_an_answer_is_cut_off_once_its_outcome_is_known() -> None:
     tokenizer = TOKENIZERS[0]
     asked = trial("bury the amber kettle")
-    settled = Settled(tokenizer, Rules(max_new_tokens=ROOM))
+    settled = Settled(tokenizer, TrialScoring(max_new_tokens=ROOM))
 
     def said(text: str) -> bool | None:
         return settled.counts(asked, tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -57,7 +57,7 @@ def test_an_answer_is_cut_off_once_its_outcome_is_known() -> None:
 def test_a_token_of_several_words_can_complete_as_many() -> None:
     tokenizer = byte_bpe()
     tokenizer.add_tokens(["y.the.am"])
-    room = Settled(tokenizer, Rules(max_new_tokens=2))
+    room = Settled(tokenizer, TrialScoring(max_new_tokens=2))
     asked = trial("bury the amber")
     assert room.counts(asked, [5]) is None  # bur + y.the.am + ber
-    assert Settled(byte_bpe(), Rules(max_new_tokens=2)).counts(asked, [5]) is False
+    assert Settled(byte_bpe(), TrialScoring(max_new_tokens=2)).counts(asked, [5]) is False

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from harness.api import HarnessError, Json
+from harness.options import parse_table
 from retmask import stages
-from retmask.methods.all import Options
-from retmask.options import parse_table
+from retmask.methods.options import Options
 from retmask.pairs.instructions import REASONS, NearDuplicates, _Sieve, write
 from retmask.pairs.prompts import read_prompts
-from retmask.pairs.responses import Response, Sampling, open_sampler, read_responses
+from retmask.pairs.responses import Response, Sampling, read_responses
+from retmask.pairs.samplers import open_sampler
 from tests.retmask.directory import DirectoryContext
 from tests.retmask.small import TEMPLATE, byte_bpe, random_model, unigram_model, word_level
 

@@ -16,8 +16,9 @@ from retmask.heads.masks import HeadMask
 from retmask.heads.scores import Head
 from retmask.pairs import hf_sampler as sampler
 from retmask.pairs.hf_sampler import Chooser, GumbelNoise, sample
-from retmask.pairs.pairing import PreferencePair, Rules, as_text, join, read_pairs, repetition, write_pairs
-from retmask.pairs.responses import Lazily, Response, Sampler, Sampling, open_sampler, read_responses
+from retmask.pairs.pairing import PairFilter, PreferencePair, as_text, join, read_pairs, repetition, write_pairs
+from retmask.pairs.responses import Response, Sampler, Sampling, read_responses
+from retmask.pairs.samplers import Lazily, open_sampler
 from tests.retmask.small import random_model
 
 PROMPTS = ["The door", "Near the river the bread was wet every evening.", "Nobody knew", "the map", "Since then", "The clock and the boat"]
@@ -212,7 +213,7 @@ def test_repetitive_and_unfinished_answers_are_dropped_on_request() -> None:
     prompts = ["p", "q", "r"]
     chosen, rejected = of_tokens(FRESH, FRESH, LONG), of_tokens(STUCK, OTHER, FRESH)
     assert [pair.prompt for pair in join(prompts, chosen, rejected).kept] == prompts
-    found = join(prompts, chosen, rejected, Rules(repetitive=True, unfinished=True))
+    found = join(prompts, chosen, rejected, PairFilter(repetitive=True, unfinished=True))
     assert [pair.prompt for pair in found.kept] == ["q"]
     assert found.dropped == {"empty": 0, "identical": 0, "repetitive": 1, "unfinished": 1}
     assert found.degenerate_rejected == pytest.approx(1 / 3)

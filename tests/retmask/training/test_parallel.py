@@ -62,7 +62,8 @@ def test_two_processes_follow_the_curve_of_one(config: TrainConfig, alone: Path,
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the trainers' processes in /proc")
 def test_two_killed_processes_go_on_to_the_same_weights(config: TrainConfig, alone: Path, tmp_path: Path) -> None:
     ours = replace(config, output=str(tmp_path), micro_batch_size=1)
-    script = "import json, sys; from retmask.training.launch import *\nlaunch(TrainConfig(**json.loads(sys.argv[1])), command=launcher('ddp', 2))"
+    script = "import json, sys\nfrom retmask.training.launch import *\n"
+    script += "launch(TrainConfig(**json.loads(sys.argv[1])), command=launcher('ddp', 2))"
     parent = subprocess.Popen([sys.executable, "-c", script, json.dumps(asdict(ours))], cwd=Path(__file__).parents[3])
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("checkpoints/checkpoint-*/trainer_state.json")):

@@ -136,7 +136,8 @@ def test_a_disk_that_fills_up_while_answers_come(untrained: Path, tmp_path: Path
     (root / "steps").mkdir(parents=True)
     suite.rename(root / "steps" / suite.name)  # the suite is larger than the journal, which alone is to hit the limit, not the manifests
     limit = whole.stat().st_size // 2
-    code = f"import resource, sys\nfrom harness.commands.root import main\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\nmain()"
+    code = "import resource, sys\nfrom harness.commands.root import main\n"
+    code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\nmain()"
     command = [sys.executable, "-c", code, *map(str, arguments), "--output", str(root)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2, done.stderr

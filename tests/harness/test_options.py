@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness.api import HarnessError
-from retmask.options import parse_table
+from harness.options import parse_table
 
 
 @dataclass(frozen=True)

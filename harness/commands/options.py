@@ -1,0 +1,167 @@
+"""Options that several commands have, and what they mean together: settings, run directory."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import consent
+from harness.api import Json
+from harness.commands.parameters import Lengths, Names
+from harness.config import RunConfig, load_preset, override, preset_names
+from harness.consent import KINDS, Allowed
+from harness.engines.framing import FRAMINGS
+from harness.engines.options import BACKENDS, SERVED_APIS
+from harness.engines.threads import threads_option
+from harness.models.lookup import resolve
+from harness.screen.terminal import echo
+from reports.safe import file_name
+from tasks.suite import WORDINGS
+
+
+def run_options(command: Any) -> Any:
+    """The options of every command that works on a model in a run directory."""
+    return _with(
+        command,
+        click.option(
+            "--model",
+            "model_name",
+            required=True,
+            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+        ),
+        click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
+        click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
+        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
+        click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
+        click.option(
+            "--allow-unsafe-weights",
+            is_flag=True,
+            default=None,
+            help="Also load pytorch_model.bin (tensors alone, no other objects) where there are no safetensors.",
+        ),
+        *allow_options(),
+        threads_option,
+    )
+
+
+def allow_options() -> list[Callable[[Any], Any]]:
+    """What a file of somebody else's may ask for."""
+    return [
+        click.option("--allow", type=click.Choice(KINDS), multiple=True, help="What a preset's file may ask for; repeat it for several."),
+        click.option("--allow-url", multiple=True, metavar="HOST", help="A host that a preset's file may send prompts, and your key, to."),
+    ]
+
+
+def evaluation_options(command: Any) -> Any:
+    """The options of every command that evaluates."""
+    return _with(
+        run_options(command),
+        click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
+        click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
+        click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
+        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
+        click.option(
+            "--reference-points",
+            is_flag=True,
+            default=None,
+            help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
+        ),
+        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
+        click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
+        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
+        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
+        click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
+        click.option(
+            "--think-tokens",
+            type=click.IntRange(min=0),
+            help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
+        ),
+        click.option(
+            "--generations",
+            type=click.IntRange(min=1),
+            help="Sampled answers to each prompt; their mean is its score.  [default: 1]",
+        ),
+        click.option(
+            "--temperature", type=click.FloatRange(min=0), help="Of sampled answers, such as 0.7; 0 is greedy decoding.  [default: 0]"
+        ),
+        click.option("--backend", type=click.Choice(BACKENDS), help="Engine that generates.  [default: hf]"),
+        click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer."),
+        click.option("--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out."),
+        click.option("--url", help="served: an OpenAI-compatible server, such as http://localhost:8000/v1."),
+        click.option("--served-model", help="served: the server's name for the model.  [default: the only one it has]"),
+        click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
+        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
+        click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
+        click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
+        click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
+        click.option("--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means, such as mmlu,gsm8k or my.yaml."),
+        click.option("--include-path", type=click.Path(), help="Folder with the YAML files of further lm-eval tasks."),
+        click.option("--extra-limit", type=click.IntRange(min=1), help="First so many documents of each extra task.  [default: all]"),
+        click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
+        click.option("--extra-chat-template", is_flag=True, default=None, help="Put extra tasks into the model's chat template."),
+    )
+
+
+def yes_option(command: Any) -> Any:
+    """The option of commands that may take days."""
+    return _with(command, click.option("--yes", "-y", is_flag=True, help="Do not ask, however long it takes."))
+
+
+def stopping_options(command: Any) -> Any:
+    """The options of commands whose evaluation may stop before its last example."""
+    return _with(
+        command,
+        click.option("--stop-early", is_flag=True, default=None, help="Ask in rounds; stop when the difference to the baseline is known."),
+        click.option(
+            "--stop-margin",
+            type=click.FloatRange(0, 100),
+            help="Points: also stop when the difference is known to be smaller.  [default: 1.0]",
+        ),
+    )
+
+
+def margin_option(command: Any) -> Any:
+    """The option of commands that compare."""
+    option = click.option(
+        "--margin",
+        type=click.FloatRange(0, 100, min_open=True),
+        help="Points of difference that do not matter: also say where two are equal within them.",
+    )
+    return _with(command, option)
+
+
+def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
+    """The preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
+
+    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
+    """
+    allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
+    chosen = preset or _suitable(model_name, settings)
+    config = override(load_preset(chosen), settings, options)
+    if chosen not in preset_names():
+        consent.check(config, chosen, allowed, settings, options)
+    return config
+
+
+def _suitable(model_name: str, settings: dict[str, Any]) -> str:
+    from harness.models.footprint import device_of
+    from harness.planning.sizing import suitable
+
+    risks = {name: bool(settings.get(name)) for name in ("allow_unsafe_weights", "trust_remote_code")}
+    preset, why = suitable(resolve(model_name, **risks), device_of(settings.get("device") or "auto"))
+    if why:
+        echo(why, err=True)
+    return preset
+
+
+def run_root(output: Path | None, model_name: str) -> Path:
+    """The run directory."""
+    path = Path(model_name)
+    return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)

@@ -1,0 +1,54 @@
+"""``harness plan``: what a run would do."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.api import Json
+from harness.commands.options import evaluation_options, margin_option, run_config, run_root, stopping_options
+from harness.commands.parameters import Seeds, Setting
+from harness.config import RunConfig
+from harness.screen.terminal import echo
+
+
+@click.command("plan")
+@evaluation_options
+@click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
+@click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
+@click.option("--seeds", type=Seeds(), help="Train and evaluate each method once for each of these seeds, such as 1,2,3.")
+@margin_option
+@stopping_options
+@click.option("--probe/--no-probe", default=True, show_default=True, help="Time the model for some seconds, for an estimate.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan_command(
+    model_name: str,
+    output: Path | None,
+    preset: str | None,
+    methods: tuple[str, ...],
+    options: tuple[tuple[str, Json], ...],
+    probe: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """What a run would do: steps, what is there already, tokens, memory, time. Nothing is computed but a short probe.
+
+    \b
+    Examples:
+      harness plan --model builtin --method retmask
+      harness plan --model meta-llama/Llama-3.1-8B-Instruct --method retmask --device cuda --no-probe
+    """
+    show_plan(model_name, output, methods, run_config(model_name, preset, settings, dict(options)), probe, as_json)
+
+
+def show_plan(model_name: str, output: Path | None, methods: tuple[str, ...], config: RunConfig, probe: bool, as_json: bool) -> None:
+    """Print the plan of a run."""
+    import json
+
+    from harness.planning.plan import timed
+    from harness.planning.table import as_text
+
+    plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config)
+    if probe:
+        plan = timed(plan, config)
+    echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan, config))

@@ -1,0 +1,27 @@
+"""Method plugins by name: the entry-point group ``harness.methods``."""
+
+from importlib.metadata import entry_points
+from typing import Final
+
+from harness.api import HarnessError, Method
+
+_GROUP: Final = "harness.methods"
+
+
+def method_names() -> list[str]:
+    """Names of the installed methods."""
+    return sorted({point.name for point in entry_points(group=_GROUP)})
+
+
+def find_method(name: str) -> Method:
+    """Find the installed method called ``name`` and make one. A plugin that is no :class:`~harness.api.Method` gets its no-op parts."""
+    for point in entry_points(group=_GROUP):
+        if point.name == name:
+            try:
+                kind = point.load()
+                whole = kind if issubclass(kind, Method) else type(kind.__name__, (kind, Method), {})
+                method: Method = whole()
+            except Exception as error:
+                raise HarnessError(f"method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
+            return method
+    raise HarnessError(f"unknown method {name!r}; installed: {', '.join(method_names())}")

@@ -1,0 +1,72 @@
+"""Tables of options as frozen dataclasses: strict keys, strict types, errors with advice."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from harness.api import HarnessError
+
+T = TypeVar("T")
+_WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def parse_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Make an instance of the dataclass ``cls`` of a table's values; what the table leaves out keeps its default.
+
+    HarnessError, which ``where`` opens, for an unknown key (with the nearest known one), a missing one, and a value of the wrong type.
+    """
+    try:
+        return cls(**read_table(cls, table, where))
+    except TypeError as error:
+        raise HarnessError(f"{where}: {str(error).partition('() ')[2] or error}") from error
+
+
+def read_table(cls: type[Any], table: Mapping[str, Any], where: str, *, apart_from: Collection[str] = ()) -> dict[str, Any]:
+    """Give a table's values as the dataclass ``cls`` takes them; fields ``apart_from`` are not for tables. HarnessError as above."""
+    check_keys(table, [field.name for field in fields(cls) if field.name not in apart_from], where)
+    types = get_type_hints(cls)
+    return {key: _read(value, types[key], f"{where}: {key}") for key, value in table.items()}
+
+
+def check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise HarnessError on a key that nobody reads."""
+    for key in table:
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            advice = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise HarnessError(f"{where}: unknown key {key!r}; {advice}")
+
+
+def _read(value: object, kind: Any, where: str) -> Any:
+    """A value of that type: lists become tuples, whole numbers numbers."""
+    if not _fits(value, kind):
+        raise HarnessError(f"{where} holds something else than {_called(kind)}")
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) and float in (kind, *get_args(kind)) else value
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value from TOML or the command line can be an option of that type."""
+    parts = get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(each, parts[0]) for each in value)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    return type(value) in ((int, float) if kind is float else (kind,))
+
+
+def _called(kind: Any) -> str:
+    """The type in words."""
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    if get_origin(kind) is tuple:
+        return f"a list, each {_called(parts[0])}"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, parts))
+    if parts:
+        return " or ".join(map(_called, parts))
+    return _WORDS.get(kind, str(kind))

@@ -1,0 +1,76 @@
+"""What a command leaves in its run directory about itself: that it began, and what came of it."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+from harness.api import Artifact, Json
+from harness.environment import environment, versions
+from harness.run import Run
+from harness.screen.redact import plain
+from harness.store import begun
+from harness.store.manifest import ModelRecord, RunManifest
+
+
+def begin(run: Run, methods: Sequence[str]) -> None:
+    """Record what was begun here last, for whoever finds the directory before it is finished."""
+    begun.begin(run.root, _about(run, methods).asked())
+
+
+def finish(
+    run: Run,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    suite: Artifact,
+    evaluations: Sequence[Artifact],
+    extra: Sequence[Artifact],
+    references: Artifact | None,
+) -> None:
+    """Write the run's manifest. ``labels`` are the methods' names, once for each training seed, as the evaluations after the first."""
+    about = _about(run, methods)
+    digests = [artifact.facts.get("samples") for artifact in evaluations]
+    replace(
+        about,
+        methods=tuple(labels),
+        suite=_plain_table(suite.facts),
+        evaluations=tuple(artifact.key for artifact in evaluations),
+        samples=tuple(each if isinstance(each, str) else None for each in digests),
+        extra=tuple(artifact.key for artifact in extra),
+        references=() if references is None else (references.key,),
+        steps=tuple(run.steps),
+        seconds=round(time.monotonic() - run.begun[1], 3),
+    ).write(run.root)
+    begun.finish(run.root, about.asked())
+
+
+def _about(run: Run, methods: Sequence[str]) -> RunManifest:
+    """What identifies a command, without the keys that may stand in it."""
+    model = ModelRecord.of(run.model)
+    return RunManifest(
+        command=_hidden(" ".join(sys.argv)),
+        model=ModelRecord(_hidden(model.name), _hidden(model.path), model.digest),
+        methods=tuple(methods),
+        config=_plain_table(asdict(run.config)),
+        versions=_plain_table(versions(run.config.backend)),
+        environment=_plain_table(environment(run.model, run.config)),
+        started=run.begun[0],
+    )
+
+
+def _hidden(text: str) -> str:
+    return str(plain(text))
+
+
+def _plain_table(table: Mapping[str, object]) -> dict[str, Json]:
+    return {name: plain(_json(value)) for name, value in table.items()}
+
+
+def _json(value: object) -> Json:
+    """Tuples and mappings as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    assert value is None or isinstance(value, bool | int | float | str)
+    return value

@@ -1,0 +1,101 @@
+"""The path of the methods that mask heads (RetMask, arXiv 2601.11020, section 3).
+
+Measure the heads, choose a mask, sample from the intact and from the masked model, train with DPO to prefer the intact one's answers. The
+methods differ in which heads they mask, so the head scores and the chosen answers are shared steps.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
+from retmask import stages
+from retmask.heads import masks
+from retmask.heads.masks import HeadMask
+from retmask.heads.scores import HeadScores
+from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads
+from retmask.methods.options import AUTO, Options, parse_options
+from retmask.methods.outcome import as_table, prompts_alone, shown, summary
+from retmask.stages import derive
+from retmask.training.launch import SFT
+from retmask.workload import masking
+
+
+class HeadMasking(Method):
+    """The path that the plugins share. Implements :class:`harness.api.StagedMethod`."""
+
+    name: ClassVar[str]
+
+    def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
+        """The heads to ablate, given the retrieval heads ``target``."""
+        raise NotImplementedError
+
+    def check(self, options: Mapping[str, Json]) -> None:
+        """Raise HarnessError for an option that does not exist or has the wrong type."""
+        parse_options(options)
+
+    def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
+        """What each step has to compute, for ``harness plan``."""
+
+        return masking(self.name, parse_options(options), model)
+
+    def prepare(self, context: RunContext) -> None:
+        """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads.
+
+        Likewise if the model is to write instructions and cannot.
+        """
+        options = parse_options(context.options)
+        if not options.pairs_from:
+            stages.prompts_source(context.model, options)
+            self._masked(context, options)
+
+    def run(self, context: RunContext) -> Outcome:
+        """Train a model that prefers its own answers to those it gives without the masked heads."""
+        options = parse_options(context.options)
+        masked = None if options.pairs_from else self._masked(context, options)
+        pairs = self._pairs(context, options, masked)
+        trained = stages.trained(context, options, pairs)
+        if masked is None:
+            return Outcome(checkpoint=trained.path / "model", facts=summary(None, None, pairs, trained), instructions=shown(pairs))
+        after = heads_after(context, options, trained)
+        return Outcome(
+            checkpoint=trained.path / "model",
+            facts=summary(masked, after, pairs, trained),
+            head_scores=as_table(masked.scores),
+            head_scores_after=None if after is None else as_table(after),
+            masked_heads=tuple((head.layer, head.head) for head in masked.mask.heads),
+            instructions=shown(pairs),
+        )
+
+    def prompts(self, context: RunContext) -> Artifact:
+        """The instructions alone."""
+        return prompts_alone(context)
+
+    def pairs(self, context: RunContext) -> Artifact:
+        """The pairs alone."""
+        options = parse_options(context.options)
+        return self._pairs(context, options, None if options.pairs_from else self._masked(context, options))
+
+    def train(self, context: RunContext) -> Artifact:
+        """The pairs and the training."""
+        return stages.trained(context, parse_options(context.options), self.pairs(context))
+
+    def _masked(self, context: RunContext, options: Options) -> Masked:
+        measured = measured_heads(context, options)
+        scores = HeadScores.load(measured.path / "heads.safetensors")
+        top_k = audited_count(context, options, measured) if options.heads == AUTO else options.top_k
+        target = masks.retrieval(scores, top_k=top_k, threshold=options.threshold if top_k is None else None)
+        try:
+            mask = self.choose(scores, target, derive(context.training_seed, self.name))
+        except HarnessError as error:
+            raise HarnessError(f"{self.name}: {error}") from None
+        return Masked(scores, mask)
+
+    def _pairs(self, context: RunContext, options: Options, masked: Masked | None) -> Artifact:
+        if masked is None:
+            return stages.given(context, options, chosen_only=options.loss == SFT)
+        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked")
+        with stages.sampler(context, options) as engine:
+            prompts = stages.instructions(context, options, engine)
+            chosen = stages.responses(context, options, prompts, "chosen", engine, None)
+            rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, masked.mask)
+        return stages.paired(context, options, prompts, chosen, rejected)

@@ -1,0 +1,149 @@
+"""Steps that measure a model: its heads' scores, before and after a training, and the audit of how many to mask."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, RunContext
+from harness.models.lookup import resolve
+from retmask.heads.masks import HeadMask
+from retmask.heads.scores import HeadScores, write_atomically
+from retmask.methods.options import Options
+from retmask.model import load_model, load_tokenizer, resolve_dtype
+from retmask.stages import derive, digest
+
+HEADS_VERSION: Final = 3
+AUDIT_VERSION: Final = 2
+
+
+@dataclass(frozen=True)
+class Masked:
+    """What a head-masking method knows before it samples."""
+
+    scores: HeadScores
+    mask: HeadMask
+
+
+@dataclass(frozen=True)
+class _OnModel:
+    """A run's context with another model in the place of the baseline."""
+
+    context: RunContext
+    model: Model
+
+    @property
+    def seed(self) -> int:
+        return self.context.seed
+
+    @property
+    def training_seed(self) -> int:
+        return self.context.training_seed
+
+    @property
+    def options(self) -> Mapping[str, Json]:
+        return self.context.options
+
+    @property
+    def device(self) -> str:
+        return self.context.device
+
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
+        return self.context.step(name, inputs, build, version=version)
+
+    def suite(self) -> EvaluationSuite:
+        return self.context.suite()
+
+    def say(self, message: str) -> None:
+        self.context.say(message)
+
+
+def heads_after(context: RunContext, options: Options, trained: Artifact) -> HeadScores | None:
+    """The trained model's scores on the same trials; None if they are not wanted, or it finds no needle at all."""
+    if not options.heads_after:
+        return None
+    path = trained.path / "model"
+    try:
+        measured = measured_heads(_OnModel(context, Model(str(path), path, resolve(str(path)).digest)), options)
+    except HarnessError as error:
+        context.say(f"heads after training: {error}")
+        return None
+    return HeadScores.load(measured.path / "heads.safetensors")
+
+
+def measured_heads(context: RunContext, options: Options) -> Artifact:
+    settings: dict[str, Json] = {
+        "lengths": list(options.detection_lengths),
+        "trials": options.detection_trials,
+        "depths": options.detection_depths,
+        "max_new_tokens": options.detection_max_new_tokens,
+        "seed": derive(context.seed, "heads"),
+        "dtype": resolve_dtype(options.dtype, context.device),
+        **({"counted": options.detection_counted} if options.detection_counted else {}),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.heads.counting import Counting
+        from retmask.heads.detect import detect
+        from retmask.heads.trial_scoring import TrialScoring
+        from retmask.heads.trials import Trial, build_trials, evenly
+
+        started = time.monotonic()
+        tokenizer = load_tokenizer(context.model.path)
+        depths = evenly(options.detection_depths)
+
+        def asked(first: int, number: int) -> list[Trial]:
+            return build_trials(tokenizer, options.detection_lengths, number, depths, derive(context.seed, "heads"), first=first)
+
+        counted = options.detection_counted
+        counting = Counting(counted, options.detection_trials, asked, work) if counted else None
+        trials = asked(0, options.detection_trials)
+        model = load_model(context.model.path, str(settings["dtype"]), context.device)
+        rules = TrialScoring(max_new_tokens=options.detection_max_new_tokens)
+        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid", counting=counting)
+        scores.save(work / "heads.safetensors")
+        return {**scores.summary(), "seconds": round(time.monotonic() - started, 1)}
+
+    inputs: dict[str, Json] = {"version": HEADS_VERSION, "model": context.model.digest, "text": _needle_text(), **settings}
+    return context.step("heads", inputs, build)
+
+
+def audited_count(context: RunContext, options: Options, measured: Artifact) -> int:
+    """The number of heads that an audit of these scores chooses. HarnessError with its reasons if there is none."""
+    settings: dict[str, Json] = {
+        "length": min(options.detection_lengths),
+        "trials": 2 * options.detection_trials,
+        "seed": derive(context.seed, "audit"),
+        "dtype": resolve_dtype(options.dtype, context.device),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.heads.audit import Plan, audit_model
+
+        plan = Plan(lengths=(min(options.detection_lengths),), trials=2 * options.detection_trials, seed=derive(context.seed, "audit"))
+        scores = HeadScores.load(measured.path / "heads.safetensors")
+        model = load_model(context.model.path, str(settings["dtype"]), context.device)
+        found = audit_model(model, load_tokenizer(context.model.path), context.model.digest, plan, context.say, scores)
+        write_atomically(work / "audit.json", (json.dumps(found.to_json(), indent=1) + "\n").encode())
+        return {"verdict": found.verdict, "k": found.k, "reason": found.in_words()}
+
+    inputs: dict[str, Json] = {"version": AUDIT_VERSION, "heads": measured.key, "text": _needle_text(), **settings}
+    facts = context.step("audit", inputs, build).facts
+    context.say(f"audit: {facts['reason']}")
+    if not isinstance(facts["k"], int):
+        raise HarnessError(f"the audit found no number of heads to mask ({facts['reason']}); set threshold or top_k to mask some anyway")
+    return facts["k"]
+
+
+def _needle_text() -> str:
+    """A digest of what the needle and prose generators write: their words are part of what is measured."""
+    from tasks.needles import INSTRUCTION, draw_needle
+    from tasks.prose import sentence
+
+    rng = Random(0)
+    return digest([INSTRUCTION, *(repr(draw_needle(rng)) for _ in range(20)), *(sentence(rng) for _ in range(200))])

@@ -1,0 +1,141 @@
+"""The options of every method: the ``[method]`` table of a preset, and ``--set``."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from harness.api import HarnessError, Json
+from harness.options import parse_table
+from retmask.pairs.samplers import BACKENDS
+from retmask.training.launch import TrainConfig, launcher
+
+AUTO: Final = "auto"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The ``[method]`` table of a preset. Training options are those of :class:`retmask.training.launch.TrainConfig`."""
+
+    heads: str = "threshold"
+    """``auto`` lets an audit choose how many heads to mask, and stops the run if masking them would mean nothing."""
+    threshold: float = 0.1
+    """Heads with this retrieval score or more are masked."""
+    top_k: int | None = None
+    """Mask this many heads instead, whatever their score."""
+    detection_lengths: tuple[int, ...] = (512, 1024, 2048, 4096)
+    """Prompt lengths of the needle trials, tokens."""
+    detection_trials: int = 20
+    """Trials for each length."""
+    detection_counted: int = 0
+    """Add trials until so many find their needle, at most ten times ``detection_trials``; 0 adds none."""
+    detection_depths: int = 10
+    """Depths, evenly from the start to the end, that the trials go round."""
+    detection_max_new_tokens: int = 50
+    heads_after: bool = True
+    """Measure the heads of the trained model too, for the report."""
+    prompts: int = 1000
+    """Instructions to sample answers to; 0 takes all that the source has."""
+    prompts_from: str = (
+        ""
+        """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``generated`` (the shipped model's), a
+    JSONL or Parquet file or a folder of them, or a data set on the Hub (:mod:`retmask.pairs.prompts`). Empty is ``generated`` for the
+    shipped model and ``self`` for others.
+    """
+    )
+    prompts_temperature: float = 1.0
+    """Of the instructions that the model writes, as are the next two."""
+    prompts_top_p: float = 0.95
+    prompts_max_tokens: int = 128
+    """Instructions that do not end within so many tokens are left out."""
+    prompts_split: str = "train"
+    """Of a data set on the Hub."""
+    prompts_revision: str = ""
+    """Commit of a data set on the Hub; empty for the newest, which the manifest then names."""
+    prompts_language: str = "English"
+    """Rows that name another language are left out; empty keeps all."""
+    contamination_words: int = 13
+    """Prompts that share so many successive words with the evaluation are left out; 0 keeps them."""
+    pairs_from: str = ""
+    """A file of pairs (JSONL with prompt, chosen and rejected) to train on, instead of sampling any."""
+    rejected_from: str = "mask"
+    """Whose answers are rejected: ``mask`` for the masked model's; ``model NAME`` for another's, which ``smaller-model`` needs."""
+    sampler: str = "hf"
+    """Engine that writes the answers."""
+    tensor_parallel: int = 1
+    """Of ``sampler = "vllm"``: devices that share every layer. Does not change which answers are drawn."""
+    pipeline_parallel: int = 1
+    """Of ``sampler = "vllm"``: groups of devices that share the layers out."""
+    temperature: float = 0.6
+    top_p: float = 1.0
+    max_new_tokens: int = 2048
+    n: int = 1
+    """Answers to each instruction; the k-th chosen is paired with the k-th rejected."""
+    drop_repetitive: bool = False
+    """Leave out pairs with an answer that repeats itself."""
+    drop_unfinished: bool = False
+    """Leave out pairs with an answer that was cut off at ``max_new_tokens``."""
+    dtype: str = "auto"
+    """float32 on a CPU, bfloat16 elsewhere."""
+    parallel: str = "none"
+    """``ddp``, ``fsdp``, ``zero1``, ``zero2``, ``zero3``, or a .yaml file of ``accelerate config``, for a training on several devices."""
+    processes: int = 1
+    """Devices that train."""
+    learning_rate: float = TrainConfig.learning_rate
+    min_learning_rate_ratio: float = TrainConfig.min_learning_rate_ratio
+    warmup_ratio: float = TrainConfig.warmup_ratio
+    weight_decay: float = TrainConfig.weight_decay
+    adam_beta2: float = TrainConfig.adam_beta2
+    beta: float = TrainConfig.beta
+    loss: str = TrainConfig.loss
+    label_smoothing: float = TrainConfig.label_smoothing
+    lora_rank: int = TrainConfig.lora_rank
+    lora_alpha: int = TrainConfig.lora_alpha
+    lora_dropout: float = TrainConfig.lora_dropout
+    epochs: float = TrainConfig.epochs
+    batch_size: int = TrainConfig.batch_size
+    micro_batch_size: int = TrainConfig.micro_batch_size
+    max_length: int = TrainConfig.max_length
+    max_overlong_share: float = TrainConfig.max_overlong_share
+    gradient_checkpointing: bool = TrainConfig.gradient_checkpointing
+    checkpoint_share: float = TrainConfig.checkpoint_share
+    report_to: str = TrainConfig.report_to
+
+    def __post_init__(self) -> None:
+        if self.sampler not in BACKENDS:
+            raise HarnessError(f"[method]: unknown sampler {self.sampler!r}; choose from {', '.join(BACKENDS)}")
+        if min(self.tensor_parallel, self.pipeline_parallel) < 1:
+            raise HarnessError("[method]: tensor_parallel and pipeline_parallel are numbers of devices; give at least 1")
+        if self.sampler != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
+            raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
+        if self.detection_counted < 0:
+            raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
+        if self.n < 1 or self.prompts < 0:
+            raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
+        if self.prompts_temperature <= 0 or not 0 < self.prompts_top_p <= 1 or self.prompts_max_tokens < 1:
+            raise HarnessError(
+                f"[method]: prompts_temperature = {self.prompts_temperature}, prompts_top_p = {self.prompts_top_p}, prompts_max_tokens = "
+                f"{self.prompts_max_tokens}; give a temperature above 0, a share above 0 up to 1, and at least 1 token"
+            )
+        if self.rejected_from != "mask" and not self.rejected_model():
+            raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")
+        launcher(self.parallel, self.processes, self.lora_rank)
+        TrainConfig("", "", "", **self.training())  # refuses what cannot be trained with, before anything is computed
+
+    def rejected_model(self) -> str:
+        """NAME of ``model NAME``; empty for the mask."""
+        kind, _, name = self.rejected_from.partition(" ")
+        return name.strip() if kind == "model" else ""
+
+    def training(self) -> dict[str, Any]:
+        """The options that a :class:`TrainConfig` takes, but for its number format."""
+        shared = {field.name for field in fields(TrainConfig)} - {"dtype"}
+        return {name: value for name, value in asdict(self).items() if name in shared}
+
+
+def parse_options(table: Mapping[str, Json]) -> Options:
+    options = parse_table(Options, table, "[method]")
+    if options.heads not in ("threshold", AUTO):
+        raise HarnessError(f"[method]: heads is {options.heads!r}; choose threshold (the default) or {AUTO}")
+    if options.heads == AUTO and options.top_k is not None:
+        raise HarnessError(f"[method]: heads = {AUTO} chooses the number of heads itself; leave out top_k = {options.top_k}")
+    return options
