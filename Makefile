@@ -93,7 +93,7 @@ bench: setup  ## Run the benchmarks; each prints its ratios.
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 builtin-model: setup  ## Train the shipped model again from nothing (hours); resumes where it was stopped.
-	$(BIN)/python -m harness.builtin.train --output harness/builtin/model
+	$(BIN)/python -m recipes.builtin.train --output harness/builtin/model
 
 clean:  ## Remove caches and build files; runs and .venv stay.
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

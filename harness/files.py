@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from harness.access import denied
 from harness.api import HarnessError, Json
-from harness.store.access import denied
 from tasks.files import read_bytes, replacing, sha256
 
 #: Version of the sealed files' form; 1 had neither digests nor a checksum.

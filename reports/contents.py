@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reports import elsewhere
+from reports import extra_tasks
 from reports.anchors import Anchors
 from reports.comparison import Comparison
 from reports.examples import Packed
@@ -51,7 +51,7 @@ class ReportData:
     """Success by depth, see :func:`reports.depth.heat_maps`."""
     examples: Packed | None = None
     """For the example browser."""
-    extra: elsewhere.ByName = field(default_factory=dict)
+    extra: extra_tasks.ByName = field(default_factory=dict)
     """Each method's extra tasks against the baseline's."""
     anchors: Anchors | None = None
     """Ceilings and floors of the baseline."""

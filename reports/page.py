@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from reports import anchors, canvas, elsewhere, safe
+from reports import anchors, canvas, extra_tables, extra_tasks, safe
 from reports.anchors import Anchors
 from reports.bootstrap import POWER
 from reports.comparison import Comparison, p_value, points
@@ -90,18 +90,18 @@ def _anchors(anchored: Anchors) -> str:
     return "\n".join([*map(_caption, (_ANCHORED, *anchored.sentences())), _rows(anchors.HEAD, rows, numbers=(1, 2, 3, 4))])
 
 
-def _elsewhere(changes: elsewhere.ByName) -> str:
+def _elsewhere(changes: extra_tasks.ByName) -> str:
     if not changes:
         return ""
-    sentences = [text for name, column in changes.items() if (text := elsewhere.sentence(column, name))]
-    top, whole = (elsewhere.cells(changes, top=only) for only in (True, False))
-    parts = [*map(_caption, (*sentences, elsewhere.LEGEND)), _changes(changes, top)]
+    sentences = [text for name, column in changes.items() if (text := extra_tables.sentence(column, name))]
+    top, whole = (extra_tables.cells(changes, top=only) for only in (True, False))
+    parts = [*map(_caption, (*sentences, extra_tables.LEGEND)), _changes(changes, top)]
     if len(whole) > len(top):
         parts.append(_details("Every task of the groups", _changes(changes, whole)))
     return "\n".join(parts)
 
 
-def _changes(changes: elsewhere.ByName, found: Sequence[tuple[Sequence[str], Sequence[tuple[str, int]]]]) -> str:
+def _changes(changes: extra_tasks.ByName, found: Sequence[tuple[Sequence[str], Sequence[tuple[str, int]]]]) -> str:
     head = ["task", "metric", "baseline", *map(escape, changes), "documents", "shots", "version"]
     rows = []
     for left, right in found:

@@ -25,7 +25,7 @@ from tasks.files import replacing, sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from retmask.methods.options import Options
+    from retmask.options import Options
 
 PROMPTS_VERSION: Final = 1
 SELF_VERSION: Final = 1

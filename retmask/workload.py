@@ -14,7 +14,7 @@ from retmask.stages import prompts_source
 from retmask.training.launch import SFT
 
 if TYPE_CHECKING:
-    from retmask.methods.options import Options
+    from retmask.options import Options
 
 #: Tokens of an instruction in its chat template: the paper's mean is 63, and a template adds some thirty.
 _PROMPT_TOKENS: Final = 96

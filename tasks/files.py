@@ -81,7 +81,7 @@ def sha256(path: str | Path) -> str:
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a new file beside ``path``, which takes its place at the end: a reader sees the old file or the new one, whole.
 
-    Its folder is made. If the block raises, nothing has changed. ``durable`` has the new file on the disk before it takes the old one's place.
+    Its folder is made. If the block raises, nothing has changed. ``durable`` has the new file on the disk before it takes that place.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,8 @@ _DATA: Final = "tests/harness/helmet_files/test_where.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
 _CONSENT: Final = "tests/harness/test_consent.py::"
 _REDACT: Final = "tests/harness/screen/test_redact.py::"
-_ACCESS: Final = "tests/harness/store/test_access.py::"
+_ACCESS: Final = "tests/harness/test_access.py::"
+_EXTRA: Final = "tests/harness/evaluation/test_extra_tasks.py::"
 _DENIED: Final = "    except PermissionError as error:\n        raise denied(error, path) from None\n"
 _ENDS: Final = "tests/harness/screen/test_ends.py::"
 _WEIGHTS: Final = "tests/harness/engines/test_weights.py::"
@@ -1505,7 +1506,7 @@ PROTECTIONS: Final = (
             "harness/evaluation/extra_tasks.py",
             '        if task.get("unsafe_code"):\n',
             "        if False:\n",
-            "tests/harness/evaluation/test_extra_tasks.py::test_what_cannot_be_asked_is_one_line[humaneval-more5-runs the code that a model writes]",
+            _EXTRA + "test_what_cannot_be_asked_is_one_line[humaneval-more5-runs the code that a model writes]",
         ),
     ),
     *_protections(

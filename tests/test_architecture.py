@@ -9,6 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "tasks", "retmask", "reports")
+#: Rooms, from the ground up: each imports from those before it, and from none after it.
+FLOORS = (
+    "tasks", "reports",
+    "harness.api", "harness.access", "harness.options", "harness.files", "harness.screen", "harness.store", "harness.cache",
+    "harness.builtin", "harness.models", "harness.engines", "harness.config", "harness.consent", "harness.environment", "harness.methods",
+    "harness.run", "harness.record", "harness.helmet_files", "harness.evaluation", "harness.importing", "harness.publishing",
+    "harness.pipeline", "harness.reproduce", "harness.planning", "harness.commands",
+    "retmask.model", "retmask.decode", "retmask.heads", "retmask.pairs", "retmask.training", "retmask.options", "retmask.stages",
+    "retmask.workload", "retmask.methods", "retmask.cli",
+)  # fmt: skip
+#: Most modules directly in a package, and most lines of a module.
+MOST_MODULES = {"harness": 16, "retmask": 8}
+MOST_LINES = 400
+FEWER_LINES = {"harness/pipeline.py": 200}
 #: Package -> our packages that it may import.
 MAY_IMPORT = {
     "tasks": {"tasks"},
@@ -19,27 +33,22 @@ MAY_IMPORT = {
         "tasks",
         "harness.api",
         "harness.cache",
-        "harness.models.lookup",
         "harness.engines",
+        "harness.files",
+        "harness.models",
+        "harness.options",
+        "harness.screen",
         "harness.store.journal",
-        "harness.models.footprint",
-        "harness.models.loading",
-        "harness.models.templates",
-        "harness.commands.parameters",
-        "harness.screen.terminal",
-        "harness.engines.threads",
     },
 }
 #: Modules that may import more: a command line is where packages meet.
-ALSO = {"retmask/cli.py": {"reports"}}
+ALSO = {"retmask/cli.py": {"reports", "harness.commands.parameters"}}
 HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "peft", "accelerate", "datasets", "tokenizers"}
 #: Modules that may import a heavy library when they are imported; elsewhere it has to wait inside a function.
 MAY_LOAD = {
     "harness/engines/hf.py": {"torch", "lm_eval"},
     "harness/engines/lm.py": {"lm_eval"},
     "harness/engines/vllm.py": {"lm_eval", "vllm"},
-    "harness/builtin/tokenizer.py": {"tokenizers", "transformers"},
-    "harness/builtin/train.py": {"torch", "transformers"},
     "harness/engines/gumbel.py": {"torch", "transformers"},
     "retmask/heads/ablate.py": {"torch", "transformers"},
     "retmask/heads/needle_answers.py": {"torch", "transformers"},
@@ -79,6 +88,108 @@ def imports(path: Path, *, top_level: bool) -> set[str]:
             continue
         pending.extend(ast.iter_child_nodes(node))
     return found
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of ours below ``root``, by its dotted name."""
+    paths = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
+    return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def arrows(known: dict[str, Path]) -> dict[str, set[str]]:
+    """Module -> our modules that it imports, wherever in it: inside functions and for types too."""
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        asked: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                asked.update(each.name for each in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                whole = [f"{node.module}.{each.name}" for each in node.names]
+                asked.update(each if each in known else node.module for each in whole)
+        found[name] = {each for each in asked if each in known and each != name}
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle, in its order; none if there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return way[way.index(name) :]
+        if name in done:
+            return []
+        for each in sorted(graph[name]):
+            if found := walk(each, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
+def room(name: str) -> str:
+    """Where a module is: a package of its own room, or a module directly in ``harness`` or ``retmask``."""
+    parts = name.split(".")
+    return parts[0] if parts[0] in ("tasks", "reports") else ".".join(parts[:2])
+
+
+def upward(graph: dict[str, set[str]]) -> list[str]:
+    """Imports from a room above, or of a room that has no floor."""
+    floor = {name: number for number, name in enumerate(FLOORS)}
+    pairs = [(name, each) for name, asked in graph.items() if "." in name for each in asked if "." in each]
+    return [f"{name} imports {each}" for name, each in pairs if floor[room(name)] < floor[room(each)]]
+
+
+def crowded(known: dict[str, Path]) -> list[str]:
+    """Packages with too many modules directly in them, and modules that are too long."""
+    found = [
+        f"{package}: {len(names)} modules"
+        for package, most in MOST_MODULES.items()
+        if len(names := [name for name, path in known.items() if path.parent == ROOT / package]) > most
+    ]
+    for path in known.values():
+        lines, relative = len(path.read_text(encoding="utf-8").splitlines()), path.relative_to(ROOT).as_posix()
+        if lines > FEWER_LINES.get(relative, MOST_LINES):
+            found.append(f"{relative}: {lines} lines")
+    return found
+
+
+def test_no_circles() -> None:
+    assert circle(arrows(modules(ROOT))) == []
+
+
+def test_no_room_imports_from_one_above() -> None:
+    assert upward(arrows(modules(ROOT))) == []
+
+
+def test_every_module_is_in_a_room_that_is_known() -> None:
+    assert {room(name) for name in modules(ROOT) if "." in name} <= {*FLOORS, *PACKAGES}
+
+
+def test_no_room_is_crowded() -> None:
+    assert crowded(modules(ROOT)) == []
+
+
+def test_nothing_imports_a_command() -> None:
+    """A command is where packages meet; what it is made of does not know of it. ``retmask.cli`` reads options as ours do."""
+    graph = arrows(modules(ROOT))
+    importers = {name: sorted(each for each in asked if each.startswith("harness.commands")) for name, asked in graph.items()}
+    others = {name: asked for name, asked in importers.items() if asked and not name.startswith("harness.commands")}
+    assert others == {"retmask.cli": ["harness.commands.parameters"]}
+
+
+def test_the_look_for_circles_and_rooms_finds_them(tmp_path: Path) -> None:
+    for package in ("store", "commands"):
+        (tmp_path / "harness" / package).mkdir(parents=True)
+    (tmp_path / "harness/store/low.py").write_text("def later():\n    from harness.commands import high\n")
+    (tmp_path / "harness/commands/high.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from harness.store.low import later\n"
+    )
+    graph = arrows(modules(tmp_path))
+    assert sorted(circle(graph)) == ["harness.commands.high", "harness.store.low"]
+    assert upward(graph) == ["harness.store.low imports harness.commands.high"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -214,7 +325,7 @@ def test_a_models_own_code_is_off_or_asked_for(path: Path) -> None:
 
 
 #: The module through which everything is printed, and programs of their own: a recipe, and a process whose lines are printed again.
-PRINTERS = {"harness/screen/terminal.py", "harness/builtin/train.py"}
+PRINTERS = {"harness/screen/terminal.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -231,7 +342,7 @@ def test_everything_is_printed_through_one_module(path: Path) -> None:
 
 #: Files of the project itself and of the system, which nobody else wrote.
 OWN_READS = {
-    "harness/builtin/train.py", "harness/models/catalogue.py", "harness/config.py", "harness/screen/ends.py", "harness/environment.py",
+    "harness/models/catalogue.py", "harness/config.py", "harness/screen/ends.py", "harness/environment.py",
     "harness/models/footprint.py", "harness/models/template_process.py", "harness/engines/threads.py",
     "reports/boardfiles.py", "reports/page.py", "reports/reference.py", "tasks/files.py",
 }  # fmt: skip

@@ -45,7 +45,7 @@ def show_plan(model_name: str, output: Path | None, methods: tuple[str, ...], co
     """Print the plan of a run."""
     import json
 
-    from harness.planning.plan import timed
+    from harness.planning.plan import make_plan, timed
     from harness.planning.table import as_text
 
     plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config)

@@ -139,7 +139,7 @@ class HarnessLM(LM):
         self._think_tokens = think_tokens
         self.journal: Journal
         self.batch: Batch
-        self.elsewhere: Mapping[tuple[str, str], Generation] = {}
+        self.known_answers: Mapping[tuple[str, str], Generation] = {}
         """Finished generations of the same model and settings, by example id and request: what is in here is taken, not generated."""
         self.likelihoods: Records
         """As the journal, for log-likelihoods; needed only where a task asks for some."""
@@ -257,7 +257,7 @@ class HarnessLM(LM):
     def _take_over(self, asked: Mapping[str, str]) -> None:
         """Answers that another evaluation of the same model already has to the very same prompts. ``asked`` is name -> digest."""
         missing = [(name, what) for name, what in asked.items() if not self._is_finished(name, what)]
-        found = {name: self.elsewhere[name, what] for name, what in missing if (name, what) in self.elsewhere}
+        found = {name: self.known_answers[name, what] for name, what in missing if (name, what) in self.known_answers}
         if found:
             self.journal.append(found)
             self.taken_over += len(found)

@@ -140,7 +140,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
             run.say(line)
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
             lm.journal, lm.batch, lm.advance, lm.seed = journal, Batch(config.batch_tokens, run.say), advance, run.seed
-            lm.elsewhere = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
+            lm.known_answers = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
             for (task, length), examples in groups(suite, part):
                 ask(lm, _info(source, task), length, examples, _framing(suite), config)
             lm.check_complete()

@@ -6,12 +6,11 @@
 
 They are asked of the baseline and of every trained model as ``lm_eval`` itself would ask them, and stay outside HELMET's means. The step
 ``extra`` of a model holds ``figures.json`` (lm-eval's own values and standard errors) and ``documents.jsonl`` (every document's metrics),
-from which :mod:`reports.elsewhere` compares two models document by document.
+from which :mod:`reports.extra_tasks` compares two models document by document.
 """
 
 import glob
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -23,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.engines import open_engine
+from harness.evaluation import extra_results
 from harness.files import digest, file_digest, write_json
 from harness.models import generation_config as decoding
 from harness.store.journal import Journal, Records
-from reports.elsewhere import DOCUMENTS, FIGURES
+from reports.extra_tasks import DOCUMENTS, FIGURES
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -146,8 +146,8 @@ def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -
             lm.batch, lm.begin = Batch(config.batch_tokens, run.say), begin
             results = _ask(lm, tasks, extra, config)
             lm.check_complete()
-        documents = list(_documents(results["samples"]))
-        figures = _figures(results, tasks)
+        documents = list(extra_results.documents(results["samples"]))
+        figures = extra_results.figures(results, tasks)
         with (work / DOCUMENTS).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in documents)
         write_json(work / FIGURES, {"figures": figures, "asked": list(extra.names)})
@@ -327,86 +327,3 @@ def _files(place: Path) -> list[Path]:
 
 
 # ---- what is kept -------------------------------------------------------------------------------------------------------------------
-
-
-def _documents(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """One row for each document and filter."""
-    for task, rows in samples.items():
-        for row in rows:
-            yield {
-                "task": task,
-                "document": int(row["doc_id"]),
-                "hash": str(row["doc_hash"]),
-                "filter": str(row["filter"]),
-                "metrics": {name: _number(row[name]) for name in row["metrics"]},
-                "target": str(row["target"]),
-                "answers": [_number(answer) for answer in row["filtered_resps"]],
-            }
-
-
-def _number(value: Any) -> Json:
-    """A number, several, or text, as JSON has them."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple | set):
-        return [_number(each) for each in value]
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return found if math.isfinite(found) else str(found)
-
-
-def _figures(results: Mapping[str, Any], loaded: Sequence[Any]) -> list[Json]:
-    """lm-eval's own figures, one for each task or group, metric and filter; those that were asked for first."""
-    from lm_eval.api.group import Group
-
-    groups = {each.name: each for root in loaded if isinstance(root, Group) for each in (root, *root.get_all_groups())}
-    tasks = {task.task_name: task for root in loaded for task in (root.get_all_tasks() if isinstance(root, Group) else [root])}
-    tops = [root.name if isinstance(root, Group) else root.task_name for root in loaded]
-    found: list[dict[str, Any]] = []
-    for name, row in results["results"].items():
-        for key, value in row.items():
-            metric, comma, filtered = key.partition(",")
-            if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
-                continue
-            stderr = row.get(f"{metric}_stderr,{filtered}")
-            better = (results["higher_is_better"].get(name) or {}).get(metric)
-            found.append(
-                {
-                    "name": name,
-                    "metric": metric,
-                    "filter": filtered,
-                    "value": float(value),
-                    "stderr": float(stderr) if isinstance(stderr, int | float) else None,
-                    "higher_is_better": better is not False,
-                    "version": _number(results["versions"].get(name)),
-                    "fewshot": results["n-shot"].get(name),
-                    "top": name in tops,
-                    **(_group_rule(groups[name], metric) if name in groups else {"aggregation": _aggregation(tasks[name], metric)}),
-                }
-            )
-    order = {name: at for at, name in enumerate(tops)}
-    plain: list[Json] = [_number_table(row) for row in sorted(found, key=lambda row: order.get(row["name"], len(order)))]
-    return plain
-
-
-def _number_table(row: Mapping[str, Any]) -> dict[str, Json]:
-    return {key: value if isinstance(value, bool | int | str) else _number(value) for key, value in row.items()}
-
-
-def _group_rule(group: Any, metric: str) -> dict[str, Any]:
-    """How a group's figure follows from its tasks'."""
-    rule = next((each for each in group.aggregate_metric_list or () if each.metric == metric), None)
-    plain = rule is not None and rule.aggregation == "mean"
-    how = ("weighted" if rule is not None and rule.weight_by_size else "unweighted") if plain else "other"
-    return {"aggregation": how, "members": [task.task_name for task in group.get_all_tasks()]}
-
-
-def _aggregation(task: Any, metric: str) -> str:
-    """Which of lm-eval's own functions makes the figure from the documents' values; ``other`` for any else."""
-    from lm_eval.api import metrics
-
-    used = task.aggregation().get(metric, metrics.mean)
-    known = (metrics.mean, metrics.perplexity, metrics.weighted_perplexity, metrics.bits_per_byte)
-    return next((function.__name__ for function in known if used is function), "other")

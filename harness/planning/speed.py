@@ -2,7 +2,7 @@
 
 A process of its own gives all memory back, leaves the device untouched for what comes after, and can be ended when it takes too long:
 
-    python -m harness.planning.speed '{"model": {"path": "runs/base", ...}, "device": "cpu", ...}'   prints a line of JSON whenever it knows more
+    python -m harness.planning.speed '{"model": {"path": "runs/base", ...}, "device": "cpu", ...}'   prints JSON whenever it knows more
 """
 
 import json

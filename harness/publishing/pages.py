@@ -46,7 +46,7 @@ def write_page(
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it; ``pictures``
     a folder for the figures as files; ``adjusted`` what earlier evaluations of more questions add.
     """
-    from reports import anchors, beside, contents, depth, elsewhere, examples, page, plates
+    from reports import anchors, beside, contents, depth, examples, extra_tasks, page, plates
     from reports.compare import sentences
     from reports.generations import shown
     from reports.stopping import shared
@@ -81,7 +81,7 @@ def write_page(
         curves=known.get("curves", {}),
         depths=depth.heat_maps(tables),
         examples=packed,
-        extra=elsewhere.from_records(known.get("elsewhere", [])),
+        extra=extra_tasks.from_records(known.get("elsewhere", [])),
         anchors=anchors.from_record(known.get("references")),
         adjusted=[each.sentence() for each in adjusted],
         notes=found.notes,

@@ -21,7 +21,7 @@ from tasks.files import read_text, replacing
 if TYPE_CHECKING:
     from harness.run import Run
     from reports.anchors import Anchors
-    from reports.elsewhere import Change
+    from reports.extra_tasks import Change
     from reports.tables import ByName
 
 VERSION: Final = 6
@@ -125,10 +125,10 @@ def show_scores(samples: Artifact) -> None:
 
 def show_extra(root: Path) -> None:
     """Print the evaluated model's figures on the extra tasks, if it was asked any."""
-    from reports import elsewhere
+    from reports import extra_tables, extra_tasks
 
     for key in RunManifest.read(root).extra:
-        terminal.show(elsewhere.scores(elsewhere.read(step_folder(root, STEP, key))))
+        terminal.show(extra_tables.scores(extra_tasks.read(step_folder(root, STEP, key))))
 
 
 def _write(
@@ -141,7 +141,7 @@ def _write(
     work: Path,
 ) -> None:
     from harness.evaluation.evaluate import read_samples
-    from reports import anchors, elsewhere, tables
+    from reports import anchors, extra_tables, extra_tasks, tables
     from reports.compare import CompareError, compare_methods, verdicts
     from reports.safe import markdown
 
@@ -162,23 +162,23 @@ def _write(
     notes = [f"Note: {note}" for note in found.notes]
     said = "\n".join([*notes, *verdicts(found)])
     changes = {} if extra is None else _compare_extra(run, extra, candidates)
-    beside = "\n".join(text for name, column in changes.items() if (text := elsewhere.sentence(column, name)))
+    beside = "\n".join(text for name, column in changes.items() if (text := extra_tables.sentence(column, name)))
     escaped = ["\n".join(map(markdown, text.splitlines())) for text in (said, beside)]
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
     parts = [escaped[0], tables.markdown(found.methods)]
     parts += [tables.markdown(found.contrasts, contrast=True)] if found.contrasts else []
     parts += [anchors.markdown(anchored)] if anchored else []
-    parts += [escaped[1], elsewhere.markdown(changes)] if changes else []
+    parts += [escaped[1], extra_tables.markdown(changes)] if changes else []
     (work / "comparison.md").write_text("\n\n".join(parts), encoding="utf-8")
     (work / "table.txt").write_text(_text_tables(found.methods, found.contrasts, said, anchored, changes, beside), encoding="utf-8")
     described = _describe(run, suite, candidates)
     if anchored:
         described["references"] = anchors.record(anchored)
     if changes:
-        records: Any = elsewhere.records(changes)
+        records: Any = extra_tasks.records(changes)
         described["elsewhere"] = records
-        (work / _ELSEWHERE).write_text(elsewhere.json_text(changes), encoding="utf-8")
+        (work / _ELSEWHERE).write_text(extra_tables.json_text(changes), encoding="utf-8")
     write_json(work / DESCRIPTION, described, sort_keys=False)  # in the page's order
     write_page(work, described, found, tables_of, suite.path)
 
@@ -202,14 +202,14 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
 
 def _compare_extra(run: "Run", baseline: Artifact, candidates: Sequence[Candidate]) -> "dict[str, list[Change]]":
     """The candidates' extra tasks against the baseline's."""
-    from reports import elsewhere
+    from reports import extra_tasks
     from reports.compare import CompareError
 
-    methods = {candidate.name: [elsewhere.read(each.path) for each in candidate.extra] for candidate in candidates}
+    methods = {candidate.name: [extra_tasks.read(each.path) for each in candidate.extra] for candidate in candidates}
     settings = run.config
     try:
-        return elsewhere.compare(
-            elsewhere.read(baseline.path), methods, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
+        return extra_tasks.compare(
+            extra_tasks.read(baseline.path), methods, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
@@ -236,7 +236,7 @@ def _text_tables(
     from rich.console import Console
     from rich.text import Text
 
-    from reports import anchors, elsewhere, tables
+    from reports import anchors, extra_tables, tables
     from reports.safe import visible
 
     out = io.StringIO()
@@ -251,7 +251,7 @@ def _text_tables(
         console.print(Text("\n".join(anchored.sentences())))
     if changes:
         console.print()
-        console.print(elsewhere.terminal(changes))
+        console.print(extra_tables.terminal(changes))
         console.print(Text(beside))
     return visible(out.getvalue())
 

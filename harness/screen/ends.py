@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import click
 
+from harness.access import denied, is_denied
 from harness.api import HarnessError
 from harness.screen.terminal import echo, flush
-from harness.store.access import denied, is_denied
 from reports.safe import one_line
 
 UNFORESEEN: Final = 70

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from harness.access import AccessError
 from harness.api import Json
 from harness.files import DamagedError, digest, read_sealed, write_sealed
-from harness.store.access import AccessError
 from harness.store.mark import FOLDER, is_marked
 from harness.store.steps import MANIFEST, WORK
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from harness.access import AccessError, denied
 from harness.api import HarnessError, Json
 from harness.files import DamagedError, file_digest, read_sealed
-from harness.store.access import AccessError, denied
 from harness.store.begun import COMMAND
 from harness.store.locks import is_held
 from harness.store.manifest import RunManifest

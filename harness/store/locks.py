@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from harness.access import denied, is_denied
 from harness.api import HarnessError
-from harness.store.access import denied, is_denied
 from harness.store.mark import NO_LOCKS
 
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from harness.access import denied, is_denied
 from harness.api import HarnessError
 from harness.files import DamagedError
-from harness.store.access import denied, is_denied
 
 #: What comes of values that are not what they should be: of another type, too large, not there, nested without end.
 _ODD: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)

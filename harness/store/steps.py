@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.access import denied
 from harness.api import Artifact, HarnessError, Json
 from harness.files import ALWAYS_HASHED, DamagedError, digest, file_digest, read_sealed, write_sealed
-from harness.store.access import denied
 from harness.store.journal import SUFFIX as JOURNAL_SUFFIX
 from harness.store.locks import locked
 from harness.store.mark import use

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.access import AccessError
 from harness.api import HarnessError
 from harness.files import DamagedError, read_sealed
-from harness.store.access import AccessError
 from harness.store.begun import COMMAND, unfinished
 from harness.store.inspect import StepOnDisk, inspect
 from harness.store.locks import if_free

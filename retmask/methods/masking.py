@@ -5,7 +5,6 @@ methods differ in which heads they mask, so the head scores and the chosen answe
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
@@ -13,8 +12,8 @@ from retmask.heads import masks
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores
 from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads
-from retmask.methods.options import AUTO, Options, parse_options
 from retmask.methods.outcome import as_table, prompts_alone, shown, summary
+from retmask.options import AUTO, Options, parse_options
 from retmask.stages import derive
 from retmask.training.launch import SFT
 from retmask.workload import masking
@@ -22,8 +21,6 @@ from retmask.workload import masking
 
 class HeadMasking(Method):
     """The path that the plugins share. Implements :class:`harness.api.StagedMethod`."""
-
-    name: ClassVar[str]
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
         """The heads to ablate, given the retrieval heads ``target``."""

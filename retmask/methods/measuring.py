@@ -12,8 +12,8 @@ from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, Ru
 from harness.models.lookup import resolve
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores, write_atomically
-from retmask.methods.options import Options
 from retmask.model import load_model, load_tokenizer, resolve_dtype
+from retmask.options import Options
 from retmask.stages import derive, digest
 
 HEADS_VERSION: Final = 3

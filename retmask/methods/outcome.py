@@ -8,7 +8,7 @@ from retmask import stages
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores
 from retmask.methods.measuring import Masked
-from retmask.methods.options import parse_options
+from retmask.options import parse_options
 from tasks.files import open_bytes, read_lines
 
 #: Instructions that the report shows.

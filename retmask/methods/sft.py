@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from harness.api import Artifact, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
-from retmask.methods.options import Options, parse_options
 from retmask.methods.outcome import prompts_alone, shown, summary
+from retmask.options import Options, parse_options
 from retmask.training.launch import SFT
 from retmask.workload import chosen_alone
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from harness.models.lookup import resolve
 from retmask import stages
-from retmask.methods.options import parse_options
 from retmask.methods.outcome import prompts_alone, shown, summary
+from retmask.options import parse_options
 from retmask.training.launch import SFT
 from retmask.workload import contrasting
 

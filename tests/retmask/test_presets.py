@@ -4,8 +4,8 @@ import pytest
 
 from harness.config import load_preset, preset_names
 from harness.options import parse_table
-from retmask.methods.options import Options
 from retmask.methods.retmask import RetMask
+from retmask.options import Options
 from retmask.training import launch
 
 PAPERS = {"paper-llama-3.1": (0.1, 2048), "paper-qwen3": (0.05, 4096), "paper-olmo-3": (0.05, 2048)}

@@ -20,10 +20,10 @@ from harness.api import Artifact, HarnessError, Json, Method
 from harness.options import parse_table
 from retmask.heads.scores import HeadScores, TrialFacts
 from retmask.methods.controls import LayerMatched, NonRetMask, RandMask
-from retmask.methods.options import Options
 from retmask.methods.retmask import RetMask
 from retmask.methods.sft import Sft
 from retmask.methods.smaller_model import SmallerModel
+from retmask.options import Options
 from retmask.pairs.pairing import PreferencePair, read_pairs, write_pairs
 from retmask.stages import derive
 from retmask.training.launch import TrainConfig

@@ -15,7 +15,7 @@ import pytest
 from harness.api import HarnessError, Json
 from harness.options import parse_table
 from retmask import stages
-from retmask.methods.options import Options
+from retmask.options import Options
 from retmask.pairs.instructions import REASONS, NearDuplicates, _Sieve, write
 from retmask.pairs.prompts import read_prompts
 from retmask.pairs.responses import Response, Sampling, read_responses

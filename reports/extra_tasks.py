@@ -18,12 +18,10 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
-from rich.text import Text
 from scipy import stats
 
-from reports import bootstrap, hierarchy, safe
-from reports.comparison import CompareError, p_value
+from reports import bootstrap, hierarchy
+from reports.comparison import CompareError
 from reports.hierarchy import Design, Floats, Target
 from reports.permutation import holm
 from tasks.files import open_bytes, read_lines, read_text
@@ -31,14 +29,6 @@ from tasks.files import open_bytes, read_lines, read_text
 #: The files of one model's figures.
 FIGURES: Final = "figures.json"
 DOCUMENTS: Final = "documents.jsonl"
-_MARKS: Final = {1: "▲", 0: "", -1: "▼"}
-_STYLES: Final = {1: "green", 0: "", -1: "red"}
-#: From here on four decimals would be noise.
-_LARGE: Final = 1e5
-LEGEND: Final = (
-    "Beside the benchmark, not in its means. lm-eval's own values ± standard errors; in brackets the interval of the paired difference. "
-    "▲ better, ▼ worse: the interval excludes 0, and so does a test corrected for all figures shown (perplexities have no test)."
-)
 #: (name, metric, filter)
 Key: TypeAlias = tuple[str, str, str]
 
@@ -69,7 +59,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ExtraScores:
     """One model's figures on the extra tasks, and the documents that they come from."""
 
     figures: tuple[Figure, ...]
@@ -121,7 +111,7 @@ class Change:
 ByName: TypeAlias = Mapping[str, Sequence[Change]]
 
 
-def read(folder: Path) -> Elsewhere:
+def read(folder: Path) -> ExtraScores:
     """What a model's step ``extra`` holds."""
     table = json.loads(read_text(folder / FIGURES))
     figures = tuple(Figure(**{**row, "members": tuple(row.get("members", ()))}) for row in table["figures"])
@@ -133,7 +123,7 @@ def read(folder: Path) -> Elsewhere:
                 number, weight = _pair(value)
                 own = {"metric": metric, "value": number, "weight": weight}
                 rows.append({**{name: row[name] for name in ("task", "filter", "document", "hash")}, **own})
-    return Elsewhere(figures, pd.DataFrame(rows, columns=["task", "metric", "filter", "document", "hash", "value", "weight"]))
+    return ExtraScores(figures, pd.DataFrame(rows, columns=["task", "metric", "filter", "document", "hash", "value", "weight"]))
 
 
 def _pair(value: object) -> tuple[float, float]:
@@ -146,9 +136,9 @@ def _pair(value: object) -> tuple[float, float]:
 
 
 def compare(
-    baseline: Elsewhere, methods: Mapping[str, Sequence[Elsewhere]], *, resamples: int, seed: int, confidence: float
+    baseline: ExtraScores, methods: Mapping[str, Sequence[ExtraScores]], *, resamples: int, seed: int, confidence: float
 ) -> dict[str, list[Change]]:
-    """Each method minus the baseline; a method with several training seeds has one :class:`Elsewhere` for each.
+    """Each method minus the baseline; a method with several training seeds has one :class:`ExtraScores` for each.
 
     Raises CompareError if they were not asked the same documents.
     """
@@ -161,7 +151,7 @@ def compare(
         estimates = _estimates(baseline, reference, tables, resamples, seed, confidence)
         figures = [{figure.key: figure for figure in run.figures} for run in runs]
         found[name] = [
-            _change(figure, [each[figure.key] for each in figures], estimates.get(figure.key), _count(reference, figure), confidence)
+            _change(figure, [each[figure.key] for each in figures], estimates.get(figure.key), count(reference, figure), confidence)
             for figure in baseline.figures
             if all(figure.key in each for each in figures)
         ]
@@ -176,7 +166,7 @@ def _corrected(found: Mapping[str, Sequence[Change]]) -> dict[str, list[Change]]
     return {name: [replace(each, p_holm=adjusted.get(id(each), math.nan)) for each in column] for name, column in found.items()}
 
 
-def _ordered(model: Elsewhere) -> pd.DataFrame:
+def _ordered(model: ExtraScores) -> pd.DataFrame:
     return model.documents.sort_values(["task", "metric", "filter", "document"], ignore_index=True)
 
 
@@ -192,7 +182,7 @@ def _check_same(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str) -> N
     )
 
 
-def _count(documents: pd.DataFrame, figure: Figure) -> int:
+def count(documents: pd.DataFrame, figure: Figure) -> int:
     tasks = figure.members or (figure.name,)
     rows = documents[documents["task"].isin(tasks) & (documents["metric"] == figure.metric) & (documents["filter"] == figure.filter)]
     return len(rows)
@@ -226,7 +216,7 @@ def _change(
 
 
 def _estimates(
-    model: Elsewhere, reference: pd.DataFrame, tables: Sequence[pd.DataFrame], resamples: int, seed: int, confidence: float
+    model: ExtraScores, reference: pd.DataFrame, tables: Sequence[pd.DataFrame], resamples: int, seed: int, confidence: float
 ) -> dict[Key, tuple[float, float, float]]:
     """(low, high, p) of every figure that is a mean over documents or follows from two; one draw of documents for all of them."""
     usable = np.isfinite(np.column_stack([each["value"] for each in (reference, *tables)])).all(axis=1)
@@ -321,84 +311,6 @@ def _curved(means: Floats, aggregation: str, confidence: float, plan: Design, at
 # ---- for a person -------------------------------------------------------------------------------------------------------------------
 
 
-def terminal(changes: ByName) -> Table:
-    """A rich table of the tasks and groups that were asked for by name."""
-    table = Table(title=Text("elsewhere: extra tasks"), caption=LEGEND, caption_justify="left")
-    for head in ("task", "metric"):
-        table.add_column(head)
-    table.add_column("documents", justify="right")
-    table.add_column("baseline")
-    for name in changes:
-        table.add_column(Text(name))
-    for row in _rows(changes, top=True):
-        first = row[0]
-        cells = [Text(_cell(each), style=_STYLES[each.claim]) for each in row]
-        table.add_row(Text(first.name), Text(metric(first)), f"{first.documents:,}", _value(first.baseline, first.baseline_stderr), *cells)
-    return table
-
-
-def scores(model: Elsewhere) -> Table:
-    """The same of one model alone."""
-    table = Table(title=Text("elsewhere: extra tasks"), caption="lm-eval's own values ± standard errors", caption_justify="left")
-    for head in ("task", "metric"):
-        table.add_column(head)
-    table.add_column("documents", justify="right")
-    table.add_column("value")
-    for figure in model.figures:
-        if figure.top:
-            count = f"{_count(model.documents, figure):,}"
-            table.add_row(Text(figure.name), Text(_metric(figure.metric, figure.filter)), count, _value(figure.value, figure.stderr))
-    return table
-
-
-def markdown(changes: ByName) -> str:
-    """A GitHub-flavoured table of what :func:`terminal` shows."""
-    head = ["task", "metric", "documents", "baseline", *changes]
-    body = [
-        [row[0].name, metric(row[0]), f"{row[0].documents:,}", _value(row[0].baseline, row[0].baseline_stderr), *map(_cell, row)]
-        for row in _rows(changes, top=True)
-    ]
-    lines = ["| " + " | ".join(map(safe.markdown, row)) + " |" for row in (head, *body)]
-    return "\n".join([lines[0], "|" + "|".join(["-", "-", "-:", "-", *("-" for _ in changes)]) + "|", *lines[1:], "", LEGEND]) + "\n"
-
-
-def json_text(changes: ByName) -> str:
-    """:func:`records` as JSON."""
-    return safe.encodable(json.dumps(records(changes), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
-
-
-def cells(changes: ByName, *, top: bool) -> list[tuple[list[str], list[tuple[str, int]]]]:
-    """For a page: (task, metric, version, shots, documents, baseline), then each method's text and its :attr:`Change.claim`."""
-    found = []
-    for row in _rows(changes, top=top):
-        first = row[0]
-        version = "" if first.version is None else str(first.version)
-        shots = "" if first.fewshot is None else str(first.fewshot)
-        head = [first.name, metric(first), version, shots, f"{first.documents:,}", _value(first.baseline, first.baseline_stderr)]
-        found.append((head, [(f"{_cell(each)}{_probability(each)}", each.claim) for each in row]))
-    return found
-
-
-def _probability(change: Change) -> str:
-    return "" if math.isnan(change.p) else f", p = {p_value(change.p)}"
-
-
-def sentence(changes: Sequence[Change], name: str) -> str:
-    """What changed, by the rule of the marks; "" without figures."""
-    asked = [each for each in changes if each.top and not math.isnan(each.low)]
-    untested = [f"{each.name} {metric(each)} ({_signed(each.delta)})" for each in changes if each.top and math.isnan(each.low)]
-    if not asked and not untested:
-        return ""
-    signs = [each.claim for each in asked]
-    groups = {
-        word: [f"{each.name} {metric(each)} ({_signed(each.delta)})" for each, sign in zip(asked, signs, strict=True) if sign == wanted]
-        for word, wanted in (("worse", -1), ("improved", 1), ("no detectable difference", 0))
-    }
-    groups["no interval"] = untested
-    found = "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
-    return f"Elsewhere, {name} against the baseline: {found}."
-
-
 def records(changes: ByName) -> list[dict[str, object]]:
     """Every comparison as a flat record, ``method`` first; unknown figures are None."""
     return [
@@ -416,37 +328,3 @@ def from_records(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Change]]:
         unknown = {key: math.nan for key in ("low", "high", "p", "p_holm") if values.get(key, 0) is None}
         found.setdefault(str(row["method"]), []).append(Change(**{**values, **unknown}))
     return found
-
-
-def metric(change: Change) -> str:
-    """lm-eval's name of the metric, with its filter if it has one."""
-    return _metric(change.metric, change.filter)
-
-
-def _metric(name: str, filtered: str) -> str:
-    return name if filtered == "none" else f"{name} ({filtered})"
-
-
-def _rows(changes: ByName, *, top: bool) -> list[tuple[Change, ...]]:
-    """One for each figure that every method has."""
-    columns = [{(each.name, each.metric, each.filter): each for each in column if each.top or not top} for column in changes.values()]
-    return [tuple(column[key] for column in columns) for key in columns[0] if all(key in column for column in columns)] if columns else []
-
-
-def _value(value: float, stderr: float | None) -> str:
-    return _decimals(value) + ("" if stderr is None else f" ± {_decimals(stderr)}")
-
-
-def _decimals(value: float, sign: str = "") -> str:
-    """Four decimals, as lm-eval prints; four digits where a perplexity has run away."""
-    return f"{value:{sign}.4f}" if abs(value) < _LARGE else f"{value:{sign}.3e}"
-
-
-def _signed(value: float) -> str:
-    text = "n/a" if math.isnan(value) else _decimals(value, "+")
-    return "0.0000" if text in ("+0.0000", "-0.0000") else text.replace("-", "−")
-
-
-def _cell(change: Change) -> str:
-    interval = "" if math.isnan(change.low) else f" [{_signed(change.low)}, {_signed(change.high)}] {_MARKS[change.claim]}".rstrip()
-    return f"{_value(change.candidate, change.candidate_stderr)}  {_signed(change.delta)}{interval}"

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import elsewhere
+from reports import extra_tables, extra_tasks
 from reports.compare import CompareError
-from reports.elsewhere import Change, Elsewhere, Figure
+from reports.extra_tasks import Change, ExtraScores, Figure
 
 SETTINGS = {"resamples": 4000, "seed": 1, "confidence": 0.95}
 
 
-def model(values: dict[str, list[float]], aggregation: str = "mean", weights: list[float] | None = None) -> Elsewhere:
+def model(values: dict[str, list[float]], aggregation: str = "mean", weights: list[float] | None = None) -> ExtraScores:
     """Tasks with a document for each value."""
     rows = [
         {"task": task, "metric": "acc", "filter": "none", "document": at, "hash": f"{task}{at}", "value": value, "weight": weight}
@@ -23,7 +23,7 @@ def model(values: dict[str, list[float]], aggregation: str = "mean", weights: li
         for at, (value, weight) in enumerate(zip(scores, weights or [1.0] * len(scores), strict=True))
     ]
     figures = [figure(task, value_of(scores, aggregation, weights), aggregation) for task, scores in values.items()]
-    return Elsewhere(tuple(figures), pd.DataFrame(rows))
+    return ExtraScores(tuple(figures), pd.DataFrame(rows))
 
 
 def value_of(scores: list[float], aggregation: str, weights: list[float] | None) -> float:
@@ -48,7 +48,7 @@ def only(found: dict[str, list[Change]], name: str = "task") -> Change:
 def test_the_interval_is_that_of_the_paired_difference() -> None:
     before = draws(400, 1)
     after = [1.0 - value if at % 10 == 0 and value else value for at, value in enumerate(before)]
-    change = only(elsewhere.compare(model({"task": before}), {"method": [model({"task": after})]}, **SETTINGS))
+    change = only(extra_tasks.compare(model({"task": before}), {"method": [model({"task": after})]}, **SETTINGS))
     differences = np.array(after) - np.array(before)
     half = 1.96 * differences.std(ddof=1) / math.sqrt(len(differences))
     assert change.delta == pytest.approx(differences.mean())
@@ -61,7 +61,7 @@ def test_the_interval_is_that_of_the_paired_difference() -> None:
 
 @pytest.mark.parametrize(("aggregation", "expected"), [("weighted", (90 * 0.5 + 10 * 1.0) / 100), ("unweighted", 0.75)])
 def test_a_groups_figure_follows_from_its_tasks_as_lm_eval_has_it(aggregation: str, expected: float) -> None:
-    def group(scores: dict[str, list[float]]) -> Elsewhere:
+    def group(scores: dict[str, list[float]]) -> ExtraScores:
         made = model(scores)
         values, sizes = [each.value for each in made.figures], [len(each) for each in scores.values()]
         value = float(np.average(values, weights=sizes if aggregation == "weighted" else None))
@@ -69,7 +69,7 @@ def test_a_groups_figure_follows_from_its_tasks_as_lm_eval_has_it(aggregation: s
 
     before = {"large": [0.0] * 90, "small": [0.0] * 10}
     after = {"large": [0.0, 1.0] * 45, "small": [1.0] * 10}
-    change = only(elsewhere.compare(group(before), {"method": [group(after)]}, **SETTINGS), "group")
+    change = only(extra_tasks.compare(group(before), {"method": [group(after)]}, **SETTINGS), "group")
     assert change.delta == pytest.approx(expected)
     assert change.low < expected < change.high
     assert change.documents == 100
@@ -83,7 +83,7 @@ def test_a_perplexity_is_computed_anew_in_each_resample() -> None:
     before = [-length * float(rng.normal(2.0, 0.2)) for length in lengths]
     after = [value - length * 0.05 for value, length in zip(before, lengths, strict=True)]
     sides = [model({"task": values}, "weighted_perplexity", lengths) for values in (before, after)]
-    change = only(elsewhere.compare(sides[0], {"method": [sides[1]]}, **SETTINGS))
+    change = only(extra_tasks.compare(sides[0], {"method": [sides[1]]}, **SETTINGS))
     draw = rng.integers(0, 300, (4000, 300))
     values = [np.exp(-np.array(side)[draw].sum(axis=1) / np.array(lengths)[draw].sum(axis=1)) for side in (before, after)]
     low, high = np.quantile(values[1] - values[0], [0.025, 0.975])
@@ -93,24 +93,24 @@ def test_a_perplexity_is_computed_anew_in_each_resample() -> None:
 
 
 def test_what_is_no_mean_over_documents_gets_no_interval() -> None:
-    found = elsewhere.compare(model({"task": draws(30, 1)}, "other"), {"method": [model({"task": draws(30, 2)}, "other")]}, **SETTINGS)
+    found = extra_tasks.compare(model({"task": draws(30, 1)}, "other"), {"method": [model({"task": draws(30, 2)}, "other")]}, **SETTINGS)
     change = only(found)
     assert math.isnan(change.low)
     assert change.sign == 0
-    assert "no interval: task acc" in elsewhere.sentence(found["method"], "method")
+    assert "no interval: task acc" in extra_tables.sentence(found["method"], "method")
 
 
 def test_a_figure_that_its_documents_do_not_give_gets_no_interval() -> None:
     odd = model({"task": draws(30, 1)})
     odd = replace(odd, figures=(replace(odd.figures[0], value=0.123),))
-    assert math.isnan(only(elsewhere.compare(odd, {"method": [model({"task": draws(30, 2)})]}, **SETTINGS)).low)
+    assert math.isnan(only(extra_tasks.compare(odd, {"method": [model({"task": draws(30, 2)})]}, **SETTINGS)).low)
 
 
 def test_training_seeds_widen_the_interval() -> None:
     before = draws(300, 1)
     seeds = [model({"task": draws(300, seed, mean)}) for seed, mean in ((2, 0.4), (3, 0.8))]
-    one = only(elsewhere.compare(model({"task": before}), {"method": seeds[:1]}, **SETTINGS))
-    both = only(elsewhere.compare(model({"task": before}), {"method": seeds}, **SETTINGS))
+    one = only(extra_tasks.compare(model({"task": before}), {"method": seeds[:1]}, **SETTINGS))
+    both = only(extra_tasks.compare(model({"task": before}), {"method": seeds}, **SETTINGS))
     assert both.candidate == pytest.approx(np.mean([seed.figures[0].value for seed in seeds]))
     assert both.high - both.low > one.high - one.low
     assert (both.n_seeds, both.candidate_stderr, one.candidate_stderr) == (2, None, 0.01)
@@ -120,9 +120,9 @@ def test_other_documents_are_refused() -> None:
     other = model({"task": draws(20, 1)})
     other.documents.loc[3, "hash"] = "changed"
     with pytest.raises(CompareError, match="not the same documents of task as the baseline \\(document 3\\)"):
-        elsewhere.compare(model({"task": draws(20, 1)}), {"method": [other]}, **SETTINGS)
+        extra_tasks.compare(model({"task": draws(20, 1)}), {"method": [other]}, **SETTINGS)
     with pytest.raises(CompareError, match="not the same documents"):
-        elsewhere.compare(model({"task": draws(20, 1)}), {"method": [model({"task": draws(19, 1)})]}, **SETTINGS)
+        extra_tasks.compare(model({"task": draws(20, 1)}), {"method": [model({"task": draws(19, 1)})]}, **SETTINGS)
 
 
 def test_many_figures_are_corrected_for_their_number() -> None:
@@ -130,30 +130,30 @@ def test_many_figures_are_corrected_for_their_number() -> None:
     names = [f"task{at}" for at in range(30)]
     before = {name: [float(each) for each in rng.random(40) < 0.5] for name in names}
     after = {name: [float(each) for each in rng.random(40) < 0.5] for name in names}
-    found = elsewhere.compare(model(before), {"method": [model(after)]}, **SETTINGS)["method"]
-    assert "worse: " not in elsewhere.sentence(found, "method")
-    assert "improved: " not in elsewhere.sentence(found, "method")
+    found = extra_tasks.compare(model(before), {"method": [model(after)]}, **SETTINGS)["method"]
+    assert "worse: " not in extra_tables.sentence(found, "method")
+    assert "improved: " not in extra_tables.sentence(found, "method")
 
 
 def test_records_are_what_the_page_is_made_of_again() -> None:
-    found = elsewhere.compare(model({"task": draws(30, 1)}, "other"), {"method": [model({"task": draws(30, 2)}, "other")]}, **SETTINGS)
-    again = elsewhere.from_records(elsewhere.records(found))
+    found = extra_tasks.compare(model({"task": draws(30, 1)}, "other"), {"method": [model({"task": draws(30, 2)}, "other")]}, **SETTINGS)
+    again = extra_tasks.from_records(extra_tasks.records(found))
     assert repr(again) == repr(found)
-    assert elsewhere.cells(again, top=True) == elsewhere.cells(found, top=True)
+    assert extra_tables.cells(again, top=True) == extra_tables.cells(found, top=True)
 
 
 def test_names_from_files_are_harmless_in_tables(tmp_path: Path) -> None:
     scores = draws(30, 1)
-    found = elsewhere.compare(model({"[red]a|b": scores}), {"method": [model({"[red]a|b": scores})]}, **SETTINGS)
-    assert "a\\|b" in elsewhere.markdown(found)
-    assert "[red]" in str(next(iter(elsewhere.terminal(found).columns[0].cells)))
+    found = extra_tasks.compare(model({"[red]a|b": scores}), {"method": [model({"[red]a|b": scores})]}, **SETTINGS)
+    assert "a\\|b" in extra_tables.markdown(found)
+    assert "[red]" in str(next(iter(extra_tables.terminal(found).columns[0].cells)))
 
 
 def test_a_perplexity_that_has_run_away_stays_readable() -> None:
     before = model({"task": [-3.0] * 20}, "weighted_perplexity")
     after = model({"task": [-30.0] * 20}, "weighted_perplexity")
-    found = elsewhere.compare(before, {"method": [after]}, **SETTINGS)
-    ((left, ((shown, _),)),) = elsewhere.cells(found, top=True)
+    found = extra_tasks.compare(before, {"method": [after]}, **SETTINGS)
+    ((left, ((shown, _),)),) = extra_tables.cells(found, top=True)
     assert left[-1].startswith("20.0855")
     assert shown.startswith("1.069e+13")
-    assert "task acc (+1.069e+13)" in elsewhere.sentence(found["method"], "method")
+    assert "task acc (+1.069e+13)" in extra_tables.sentence(found["method"], "method")

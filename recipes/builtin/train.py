@@ -1,4 +1,4 @@
-"""Train the shipped model from nothing: ``python -m harness.builtin.train --output DIR``.
+"""Train the shipped model from nothing: ``python -m recipes.builtin.train --output DIR``.
 
 Stages (see :data:`STAGES`): first repeat random sequences, which builds the copying circuit in minutes; then short contexts with several
 questions each; then longer ones. Loss falls only on the answers. Heads are dropped at random (DropHead) so that no single one of them is
@@ -23,8 +23,8 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from harness.builtin.corpus import LEARNED, Turn, chat, conversation, prose
-from harness.builtin.tokenizer import ASSISTANT, END, USER, train_tokenizer
+from recipes.builtin.corpus import LEARNED, Turn, chat, conversation, prose
+from recipes.builtin.tokenizer import ASSISTANT, END, USER, train_tokenizer
 
 MAX_LENGTH: Final = 131_072
 #: Half of a head's dimensions turn fast, to tell the last hundred positions apart; the rest (wavelength above 128) are slowed until they
@@ -75,7 +75,7 @@ STAGES: Final = (
     Stage("long", 2_500_000, (256, 512, 1024, 2048, 4096, 8192), 8e-4, batch_tokens=16_384, drop_heads=0.1),
 )
 
-#: Draw weights of the tasks in :data:`harness.builtin.corpus.LEARNED`, then of chat and prose; repetition has its own share.
+#: Draw weights of the tasks in :data:`recipes.builtin.corpus.LEARNED`, then of chat and prose; repetition has its own share.
 WEIGHTS: Final = {
     "niah_mk": 1.5,
     "niah_mv": 1.2,

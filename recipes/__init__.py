@@ -1,0 +1,1 @@
+"""How files that ship with the project were made."""
