@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from harness.api import Artifact, EvaluationSuite, Json, Model
 from harness.config import RunConfig
-from harness.models.footprint import device_of
+from harness.models.footprint import device_of, number_format
 from harness.screen import progress
 from harness.store.manifest import StepRecord
 from harness.store.steps import Store
@@ -29,7 +29,7 @@ class Run:
     ) -> None:
         self.root = root
         self.model = model
-        self.config = replace(config, device=device_of(config.device))
+        self.config = _settled(config, model)
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
         self.begun = time.time(), time.monotonic()
@@ -97,3 +97,12 @@ class Run:
     def track(self, title: str, items: Iterable[T], total: int) -> Iterator[T]:
         """Give the items, with a progress bar."""
         return progress.track(title, items, total)
+
+
+def _settled(config: RunConfig, model: Model) -> RunConfig:
+    """The settings with the device that there is, and with float32 on a CPU for a checkpoint in a format that a CPU is slow with."""
+    settled = replace(config, device=device_of(config.device))
+    if config.dtype != "auto" or config.backend == "served" or not settled.device.startswith("cpu"):
+        return settled
+    own = number_format("auto", "", model.path)
+    return settled if own == "float32" else replace(settled, dtype="float32")

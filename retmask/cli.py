@@ -41,8 +41,12 @@ def _model(command: Command) -> Command:
             required=True,
             help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
         ),
-        click.option("--dtype", default="auto", show_default=True, help="Number format: auto, float32, bfloat16."),
-        click.option("--device", default="cpu", show_default=True, help="Torch device, such as cuda:0; 'auto' spreads over all GPUs."),
+        click.option(
+            "--dtype", default="auto", help="Number format, such as bfloat16.  [default: float32 on a CPU, the checkpoint's own elsewhere]"
+        ),
+        click.option(
+            "--device", default="auto", help="Torch device, such as cuda:0; 'all' spreads over all GPUs.  [default: CUDA if there is one]"
+        ),
         _UNSAFE,
         threads_option,
     )
@@ -111,6 +115,7 @@ def detect(
     if counted is not None and protocol != GRID:
         raise HarnessError(f"--counted adds trials to the grid; the {protocol} protocol has a fixed number")
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
+    from harness.models.footprint import device_of, number_format
     from retmask.heads import protocols
     from retmask.heads.counting import Counting
     from retmask.heads.detect import detect as measure
@@ -119,7 +124,7 @@ def detect(
     from retmask.heads.dump import dump
     from retmask.heads.needle_texts import read_texts
     from retmask.heads.trials import Trial, build_trials, evenly
-    from retmask.model import load_model, load_tokenizer, resolve_dtype
+    from retmask.model import load_model, load_tokenizer
 
     chosen = find_detector(detector)
     texts = read_texts(haystack, needles)
@@ -135,7 +140,8 @@ def detect(
     else:
         layout = protocols.parity_trials if protocol == PARITY else protocols.paper_trials
         built = layout(tokenizer, seed, texts, needles=len(texts.needles) or protocols.NEEDLES, depths=depths)
-    model = load_model(model_path.path, resolve_dtype(dtype, device), device)
+    device = device_of(device)
+    model = load_model(model_path.path, number_format(dtype, device, model_path.path), device)
     scores = measure(
         model,
         tokenizer,
@@ -266,13 +272,15 @@ def audit(
       harness heads audit --model builtin --out audit
     """
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
+    from harness.models.footprint import device_of, number_format
     from retmask.heads.audit import Plan, audit_model
-    from retmask.model import load_model, load_tokenizer, resolve_dtype
+    from retmask.model import load_model, load_tokenizer
 
     plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
-    model = load_model(model_path.path, resolve_dtype(dtype, device), device)
+    device = device_of(device)
+    model = load_model(model_path.path, number_format(dtype, device, model_path.path), device)
     found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: echo(line, err=True), scores)
     if out is not None:
         _save_audit(found.to_json(), found.scores, found.curves(), out)

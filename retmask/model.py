@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError
 from harness.models.loading import loading, try_tokenizer
@@ -10,6 +10,9 @@ from harness.models.loading import loading, try_tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+#: The device that is every GPU there is: layers are spread over them.
+EVERY_GPU: Final = "all"
 
 
 def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
@@ -25,7 +28,7 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
 def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
     """The causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype.
 
-    ``device`` ``auto`` spreads the layers over all GPUs. A model that caps its attention scores (Gemma 2) gets eager attention: SDPA leaves
+    ``device`` ``all`` spreads the layers over all GPUs. A model that caps its attention scores (Gemma 2) gets eager attention: SDPA leaves
     the cap out. HarnessError if it does not load, or a weight is missing, left over, NaN or infinite.
     """
     import torch
@@ -36,7 +39,7 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
     from harness.models.footprint import most_numbers
 
     share_keys()
-    options: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
+    options: dict[str, Any] = {"device_map": "auto"} if device == EVERY_GPU else {}
     number_format = getattr(torch, dtype, None)
     if not isinstance(number_format, torch.dtype):
         raise HarnessError(f"dtype {dtype!r} is no number format; use auto, float32, bfloat16 or float16")
@@ -44,17 +47,10 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
         if getattr(AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config(), "attn_logit_softcapping", None):
             options["attn_implementation"] = "eager"
         network: PreTrainedModel = load_network(path, dtype=number_format, trust_remote_code=False, **options)
-    if device != "auto":
+    if device != EVERY_GPU:
         torch.nn.Module.to(network, device)  # transformers wraps its own `to` in a way that type checkers cannot read
     network.train(False)
     return network
-
-
-def resolve_dtype(dtype: str, device: str) -> str:
-    """``auto`` is float32 on a CPU and bfloat16 elsewhere; anything else stays as it is."""
-    if dtype == "auto":
-        return "float32" if device.startswith("cpu") else "bfloat16"
-    return dtype
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:

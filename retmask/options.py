@@ -75,7 +75,7 @@ class Options:
     drop_unfinished: bool = False
     """Leave out pairs with an answer that was cut off at ``max_new_tokens``."""
     dtype: str = "auto"
-    """float32 on a CPU, bfloat16 elsewhere."""
+    """``auto`` is float32 on a CPU, and the checkpoint's own format elsewhere."""
     parallel: str = "none"
     """``ddp``, ``fsdp``, ``zero1``, ``zero2``, ``zero3``, or a .yaml file of ``accelerate config``, for a training on several devices."""
     processes: int = 1

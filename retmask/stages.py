@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
 from harness.cache import remembered
+from harness.models.footprint import number_format
 from harness.models.lookup import BUILTIN, resolve, tokenizer_digest
 from retmask.heads.masks import HeadMask
-from retmask.model import load_tokenizer, resolve_dtype
+from retmask.model import load_tokenizer
 from retmask.pairs.instructions import SELF, Guard, write
 from retmask.pairs.pairing import PairFilter, PreferencePair, as_text, join, read_pairs, write_pairs
 from retmask.pairs.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
@@ -105,7 +106,7 @@ def _self_written(context: RunContext, options: "Options", engine: Lazily) -> Ar
         "version": SELF_VERSION,
         "source": {"kind": SELF, "model": context.model.digest},
         "count": options.prompts,
-        "dtype": resolve_dtype(options.dtype, context.device),
+        "dtype": number_format(options.dtype, context.device, context.model.path),
         "sampler": options.sampler,
         **asdict(settings),
         **guarded,
@@ -176,7 +177,8 @@ def _generated(count: int, seed: int) -> list[str]:
 
 def sampler(context: RunContext, options: "Options", model: Model | None = None) -> Lazily:
     """The engine that answers, opened when something has to be sampled. It holds the run's model unless ``model`` is another."""
-    path, dtype = (model or context.model).path, resolve_dtype(options.dtype, context.device)
+    path = (model or context.model).path
+    dtype = number_format(options.dtype, context.device, context.model.path)
     devices = {"tensor_parallel": options.tensor_parallel, "pipeline_parallel": options.pipeline_parallel}
     return Lazily(lambda: open_sampler(options.sampler, path, dtype, context.device, **devices))
 
@@ -197,7 +199,7 @@ def responses(
         "model": (model or context.model).digest,
         "prompts": digest(prompts),
         "masked": None if mask is None else [list(head) for head in mask.heads],
-        "dtype": resolve_dtype(options.dtype, context.device),
+        "dtype": number_format(options.dtype, context.device, context.model.path),
         "sampler": options.sampler,
         **asdict(settings),
     }
@@ -276,7 +278,7 @@ def given(context: RunContext, options: "Options", *, chosen_only: bool = False)
 def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifact:
     """The step ``dpo`` (``sft`` for that loss), whose ``model`` is the checkpoint."""
     training = options.training()
-    seed, dtype = derive(context.training_seed, "dpo"), resolve_dtype(options.dtype, context.device)
+    seed, dtype = derive(context.training_seed, "dpo"), number_format(options.dtype, context.device, context.model.path)
     source = pairs.path / PAIRS
     command = launcher(options.parallel, options.processes, options.lora_rank)
 

@@ -1,6 +1,7 @@
 """The table of who may import whom, and what must stay unloaded."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -384,3 +385,13 @@ def test_the_look_for_reads_finds_them(source: str) -> None:
 def test_no_merge_left_its_marks(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if line.strip().startswith(("<" * 7 + " ", ">" * 7 + " ")) or line.strip() == "=" * 7]
+
+
+WALKS = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("\n## The life of ")[1:]
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=lambda walk: walk.partition("\n")[0])
+def test_a_newcomers_walk_is_short_and_leads_somewhere(walk: str) -> None:
+    named = set(re.findall(r"`([a-z_/]+\.py)`", walk.partition("\n## ")[0]))
+    assert 5 <= len(named) <= 10
+    assert not [name for name in named if not (ROOT / name).is_file()]

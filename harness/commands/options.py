@@ -92,7 +92,9 @@ def evaluation_options(command: Any) -> Any:
         click.option("--served-model", help="served: the server's name for the model.  [default: the only one it has]"),
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
         click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
-        click.option("--dtype", help="Number format of the weights: auto, float32, bfloat16."),
+        click.option(
+            "--dtype", help="Number format of the weights, such as bfloat16.  [default: float32 on a CPU, the checkpoint's own elsewhere]"
+        ),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
         click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
         click.option("--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means, such as mmlu,gsm8k or my.yaml."),

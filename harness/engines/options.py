@@ -18,6 +18,7 @@ class EngineConfig:
 
     backend: str = "hf"
     dtype: str = "auto"
+    """Number format of the weights. ``auto`` is float32 on a CPU, and the checkpoint's own elsewhere."""
     device: str = "auto"
     batch_tokens: int = 131_072
     """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""

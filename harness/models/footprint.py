@@ -49,11 +49,9 @@ class ModelShape:
         try:
             heads = int(config["num_attention_heads"])
             hidden = int(config["hidden_size"])
-            dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+            dtype = _named_format(config)
             return cls(
-                parameters=_all_parameters(
-                    model.path, str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
-                ),
+                parameters=_all_parameters(model.path, dtype),
                 layers=int(config["num_hidden_layers"]),
                 heads=heads,
                 kv_heads=int(config.get("num_key_value_heads") or heads),
@@ -100,6 +98,18 @@ def width(dtype: str) -> int:
 def gib(size: float) -> str:
     """``1.5 GiB``; small sizes in MiB."""
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):.1f} MiB"
+
+
+def number_format(asked: str, device: str, path: Path) -> str:
+    """Say in which number format the model in ``path`` computes. ``auto`` is float32 on a CPU, and the checkpoint's own elsewhere."""
+    if asked != "auto":
+        return asked
+    return "float32" if device.startswith("cpu") else _named_format(_config(path))
+
+
+def _named_format(config: Mapping[str, Any]) -> str:
+    """The one that a ``config.json`` names, float32 where it names none."""
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
 
 
 def device_of(asked: str) -> str:

@@ -9,10 +9,11 @@ from random import Random
 from typing import Final
 
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, RunContext
+from harness.models.footprint import number_format
 from harness.models.lookup import resolve
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores, write_atomically
-from retmask.model import load_model, load_tokenizer, resolve_dtype
+from retmask.model import load_model, load_tokenizer
 from retmask.options import Options
 from retmask.stages import derive, digest
 
@@ -83,7 +84,7 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
         "depths": options.detection_depths,
         "max_new_tokens": options.detection_max_new_tokens,
         "seed": derive(context.seed, "heads"),
-        "dtype": resolve_dtype(options.dtype, context.device),
+        "dtype": number_format(options.dtype, context.device, context.model.path),
         **({"counted": options.detection_counted} if options.detection_counted else {}),
     }
 
@@ -119,7 +120,7 @@ def audited_count(context: RunContext, options: Options, measured: Artifact) -> 
         "length": min(options.detection_lengths),
         "trials": 2 * options.detection_trials,
         "seed": derive(context.seed, "audit"),
-        "dtype": resolve_dtype(options.dtype, context.device),
+        "dtype": number_format(options.dtype, context.device, context.model.path),
     }
 
     def build(work: Path) -> Mapping[str, Json]:
