@@ -42,7 +42,7 @@ def check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> 
 def _read(value: object, kind: Any, where: str) -> Any:
     """A value of that type: lists become tuples, whole numbers numbers."""
     if not _fits(value, kind):
-        raise HarnessError(f"{where} holds something else than {_called(kind)}")
+        raise HarnessError(f"{where} holds something else than {_called(kind)}: {repr(value)[:60]}")
     if isinstance(value, list | tuple):
         return tuple(value)
     return float(value) if isinstance(value, int) and not isinstance(value, bool) and float in (kind, *get_args(kind)) else value

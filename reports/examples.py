@@ -200,14 +200,22 @@ def _text(rows: Mapping[str, pd.DataFrame], prompt: Prompt | None, place: tuple[
     firsts = [each.iloc[0] for each in rows.values()]
     return {
         "prompt": [prompt.start, prompt.end, prompt.hidden, prompt.line, place] if prompt else None,
-        "gold": _clipped(_golds(str(firsts[0]["targets"])), _TARGET),
+        "gold": _clipped(golds(str(firsts[0]["targets"])), _TARGET),
         "outputs": [_clip(str(each["output"]), _OUTPUT) for each in firsts],
+        "parsed": [_clip(parsed(each), _TARGET) for each in firsts],
         "finish": [str(each["finish_reason"]) for each in firsts],
         "tokens": [[int(each["prompt_tokens"]), int(each["output_tokens"]), int(each["truncated_tokens"])] for each in firsts],
     }
 
 
-def _golds(targets: str) -> list[str]:
+def parsed(row: "pd.Series[Any]") -> str:
+    """Say what was read as the answer of a row; empty where nothing says so, or the whole output was."""
+    found = str(row.get("parsed", ""))
+    return "" if found.strip() == str(row["output"]).strip() else found
+
+
+def golds(targets: str) -> list[str]:
+    """List the right answers of a row's ``targets``."""
     try:
         value = json.loads(targets)
     except ValueError:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reports.hierarchy import Floats
-from reports.samples import KEY
+from reports.samples import KEY, READ
 
 _EXAMPLE: Final = ["task", "length", "example_id"]
 
@@ -25,7 +25,7 @@ def averaged(table: pd.DataFrame) -> pd.DataFrame:
     key, attrs = list(KEY), dict(table.attrs)
     means = table.groupby(key, sort=False, observed=True)["score"].transform("mean").clip(0, 1)
     first = table.assign(score=means).sort_values("generation", kind="stable").drop_duplicates(key)
-    found = first.sort_index().drop(columns="generation").reset_index(drop=True)
+    found = first.sort_index().drop(columns=["generation", *(name for name in READ if name in first.columns)]).reset_index(drop=True)
     found.attrs = attrs  # of an evaluation that stopped early
     return found
 

@@ -118,6 +118,7 @@
       const [prompt, output, cut] = text.tokens[at];
       head(name + ": " + task.metrics.map((metric, m) => metric + " " + points(example.scores[at][m])).join(", "));
       body.append(make("pre", text.outputs[at] || "(empty)"));
+      if (text.parsed[at]) body.append(make("p", "read as the answer: " + text.parsed[at], "caption"));
       const lost = cut ? ", " + cut.toLocaleString("en") + " prompt tokens truncated" : "";
       const ended = text.finish[at] === "length" ? "used up its budget" : "ended by itself";
       body.append(make("p", prompt.toLocaleString("en") + " + " + output.toLocaleString("en") + " tokens, " + ended + lost, "caption"));

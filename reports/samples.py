@@ -47,6 +47,8 @@ SAMPLED: Final[dict[str, str]] = {
     "generation": "int64",  # which of several answers to the same prompt, from 1
     "temperature": "float64",  # at which it was sampled
 }
+#: A column of tables that say what was read as the answer: it follows from the output, and a table without it is the same table.
+READ: Final[dict[str, str]] = {"parsed": "string"}
 _TOKENS: Final = ("prompt_tokens", "output_tokens", "truncated_tokens", "thinking_tokens", "dropped_tokens", "dropped_passages")
 
 #: Key of a file's metadata that holds what is true of the whole table (``DataFrame.attrs``), as JSON.
@@ -66,14 +68,15 @@ class SamplesError(ValueError):
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """Return ``frame`` with exactly :data:`COLUMNS` and :data:`OPTIONAL`, in that order, with those dtypes; rows and their order stay.
 
-    Columns of :data:`SAMPLED` come last, where they are there and not all 0: a table of greedy answers is the same with and without.
+    Columns of :data:`SAMPLED` and :data:`READ` come last, where they are there and not all 0 or empty: a table of greedy answers is the
+    same with and without.
 
     Only lossless conversions are made (``object`` that holds ``str``, narrower numbers). Raises :class:`SamplesError` on missing or
     unknown columns, wrong types, missing values (``depth`` alone may be NaN), scores or depths outside [0, 1], repeated
     (task, length, metric, example_id, generation), and on an example that belongs to two clusters or a task that belongs to two categories.
     """
     missing = [name for name in COLUMNS if name not in frame.columns]
-    unknown = [str(name) for name in frame.columns if name not in COLUMNS | OPTIONAL | SAMPLED]
+    unknown = [str(name) for name in frame.columns if name not in COLUMNS | OPTIONAL | SAMPLED | READ]
     if not frame.columns.is_unique:
         raise SamplesError(f"the samples table has the column {frame.columns[frame.columns.duplicated()][0]!r} twice")
     if missing or unknown:
@@ -82,9 +85,10 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     if not len(frame):
         raise SamplesError("the samples table has no rows")
     table = frame.assign(**{name: _UNKNOWN[dtype] for name, dtype in OPTIONAL.items() if name not in frame.columns})
-    sampled = {name: dtype for name, dtype in SAMPLED.items() if name in frame.columns}
+    sampled = {name: dtype for name, dtype in (SAMPLED | READ).items() if name in frame.columns}
     table = pd.DataFrame({name: _column(table, name, dtype) for name, dtype in (COLUMNS | OPTIONAL | sampled).items()})
-    table = table.drop(columns=[name for name in sampled if (table[name] == 0).all()]).reset_index(drop=True)
+    empty = [name for name, dtype in sampled.items() if (table[name] == _UNKNOWN.get(dtype, 0)).all()]
+    table = table.drop(columns=empty).reset_index(drop=True)
     _check_values(table)
     _check_identity(table)
     table.attrs = dict(frame.attrs)  # how far an evaluation went that stopped early: reports.stopping
@@ -129,11 +133,12 @@ def read(path: Path) -> pd.DataFrame:
 def digest(frame: pd.DataFrame) -> str:
     """SHA-256 of the rows by :func:`row_key`, whatever their order and the name of the run: equal for equal samples.
 
-    ``model_digest`` has no part in it, since a training's weights may differ in their last bits and still answer alike.
+    ``model_digest`` has no part in it, since a training's weights may differ in their last bits and still answer alike; nor
+    has what follows from the output (:data:`READ`).
     """
     table = validate(frame)
     table = table.sort_values(row_key(table), kind="stable")
-    columns = {name: table[name].tolist() for name in table.columns if name not in ("run", "model_digest")}
+    columns = {name: table[name].tolist() for name in table.columns if name not in ("run", "model_digest", *READ)}
     found = hashlib.sha256()
     for row in zip(*columns.values(), strict=True):
         found.update(json.dumps(row).encode() + b"\n")

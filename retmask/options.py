@@ -35,13 +35,11 @@ class Options:
     """Measure the heads of the trained model too, for the report."""
     prompts: int = 1000
     """Instructions to sample answers to; 0 takes all that the source has."""
-    prompts_from: str = (
-        ""
-        """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``generated`` (the shipped model's), a
-    JSONL or Parquet file or a folder of them, or a data set on the Hub (:mod:`retmask.pairs.prompts`). Empty is ``generated`` for the
-    shipped model and ``self`` for others.
+    prompts_from: str = ""
+    """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``generated`` (the shipped model's), a JSONL or Parquet file or
+    a folder of them, or a data set on the Hub (:mod:`retmask.pairs.prompts`). Empty is ``generated`` for the shipped model and ``self`` for
+    others.
     """
-    )
     prompts_temperature: float = 1.0
     """Of the instructions that the model writes, as are the next two."""
     prompts_top_p: float = 0.95
@@ -107,6 +105,8 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel are numbers of devices; give at least 1")
         if self.sampler != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
+        if not self.detection_lengths:
+            raise HarnessError("[method]: detection_lengths is empty; give at least one prompt length, such as [512]")
         if self.detection_counted < 0:
             raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
         if self.n < 1 or self.prompts < 0:

@@ -34,6 +34,8 @@ class Scored:
     """Name -> value; in [0, 1] except ``length`` (words) and ``num_preds`` (items)."""
     left_out: tuple[str, ...] = ()
     """Metrics whose published mean leaves this output out (parity, difference ``cite-empty``); their value is 0."""
+    parsed: str = ""
+    """What was read as the answer; empty where the whole output is."""
 
 
 #: Characters of an output: some hundred times those that an answer may have, room for thoughts included.
@@ -148,8 +150,9 @@ def _answer(record: Record, output: str, how: How, *, golds: Sequence[str], pref
     answers = records.golds(record, *golds)
     if how.mode == "strict":
         parsed = parsing.body_text(output) if lines else parsing.answer_text(output)
-        return _known(metrics.answer_metrics(parsed, answers, COMPARISONS[how.mode], with_rouge=how.rouge))
-    return _known(_better([output, parsing.published_answer(output, prefix)], answers, how))
+        return _known(metrics.answer_metrics(parsed, answers, COMPARISONS[how.mode], with_rouge=how.rouge), parsed=parsed)
+    parsed = parsing.published_answer(output, prefix)
+    return _known(_better([output, parsed], answers, how), parsed=parsed)
 
 
 def _better(texts: Sequence[str], answers: Sequence[str], how: How) -> dict[str, float]:
@@ -161,7 +164,7 @@ def _better(texts: Sequence[str], answers: Sequence[str], how: How) -> dict[str,
 def _label(record: Record, output: str, how: How) -> Rounds[Scored]:
     """In-context learning: the parsed label alone counts."""
     parsed = parsing.published_answer(output, "label:") if how.mode == "parity" else parsing.answer_text(output)
-    return _known(_better([parsed], records.golds(record, "answer", "answers"), how))
+    return _known(_better([parsed], records.golds(record, "answer", "answers"), how), parsed=parsed)
 
 
 def _needles(record: Record, output: str, how: How) -> Rounds[Scored]:
@@ -183,10 +186,11 @@ def _choice(record: Record, output: str, how: How) -> Rounds[Scored]:
         first = re.match(r"\W*(\w+)", parsed)
         text = full.partition(". ")[2]
         right = (first is not None and first[1].upper() == letter) or metrics.exact_match(parsed, [text]) == 1
-        return _known({**found, "exact_match": float(right), "substring_exact_match": float(right)})
-    best = _better([output, parsing.published_answer(output)], [letter, full], how)
+        return _known({**found, "exact_match": float(right), "substring_exact_match": float(right)}, parsed=parsed)
+    parsed = parsing.published_answer(output)
+    best = _better([output, parsed], [letter, full], how)
     shown = float(full.lower() in output.lower())
-    return _known({**best, "exact_match": max(best["exact_match"], shown), "substring_exact_match": shown})
+    return _known({**best, "exact_match": max(best["exact_match"], shown), "substring_exact_match": shown}, parsed=parsed)
 
 
 def _ranking(record: Record, output: str, how: How) -> Rounds[Scored]:
@@ -194,10 +198,11 @@ def _ranking(record: Record, output: str, how: How) -> Rounds[Scored]:
     grades = records.grades(record)
     if how.mode == "strict":
         ranked = parsing.ranking(output)
-        return _known({**metrics.ranking_metrics(ranked, grades), "num_preds": float(len(ranked))})
+        return _known({**metrics.ranking_metrics(ranked, grades), "num_preds": float(len(ranked))}, parsed=" > ".join(ranked))
     ranked = list(dict.fromkeys(parsing.published_ranking(output)))
     found = metrics.ranking_metrics(ranked, grades)
-    return _known({**{name: round(value, _DIGITS) for name, value in found.items()}, "num_preds": float(len(ranked))})
+    rounded = {name: round(value, _DIGITS) for name, value in found.items()}
+    return _known({**rounded, "num_preds": float(len(ranked))}, parsed=" > ".join(ranked))
 
 
 def _asqa(record: Record, output: str, how: How) -> Rounds[Scored]:
@@ -209,7 +214,7 @@ def _asqa(record: Record, output: str, how: How) -> Rounds[Scored]:
         **alce.short_answer_metrics(text, records.short_answers(record), COMPARISONS[how.mode]),
         **(alce.long_answer_rouge(text, records.long_answers(record), how.split) if how.rouge else {}),
     }
-    return (yield from _cite(record, found, citations.sentences(flat, how.split), how))
+    return (yield from _cite(record, found, citations.sentences(flat, how.split), how, parsed=text))
 
 
 def _qampari(record: Record, output: str, how: How) -> Rounds[Scored]:
@@ -224,17 +229,18 @@ def _qampari(record: Record, output: str, how: How) -> Rounds[Scored]:
     if how.mode == "strict":
         items = [item for item in items if item]
     about = records.text(record, "question") if how.judged else ""
-    return (yield from _cite(record, found, items, how, about))
+    return (yield from _cite(record, found, items, how, about, parsed="; ".join(items)))
 
 
-def _cite(record: Record, found: Mapping[str, float], said: Sequence[str], how: How, about: str = "") -> Rounds[Scored]:
+def _cite(record: Record, found: Mapping[str, float], said: Sequence[str], how: How, about: str = "", *, parsed: str) -> Rounds[Scored]:
     if not how.judged or "nocite" in how.task:
-        return Scored(found)
+        return Scored(found, parsed=parsed)
     documents = records.passages(record)
     shown = re.search(r"_(\d+)$", how.task)
     claims = [citations.claim(each, len(documents), how.mode, shown=int(shown[1]) if shown else None, about=about) for each in said]
     recall, precision = yield from citations.citation_scores(claims, documents)
-    return Scored({**found, **dict(zip(_CITED, (recall, precision), strict=True))}, () if said or how.mode == "strict" else _CITED)
+    left_out = () if said or how.mode == "strict" else _CITED
+    return Scored({**found, **dict(zip(_CITED, (recall, precision), strict=True))}, left_out, parsed)
 
 
 def _facts(record: Record, output: str, how: How) -> Rounds[Scored]:
@@ -244,12 +250,12 @@ def _facts(record: Record, output: str, how: How) -> Rounds[Scored]:
     em = metrics.str_em(text, records.golds(record, "answers"), COMPARISONS[how.mode])
     cited = citations.score_citations(output, record, how.mode)
     left_out = _CITED if how.mode == "parity" and not citations.sentences(alce.flatten(output), SPLITTERS["simple"]) else ()
-    return _known({"str_em": em, **dict(zip(_CITED, cited, strict=True))}, left_out)
+    return _known({"str_em": em, **dict(zip(_CITED, cited, strict=True))}, left_out, text)
 
 
-def _known(found: Mapping[str, float], left_out: tuple[str, ...] = ()) -> Rounds[Scored]:
+def _known(found: Mapping[str, float], left_out: tuple[str, ...] = (), parsed: str = "") -> Rounds[Scored]:
     """A scorer that asks nothing."""
-    return Scored(found, left_out)
+    return Scored(found, left_out, parsed)
     yield
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.api import HarnessError
-from harness.screen.terminal import data, show
+from harness.screen.terminal import data, echo, show
 from harness.store.find import Evaluation, find_all, find_one
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
               help="Compare evaluations that stopped early, on the examples that both have, with always-valid intervals.")  # fmt: skip
 @click.option("--pass-at", "k", type=click.IntRange(min=1), metavar="K",
               help="Compare the chance that one of K sampled answers is right, on metrics that are 0 or 1.")  # fmt: skip
+@click.option("--examples", type=click.IntRange(min=1), metavar="N",
+              help="Also show the N examples whose scores changed most: gold, outputs, and what was read of them.")  # fmt: skip
 @click.option("--aa", is_flag=True, help="Two evaluations of the same model: show the engine's noise floor.")
 def compare(
     evaluations: tuple[str, ...],
@@ -57,6 +59,7 @@ def compare(
     allow: tuple[str, ...],
     common: bool,
     k: int | None,
+    examples: int | None,
     aa: bool,
 ) -> None:
     """Compare evaluations of the same examples; the first is the baseline, the second method is set against each later one.
@@ -68,6 +71,7 @@ def compare(
       harness compare runs/base ours=runs/seed1:retmask ours=runs/seed2:retmask control=runs/seed1:randmask
       harness compare runs/demo:baseline runs/demo:retmask@2 --margin 1
       harness compare runs/few:baseline runs/few:retmask --history runs/many:baseline
+      harness compare runs/demo:baseline runs/demo:retmask --examples 5
       harness compare runs/stopped --common
       harness compare runs/sampled --pass-at 4
       harness compare --aa runs/monday runs/tuesday
@@ -108,8 +112,20 @@ def compare(
         _write(path, exported)
     if form == "terminal":
         show(export.terminal(exported))
+        if examples is not None:
+            _show_examples(baseline, methods, found[0].name, examples)
     else:
         data(export.TEXTS[form](exported))
+
+
+def _show_examples(baseline: "list[pd.DataFrame]", methods: "dict[str, Tables]", name: str, most: int) -> None:
+    from reports.differing import differing, terminal
+
+    for method, tables in methods.items():
+        first = tables[0] if isinstance(tables, list) else tables
+        changed = differing(baseline[0], first, most)  # type: ignore[arg-type]
+        echo(f"\n{method}: {len(changed)} examples whose scores changed most" if changed else f"\n{method}: no score changed")
+        show(terminal(changed, (name, method)))
 
 
 def _by_name(found: list[Evaluation], arguments: tuple[str, ...]) -> "tuple[list[pd.DataFrame], dict[str, Tables]]":

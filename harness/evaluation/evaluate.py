@@ -291,7 +291,7 @@ def _rows(
         except FieldError as error:
             raise HarnessError(f"{pairs[error.index or 0][0].id}: {error}") from None
         for place, ((example, name), result) in enumerate(zip(given, scored, strict=True)):
-            columns = {**_columns(example, answers[name]), "template": template, "scorer": scorer}
+            columns = {**_columns(example, answers[name]), "template": template, "scorer": scorer, "parsed": encodable(result.parsed)}
             if temperature:
                 columns |= {"generation": place % count + 1, "temperature": temperature}
             yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)

@@ -46,7 +46,7 @@ def test_it_is_listed_verified_compared_and_reported(run: Path, tmp_path: Path) 
     assert listed.exit_code == 0, listed.output
     assert "finished" in listed.output
     assert harness("runs", "verify", run).exit_code == 0
-    compared = harness("compare", f"{run}:baseline", f"{run}:sft")
+    compared = harness("compare", f"{run}:baseline", f"{run}:sft", "--tasks")
     assert compared.exit_code == 0, compared.output
     assert "niah_mv" in compared.output
     reported = harness("report", run, "--output", tmp_path / "page.html")

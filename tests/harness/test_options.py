@@ -27,15 +27,14 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"treshold": 0.2}, "here: unknown option treshold; did you mean threshold?"),
-        ({"zzz": 1}, "here: unknown option zzz; known are name, threshold"),
-        ({"threshold": "high"}, "here: threshold is a number, not 'high'"),
-        ({"top_k": 2.5}, "here: top_k is an integer, not 2.5"),
-        ({"top_k": True}, "here: top_k is an integer, not True"),
-        ({"flag": 1}, "here: flag is true or false, not 1"),
-        ({"lengths": 5}, "here: lengths is a list of int, not 5"),
-        ({"lengths": []}, "here: lengths is a list of int"),
-        ({"lengths": [1, "2"]}, "here: lengths is an integer, not '2'"),
+        ({"treshold": 0.2}, "here: unknown key 'treshold'; did you mean 'threshold'?"),
+        ({"zzz": 1}, "here: unknown key 'zzz'; known: name, threshold"),
+        ({"threshold": "high"}, "here: threshold holds something else than a number: 'high'"),
+        ({"top_k": 2.5}, "here: top_k holds something else than a whole number: 2.5"),
+        ({"top_k": True}, "here: top_k holds something else than a whole number: True"),
+        ({"flag": 1}, "here: flag holds something else than true or false: 1"),
+        ({"lengths": 5}, "here: lengths holds something else than a list, each a whole number: 5"),
+        ({"lengths": [1, "2"]}, "here: lengths holds something else than a list, each a whole number: [1, '2']"),
     ],
 )
 def test_mistakes_are_named(extra: dict[str, object], message: str) -> None:

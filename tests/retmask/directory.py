@@ -52,7 +52,8 @@ class DirectoryContext:
 
 
 if __name__ == "__main__":
-    from retmask.methods import all as methods
+    from retmask.methods.retmask import RetMask
+    from retmask.methods.sft import Sft
 
     root, checkpoint, options, method = sys.argv[1:]
-    getattr(methods, method)().run(DirectoryContext(Path(root), Path(checkpoint), json.loads(options)))
+    {"RetMask": RetMask, "Sft": Sft}[method]().run(DirectoryContext(Path(root), Path(checkpoint), json.loads(options)))

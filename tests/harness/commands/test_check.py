@@ -17,8 +17,9 @@ from junitparser import JUnitXml
 
 from harness.commands.baseline import baseline
 from harness.commands.check import check
+from harness.commands.eval_ import eval_command
 from harness.commands.options import run_config
-from harness.commands.root import HarnessGroup, eval_command
+from harness.commands.root import HarnessGroup
 from harness.evaluation.evaluate import SCORING_VERSION
 from harness.evaluation.suite import SuiteConfig, build_examples, write_examples
 from harness.models.lookup import resolve

@@ -166,10 +166,10 @@ def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     assert "has not finished" in result.output
 
 
-@pytest.mark.parametrize("module", ["compare_cli", "check_cli", "baseline_cli", "leaderboard_cli", "report_cli"])
+@pytest.mark.parametrize("module", ["compare", "check", "baseline", "leaderboard", "report"])
 def test_a_command_s_help_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "transformers", "pandas", "scipy", "matplotlib")
-    code = f"import sys, harness.{module}\nprint([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, harness.commands.{module}\nprint([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 

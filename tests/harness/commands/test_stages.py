@@ -89,7 +89,7 @@ def test_another_models_answers_are_rejected(untrained: Path, preset: Path, tmp_
         (("train", "--pairs-from", "missing.jsonl"), "cannot read preference pairs"),
         (("train", "--loss", "sigmiod"), "unknown loss 'sigmiod'; choose from sigmoid"),
         (("pairs", "--prompts-from", "missing.jsonl", "--method", "sft"), "prompts_from = 'missing.jsonl': no such file"),
-        (("pairs", "--set", "treshold=0.2"), "unknown option treshold; did you mean threshold?"),
+        (("pairs", "--set", "treshold=0.2"), "unknown key 'treshold'; did you mean 'threshold'?"),
         (("pairs", "--method", "nothing"), "unknown method 'nothing'"),
     ],
 )

@@ -127,7 +127,7 @@ def test_the_probe_gives_a_time(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--lengths", "1024k"], "takes at most"),
-        (["--method", "retmask", "--set", "no_such=1"], "unknown option no_such"),
+        (["--method", "retmask", "--set", "no_such=1"], "unknown key 'no_such'"),
         (["--method", "nothing"], "unknown method 'nothing'"),
     ],
 )

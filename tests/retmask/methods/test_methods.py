@@ -229,7 +229,7 @@ def test_a_model_that_finds_no_needle_stops_before_anything_is_trained(words: Pa
 
 
 def test_a_misspelt_option_is_named(words: Path, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=r"\[method\]: unknown option treshold; did you mean threshold\?"):
+    with pytest.raises(HarnessError, match=r"\[method\]: unknown key 'treshold'; did you mean 'threshold'\?"):
         RandMask().run(DirectoryContext(tmp_path, words, {"treshold": 0.1}))
 
 

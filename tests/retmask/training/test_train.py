@@ -260,6 +260,6 @@ def test_the_command_says_a_users_mistake_in_one_line(
         return train_module.main()
 
     assert exit_code(asdict(config) | {"lerning_rate": 1}) == 2
-    assert capsys.readouterr().err.strip().endswith("unknown option lerning_rate; did you mean learning_rate?")
+    assert capsys.readouterr().err.strip().endswith("unknown key 'lerning_rate'; did you mean 'learning_rate'?")
     assert exit_code(asdict(replace(config, pairs=str(tmp_path / "none")))) == 2
     assert capsys.readouterr().err.startswith("error: cannot read preference pairs")

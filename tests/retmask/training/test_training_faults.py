@@ -65,7 +65,7 @@ def names(steps: dict[str, int]) -> list[str]:
     ("run", "method", "words"),
     [
         (RUN | {"lenghts": "[256]"}, METHOD, "unknown key 'lenghts'; did you mean 'lengths'?"),
-        (RUN, METHOD | {"bacth_size": "4"}, "unknown option bacth_size; did you mean batch_size?"),
+        (RUN, METHOD | {"bacth_size": "4"}, "unknown key 'bacth_size'; did you mean 'batch_size'?"),
         (RUN, METHOD | {"batch_size": '"four"'}, "batch_size"),
     ],
 )
