@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.api import Artifact, Model
 from harness.config import RunConfig, load_preset, override
+from harness.engines.options import EngineConfig
 from harness.evaluation import evaluate as evaluation
-from harness.evaluation.suite import prepare, source_of
-from harness.pipeline import Run, suite_config
+from harness.evaluation.suite import asked_suite, prepare, source_of, suite_config
+from harness.run import Run
 from harness.screen.quiet import hush
 from harness.store.journal import Journal
 
@@ -64,7 +65,7 @@ def config_for(name: str, settings: dict[str, Any]) -> RunConfig:
 
 def build_suite(root: Path, model: Model, config: RunConfig) -> Artifact:
     """The suite of ``config``."""
-    return prepare(Run(root, model, config), suite_config(config), model)
+    return prepare(Run(root, model, config, asked_suite), suite_config(config), model)
 
 
 def evaluate_all(lm: "HarnessLM", suite: Artifact, journal: Path, batch_tokens: int) -> Journal:
@@ -73,5 +74,5 @@ def evaluate_all(lm: "HarnessLM", suite: Artifact, journal: Path, batch_tokens: 
     lm.journal, lm.batch = Journal(journal), batch_of(batch_tokens)
     source, framing = source_of(suite), evaluation._framing(suite)
     for (task, length), examples in evaluation.groups(suite):
-        evaluation.ask(lm, source.tasks((task,))[0], length, examples, framing, thinking=False)
+        evaluation.ask(lm, source.tasks((task,))[0], length, examples, framing, EngineConfig())
     return lm.journal

@@ -30,11 +30,12 @@ from harness.builtin import MODEL_DIR
 from harness.config import RunConfig, load_preset, override
 from harness.engines import open_engine
 from harness.evaluation import evaluate as evaluation
-from harness.evaluation.suite import build_examples, write_examples
+from harness.evaluation.evaluate import scoring
+from harness.evaluation.suite import asked_suite, build_examples, suite_config, write_examples
 from harness.models.lookup import resolve
 from harness.models.tokenizers import load_tokenizer
-from harness.pipeline import Run, scoring, suite_config
 from harness.publishing.results import Candidate, publish
+from harness.run import Run
 from tasks.example import Example
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def whole(root: Path, size: int) -> dict[str, Clock]:
     (copied / "note.json").write_text("{}")
     other = Model("other", copied, "other")
     config = override(load_preset("builtin"), {"tasks": ("recall", "rag", "icl"), "lengths": (256,), "device": "cpu"}, {})
-    run = Run(root, model, config)
+    run = Run(root, model, config, asked_suite)
     times: dict[str, Clock] = {}
 
     def write(work: Path) -> dict[str, Json]:
@@ -106,7 +107,7 @@ def whole(root: Path, size: int) -> dict[str, Clock]:
             lambda each=each: samples.append(evaluation.evaluate(run, each, suite, run.config, scoring(config)))
         )
     times["compare and report"] = timed(lambda: publish(run, suite, samples[0], [Candidate("other", Outcome(copied), samples[1])]))
-    again = Run(root, model, config)
+    again = Run(root, model, config, asked_suite)
     times["find all done"] = timed(
         lambda: [evaluation.evaluate(again, each, suite, run.config, scoring(config)) for each in (model, other)]
     )

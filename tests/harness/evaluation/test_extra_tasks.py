@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # so that tests.harness.* are found however pytest was started
 
-from harness.api import HarnessError, Outcome, RunContext
+from harness.api import HarnessError, Method, Outcome, RunContext
 from harness.commands.root import main
 from harness.engines.hf import HFBackend
 from tests.harness.extratasks import write_tasks
@@ -160,7 +160,7 @@ def test_what_was_answered_before_a_crash_is_not_asked_again(
         assert figures(tmp_path)[key]["value"] == pytest.approx(row["value"], rel=1e-4)
 
 
-class Blurred:
+class Blurred(Method):
     """A method without training: noise on every weight."""
 
     name = "blurred"

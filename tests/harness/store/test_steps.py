@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness import files
 from harness.api import HarnessError
 from harness.files import DamagedError, digest, file_digest, read_sealed, write_sealed
 from harness.store import journal
@@ -228,7 +229,8 @@ def test_what_an_earlier_version_finished_is_still_used(tmp_path: Path) -> None:
 
 
 def test_large_files_are_hashed_when_touched_and_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "_ALWAYS_HASHED", 2)
+    monkeypatch.setattr(artifacts, "ALWAYS_HASHED", 2)
+    monkeypatch.setattr(files, "ALWAYS_HASHED", 2)
     file = Store(tmp_path).step("greet", {}, write("hello")).path / "file.txt"
     hashed: list[Path] = []
 
@@ -257,7 +259,8 @@ def test_rotten_weights_are_found_before_they_are_used(tmp_path: Path, monkeypat
         (work / "model").mkdir()
         (work / "model" / "model.safetensors").write_bytes(bytes(100))
 
-    monkeypatch.setattr(artifacts, "_ALWAYS_HASHED", 10)
+    monkeypatch.setattr(artifacts, "ALWAYS_HASHED", 10)
+    monkeypatch.setattr(files, "ALWAYS_HASHED", 10)
     store = Store(tmp_path)
     checkpoint = store.step("dpo", {}, train).path / "model"
     store.distrust(checkpoint)
