@@ -44,10 +44,10 @@ def test_every_promise_of_the_documentation_has_protections_and_the_other_way_ro
 
 
 def found(name: str) -> list[Path]:
-    """The test files of that name: below tests/harness, in another folder that the name begins with, or all of a folder."""
+    """The test files of that name: anywhere below tests/harness, in another folder that the name begins with, or all of a folder."""
     if name.endswith("/"):
         return list((ROOT / name).glob("test_*.py"))
-    paths = [ROOT / name] if "/" in name else [path for path in ROOT.glob("tests/*/*.py") if path.name == name]
+    paths = [ROOT / name] if "/" in name else [path for path in ROOT.glob("tests/**/*.py") if path.name == name]
     assert all(path.is_file() for path in paths), name
     assert len(paths) == 1, name
     return paths

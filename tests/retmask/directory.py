@@ -32,7 +32,9 @@ class DirectoryContext:
     def model(self) -> Model:
         return Model(str(self.checkpoint), self.checkpoint, "digest-of-the-model")
 
-    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
         key = sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
         path = self.root / f"{name}-{key}"
         manifest = path / "manifest.json"

@@ -58,7 +58,7 @@ def test_a_length_too_short_for_the_question(tmp_path: Path) -> None:
 
 def test_an_option_that_no_method_has_is_found_before_any_work(tmp_path: Path) -> None:
     result = harness("run", "--model", "builtin", "--method", "retmask", "--set", "treshold=0.1", "--output", tmp_path / "run")
-    complains(result, "treshold", "did you mean threshold")
+    complains(result, "treshold", "did you mean 'threshold'")
     assert not (tmp_path / "run").exists()
 
 

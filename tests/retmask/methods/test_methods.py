@@ -251,7 +251,9 @@ def test_the_report_says_how_the_heads_changed(words: Path, tmp_path: Path) -> N
     class Changed(Prepared):
         """Training raised the masked heads' scores by 0.05, and nobody else's."""
 
-        def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+        def step(
+            self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+        ) -> Artifact:
             if name != "heads" or inputs["model"] == self.model.digest:
                 return super().step(name, inputs, build)
             after = np.array([[[0.95, 0.0, 0.1, 0.2], [0.0, 0.45, 0.0, 0.0]]], np.float32)
