@@ -1,13 +1,21 @@
 """``harness tasks``: the tasks by name, and for lm-eval's own command line."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
+from harness.api import HarnessError
+from harness.commands.parameters import Lengths, Names
+from harness.engines.framing import FRAMINGS
 from harness.screen.terminal import echo
+from tasks.suite import WORDINGS
 
 
 @click.group("tasks")
 def tasks_group() -> None:
-    """The generated tasks: list them, or use them from lm-eval's own command line."""
+    """The tasks: list them, look at what they ask, or use them from lm-eval's own command line."""
 
 
 @tasks_group.command("path")
@@ -37,3 +45,43 @@ def tasks_list() -> None:
     for task, release in every_task():
         package = f"  ({release})" if release else ""
         echo(f"{task.category:8} {task.name:16} {task.max_new_tokens:4} tokens  {', '.join(task.metrics)}{package}")
+
+
+@tasks_group.command("examples")
+@click.option("--model", "model_name", default="builtin", show_default=True, help="Whose tokenizer counts; its weights are not read.")
+@click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]")
+@click.option("--data", default="generated", show_default=True, help="generated, or helmet (see `harness data`).")
+@click.option("--lengths", type=Lengths(), default="8k", show_default=True, help="Context lengths in tokens, such as 8k,32k,128k.")
+@click.option("--examples", type=click.IntRange(min=1), help="Of each task at each length.  [default: 100, or as many as HELMET takes]")
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
+@click.option("--framing", type=click.Choice(FRAMINGS), default="task", show_default=True, help="Which tokens are counted.")
+@click.option("--wording", type=click.Choice(WORDINGS), default="full", show_default=True, help="Of generated tasks.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSONL to write instead of showing the ends of each prompt.")
+def tasks_examples(model_name: str, out: Path | None, **asked: Any) -> None:
+    """Show exactly what is asked: prompts, right answers, depths, tokens. No weights are read.
+
+    \b
+    Examples:
+      harness tasks examples --tasks rag_qa --lengths 512 --examples 2
+      harness tasks examples --data helmet --tasks icl_banking77 --lengths 8k --examples 60 --model MODEL --out prompts.jsonl
+    """
+    from harness.evaluation import looking
+    from harness.evaluation.suite import SuiteConfig
+    from harness.models.lookup import resolve
+    from tasks.files import replacing
+
+    config = SuiteConfig(tasks=tuple(asked.pop("tasks") or ()), lengths=tuple(asked.pop("lengths")), **asked)
+    found = looking.records(config, resolve(model_name))
+    if out is None:
+        for record in found:
+            echo(looking.in_lines(record))
+        return
+    count = 0
+    try:
+        with replacing(out, durable=False) as partial, partial.open("w", encoding="utf-8") as file:
+            for record in found:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                count += 1
+    except OSError as error:
+        raise HarnessError(f"cannot write {out} ({error.strerror}); name another file with --out") from None
+    echo(f"{out}: {count:,} examples")

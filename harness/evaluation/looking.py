@@ -1,0 +1,57 @@
+"""Examples to be looked at: the exact prompts of a suite, without a model's weights."""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from harness.api import Json, Model
+from harness.engines.framing import frame_for, has_special_tokens, rendered_prompt
+from harness.evaluation.sources import find_source
+from harness.evaluation.suite import SuiteConfig, build_examples
+from harness.models.tokenizers import load_tokenizer
+from tasks.example import Example
+
+#: Characters of each end of a prompt that a terminal shows.
+_ENDS: Final = 600
+
+
+def records(config: SuiteConfig, model: Model) -> Iterator[dict[str, Json]]:
+    """Build the examples of a suite one after another, each as a record of JSON.
+
+    ``prompt`` is the text that HELMET would call its prompt, without a chat template, and ``answer_prefix`` what a completion goes on from;
+    ``prompt_tokens`` counts both in the frame that the model gets them in.
+    """
+    tokenizer = load_tokenizer(model)
+    chats = {task.name: task.chat for task in find_source(config.data, config.wording).tasks(config.tasks)}
+    for example in build_examples(config, tokenizer):
+        frame = frame_for(config.framing, chat=chats[example.task], has_template=tokenizer.chat_template is not None)
+        read = rendered_prompt(tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=config.think_tokens > 0)
+        tokens = len(tokenizer(read, add_special_tokens=not has_special_tokens(frame))["input_ids"])
+        yield _record(example, tokens)
+
+
+def _record(example: Example, tokens: int) -> dict[str, Json]:
+    dropped = example.meta.get("dropped_tokens", 0)
+    return {
+        "id": example.id,
+        "task": example.task,
+        "length": example.length,
+        "question": example.cluster,
+        "prompt": example.prompt,
+        "answer_prefix": example.answer_prefix,
+        "targets": list(example.targets),
+        "depth": None if example.depth != example.depth else example.depth,
+        "prompt_tokens": tokens,
+        "dropped_tokens": dropped if isinstance(dropped, int) else 0,
+    }
+
+
+def in_lines(record: dict[str, Json]) -> str:
+    """Write a record for a terminal: what it is, both ends of its prompt, and how much lies between them."""
+    prompt, prefix = str(record["prompt"]), str(record["answer_prefix"])
+    hidden = len(prompt) - 2 * _ENDS
+    shown = prompt if hidden <= 0 else f"{prompt[:_ENDS]}\n[... {hidden:,} characters ...]\n{prompt[-_ENDS:]}"
+    depth = "" if record["depth"] is None else f", depth {record['depth']:.2f}"
+    dropped = f", {record['dropped_tokens']:,} tokens left out" if record["dropped_tokens"] else ""
+    head = f"== {record['task']} at {record['length']} tokens: {record['id']} ({record['prompt_tokens']:,} tokens{depth}{dropped})"
+    return f"{head}\n{shown}{prefix}\n-- right: {json.dumps(record['targets'], ensure_ascii=False)}\n"

@@ -1,0 +1,35 @@
+"""``harness tasks examples`` shows what an evaluation asks, to the letter."""
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from harness.commands.root import main
+from harness.evaluation.suite import SuiteConfig, build_examples
+from harness.models.lookup import resolve
+from harness.models.tokenizers import load_tokenizer
+
+FIELDS = ["id", "task", "length", "question", "prompt", "answer_prefix", "targets", "depth", "prompt_tokens", "dropped_tokens"]
+
+
+def test_it_writes_the_prompts_that_an_evaluation_asks(tmp_path: Path) -> None:
+    out = tmp_path / "prompts.jsonl"
+    result = CliRunner().invoke(
+        main, ["tasks", "examples", "--tasks", "niah_mv,rag_qa", "--lengths", "512", "--examples", "2", "--out", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    asked = list(build_examples(SuiteConfig(("niah_mv", "rag_qa"), (512,), 2, 42), load_tokenizer(resolve("builtin"))))
+    assert [each["prompt"] for each in written] == [example.prompt for example in asked]
+    assert [each["targets"] for each in written] == [list(example.targets) for example in asked]
+    assert [list(each) for each in written] == [FIELDS] * len(asked)
+    assert all(0 < each["prompt_tokens"] < 512 for each in written)
+
+
+def test_on_a_terminal_it_shows_both_ends_and_says_what_lies_between() -> None:
+    result = CliRunner().invoke(main, ["tasks", "examples", "--tasks", "niah_mv", "--lengths", "1k", "--examples", "1"])
+    assert result.exit_code == 0, result.output
+    assert "== niah_mv at 1024 tokens" in result.output
+    assert "characters ...]" in result.output
+    assert "-- right: [" in result.output
