@@ -97,7 +97,7 @@ def sentence(changes: Sequence[Change], name: str) -> str:
     }
     groups["no interval"] = untested
     found = "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
-    return f"ExtraScores, {name} against the baseline: {found}."
+    return f"Elsewhere, {name} against the baseline: {found}."
 
 
 def metric(change: Change) -> str:

@@ -247,7 +247,7 @@ def test_large_files_are_hashed_when_touched_and_when_asked(tmp_path: Path, monk
     check(file.parent)
     assert hashed == [file, file]
     flip(file)
-    artifacts._remembered.cache_clear()  # as in another process
+    files._remembered.cache_clear()  # as in another process
     with pytest.raises(DamagedError, match="checksum"):
         check(file.parent, thorough=True)
 
@@ -265,7 +265,7 @@ def test_rotten_weights_are_found_before_they_are_used(tmp_path: Path, monkeypat
     checkpoint = store.step("dpo", {}, train).path / "model"
     store.distrust(checkpoint)
     flip(checkpoint / "model.safetensors", 50)
-    artifacts._remembered.cache_clear()  # as in the next command
+    files._remembered.cache_clear()  # as in the next command
     assert store.step("dpo", {}, never).reused
     with pytest.raises(DamagedError, match=r"model\.safetensors does not match its checksum.*same command again"):
         store.distrust(checkpoint)

@@ -50,7 +50,9 @@ MEAN = [[0.9, 0.0, 0.1, 0.2], [0.0, 0.4, 0.0, 0.0]]
 class Prepared(DirectoryContext):
     """A model of random weights finds no needle, so its heads come measured; all else runs."""
 
-    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
         def measured(work: Path) -> None:
             HeadScores(self.model.digest, np.array([MEAN], np.float32), (TrialFacts(True),)).save(work / "heads.safetensors")
 
@@ -60,7 +62,9 @@ class Prepared(DirectoryContext):
 class NoTraining(Prepared):
     """Stops before the costly step."""
 
-    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
         if name in ("dpo", "sft"):
             raise StopIteration(json.dumps(inputs, sort_keys=True))
         return super().step(name, inputs, build)
@@ -188,7 +192,9 @@ def test_top_k_overrides_the_threshold(words: Path, tmp_path: Path) -> None:
 class Audited(NoTraining):
     """Its audit has chosen one head."""
 
-    def step(self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None]) -> Artifact:
+    def step(
+        self, name: str, inputs: Mapping[str, Json], build: Callable[[Path], Mapping[str, Json] | None], *, version: int = 1
+    ) -> Artifact:
         def audited(work: Path) -> Mapping[str, Json]:
             return {"verdict": "concentrated", "k": 1, "reason": "because"}
 
