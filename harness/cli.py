@@ -22,6 +22,7 @@ from harness.quiet import hush
 from harness.terminal import echo
 from harness.threads import threads_option
 from reports.safe import file_name, one_line
+from tasks.editions import EDITIONS
 from tasks.suite import WORDINGS
 
 #: Entry points of click commands that other packages add.
@@ -146,6 +147,7 @@ def _evaluation_options(command: Any) -> Any:
         run_options(command),
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
+        click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
         click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
         click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
         click.option(

@@ -266,6 +266,7 @@ def suite_config(config: RunConfig) -> SuiteConfig:
         think_tokens=config.think_tokens,
         framing=config.suite_framing,
         wording=config.wording,
+        edition=config.edition,
     )
 
 

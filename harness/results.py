@@ -268,6 +268,7 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
         "model digest": run.model.digest,
         "suite digest": facts["digest"],
         "tasks": ", ".join(run.config.tasks) or "all",
+        **({"edition of HELMET": facts["edition"]} if "edition" in facts else {}),
         "lengths": ", ".join(map(str, run.config.lengths)),
         "examples per task and length": run.config.examples,
         "backend": f"{run.config.backend}, {run.config.dtype}, {run.device}",

@@ -12,6 +12,7 @@ from harness.framing import Frame, Framing, frame_for, has_special_tokens, rende
 from harness.loading import loading, try_tokenizer
 from harness.models import context_length, tokenizer_digest
 from harness.sources import GENERATED, Source, TaskInfo, find_source
+from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.example import Example
 from tasks.files import open_bytes, read_lines
 from tasks.suite import WORDINGS, Wording
@@ -49,12 +50,15 @@ class SuiteConfig:
     """Build the reference points of these examples' questions instead."""
     wording: Wording = "full"
     """Of generated tasks."""
+    edition: Edition = NEWEST
+    """Of HELMET's draws."""
 
 
 def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     config = clipped(run, config, model)
+    identity = source.identity(config.tasks, config.lengths)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
@@ -65,6 +69,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
             "framing": config.framing,
             "wording": config.wording,
             **source.notes(),
+            **{name: identity[name] for name in ("edition",) if name in identity},
             **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
         }
 
@@ -77,7 +82,7 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         "tokenizer": tokenizer_digest(model),
         "thinking": config.think_tokens > 0,
         "framing": config.framing,
-        **source.identity(config.tasks, config.lengths),
+        **identity,
         **({"references": True} if config.references else {}),
     }
     return run.step("suite", inputs, write, version=VERSION)
@@ -102,9 +107,10 @@ def source_of(suite: Artifact) -> Source:
     """Where the examples of a prepared suite come from."""
     facts = suite.manifest["facts"]
     assert isinstance(facts, dict)
-    wording = facts["wording"]
+    wording, edition = facts["wording"], facts.get("edition", NEWEST)
     assert wording in WORDINGS
-    return find_source(str(facts["data"]), wording)
+    assert edition in EDITIONS
+    return find_source(str(facts["data"]), wording, edition)
 
 
 def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
@@ -147,7 +153,7 @@ def load_tokenizer(model: Model) -> "PreTrainedTokenizerBase":
 
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     for length in config.lengths:
         for task in source.tasks(config.tasks):
             frame = frame_for(config.framing, chat=task.chat, has_template=tokenizer.chat_template is not None)

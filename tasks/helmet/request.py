@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from tasks.editions import NEWEST, Edition
 from tasks.example import Example
 from tasks.helmet.catalog import Dataset, files, megabytes
 from tasks.helmet.fit import Count, Fitted, Piece
@@ -31,6 +32,8 @@ class Request:
     wording: Wording
     reference: Reference | None = None
     """Build prompts of a reference point instead; only for loaders of :data:`ANCHORED`."""
+    edition: Edition = NEWEST
+    """Of HELMET's draws."""
 
     def shown(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """The pieces that prompts are made of: all, or for the ceiling the gold ones, for the floor as many others."""
@@ -79,10 +82,15 @@ class Request:
         targets: tuple[str, ...],
         answer: str,
         meta: Mapping[str, object],
+        time: int = 1,
     ) -> Example:
-        """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth."""
+        """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth.
+
+        A record that is asked more than once says which ``time`` this is.
+        """
+        again = f"-{time}" if time > 1 else ""
         return Example(
-            id=f"{self.dataset.name}-{self.length}-{number:05d}" + (f"-{self.reference}" if self.reference else ""),
+            id=f"{self.dataset.name}-{self.length}-{number:05d}{again}" + (f"-{self.reference}" if self.reference else ""),
             cluster=f"{self.dataset.name}-{sha256(question.encode()).hexdigest()[:12]}",
             task=self.dataset.name,
             category=self.dataset.category,

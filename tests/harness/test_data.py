@@ -27,6 +27,7 @@ from harness.hub import Hub, Snapshot
 from harness.models import resolve
 from harness.sources import find_source
 from harness.suite import load_tokenizer, rendered_prompt
+from tasks.editions import EDITIONS
 from tasks.helmet import DATASETS, LENGTHS, OWN, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.request import locate
@@ -415,6 +416,15 @@ def test_the_identity_of_a_copy_changes_with_its_files_and_with_the_wordings(rec
     assert third["files"] == second["files"]
     assert find_source("helmet").notes()["wordings"]["source"] == str(tmp_path / "checkout")
     assert third["wordings"] != second["wordings"]
+
+
+def test_the_identity_names_the_edition_where_it_makes_a_difference(tmp_path: Path) -> None:
+    for name in ("json_kv", "icl_nlu"):
+        MAKERS[name](tmp_path)
+    store.remember(tmp_path)
+    for names, differs in ((["json_kv"], False), (["icl_nlu"], True), (["json_kv", "icl_nlu"], True)):
+        new, old = (store.identity(select(names), [LENGTH], edition) for edition in EDITIONS)
+        assert (new != old, new.get("edition"), old.get("edition")) == (differs, *(EDITIONS if differs else (None, None)))
 
 
 def test_a_fetched_file_that_changed_is_noticed(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

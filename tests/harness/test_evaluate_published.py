@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # so that the helpers below are found however pytest was started
 
+from harness import pipeline
+from harness.api import Outcome, RunContext
 from harness.cli import main
 from tasks.helmet import DATASETS
 from tests.tasks.helmet.published import MAKERS, nq
@@ -100,6 +102,26 @@ def test_the_manifest_names_data_wordings_and_what_was_left_out(finished: tuple[
     (suite,) = output.glob("steps/suite-*/manifest.json")
     manifest = json.loads(suite.read_text())
     assert manifest["facts"]["wordings"] == {"source": "own"}
+    assert manifest["facts"]["edition"] == manifest["inputs"]["edition"] == "2025-04"
     assert set(manifest["inputs"]["tasks"]) == set(DATASETS)
     facts = [json.loads(path.read_text())["facts"] for path in output.glob("steps/eval-*/manifest.json")]
     assert all(each["shortened"] > 0 and each["dropped_tokens"] > 0 for each in facts)
+
+
+class Same:
+    """A method that changes nothing, so that the page is there at the price of one evaluation."""
+
+    name = "same"
+
+    def run(self, context: RunContext) -> Outcome:
+        return Outcome(context.model.path)
+
+
+def test_the_page_names_the_edition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "find_method", lambda name: Same())
+    arguments = ["run", *ASKED, "--tasks", "icl_trec_coarse", "--edition", "2024-12", "--method", "same", "--output", tmp_path, "--yes"]
+    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "report.json").read_text())["settings"]["edition of HELMET"] == "2024-12"
+    assert "edition of HELMET" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "manifest.json").read_text())["config"]["edition"] == "2024-12"
