@@ -20,7 +20,7 @@ from tasks.helmet import DATASETS, LENGTHS, DataError, examples, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.icl import Row
 from tasks.helmet.selection import permutation, split
-from tests.tasks.helmet.published import LENGTH, MAKERS, QUESTIONS
+from tests.tasks.helmet.published import LENGTH, MAKERS, QUESTIONS, lines
 
 
 def count(prompt: str, prefix: str) -> int:
@@ -88,6 +88,22 @@ def test_kilt_questions_are_sampled_as_helmet_samples_them(tmp_path: Path) -> No
     keys = random.sample(sorted({f"kilt_triviaqa-{index}" for index in range(QUESTIONS)}), 2)
     made = load("kilt_triviaqa", tmp_path, 2)
     assert {example.meta["question"] for example in made} == {f"who is the mayor of kilt_triviaqa town {key[-1]}" for key in keys}
+
+
+@pytest.mark.parametrize("name", ["kilt_popqa_3", "msmarco_rerank_psg"])
+@pytest.mark.parametrize("kind", [int, str])
+def test_identifiers_are_sorted_as_what_they_are(name: str, kind: type[int | str], tmp_path: Path) -> None:
+    """PopQA's are numbers: 200000 stands before 1000000. As texts it is the other way round, and other questions are drawn."""
+    MAKERS[name](tmp_path)
+    dataset, field = DATASETS[name], "id" if name == "kilt_popqa_3" else "qid"
+    names = [kind(number) for number in (1_000_000, 200_000, 30_000, 100, 4_500)]
+    for path in (dataset.test_file(LENGTH).path, dataset.train):
+        records = [json.loads(line) for line in (tmp_path / path).read_text().splitlines()]
+        lines(tmp_path / path, [{**record, field: names[int(str(record[field])[-1]) % 5], "s_pop": 7} for record in records])
+    asked = random.Random(42).sample(sorted(set(names)), 2)
+    made = list(examples(dataset, LENGTH, [tmp_path], count, examples=2))
+    clusters = {f"{name}-{sha256(str(key).encode()).hexdigest()[:12]}" for key in asked}
+    assert {example.cluster for example in made} == clusters
 
 
 def test_popqa_asks_about_rare_things_only_and_never_shows_the_question_as_a_worked_example(tmp_path: Path) -> None:
