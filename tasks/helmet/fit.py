@@ -1,4 +1,4 @@
-"""Fit a published prompt to the tested model's tokens: whole passages are dropped from the end, never one that holds the gold."""
+"""Fit a published prompt to the tested model's tokens: whole passages are dropped from the end, never one that is needed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,6 +16,8 @@ class Piece:
 
     text: str
     gold: bool = False
+    needed: bool = False
+    """Stays for another reason: a worked example asks for it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def fit(
     Raises:
         BudgetError: the question, its demonstrations, the gold and ``least`` pieces alone are too long.
     """
-    droppable = [index for index, piece in enumerate(pieces) if not piece.gold]
+    droppable = [index for index, piece in enumerate(pieces) if not (piece.gold or piece.needed)]
     droppable = droppable[max(0, least - (len(pieces) - len(droppable))) :][::-1]  # in the order in which they go
 
     def prompt(dropped: int) -> str:

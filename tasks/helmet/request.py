@@ -36,11 +36,16 @@ class Request:
     """Of HELMET's draws."""
 
     def shown(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """The pieces that prompts are made of: all, or for the ceiling the gold ones, for the floor as many others."""
-        gold = [piece for piece in pieces if piece.gold]
+        """Choose the pieces that prompts are made of: all, or for the ceiling the gold ones, for the floor as many others.
+
+        What worked examples need stands in each.
+        """
         if self.reference is None:
             return pieces
-        return gold if self.reference == "ceiling" else [piece for piece in pieces if not piece.gold][: len(gold)]
+        others = [index for index, piece in enumerate(pieces) if not (piece.gold or piece.needed)]
+        replaced = set(others[: sum(piece.gold for piece in pieces)])
+        ceiling = self.reference == "ceiling"
+        return [piece for index, piece in enumerate(pieces) if piece.needed or (piece.gold if ceiling else index in replaced)]
 
     @property
     def size(self) -> int:

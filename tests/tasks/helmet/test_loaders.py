@@ -20,6 +20,7 @@ from tasks.helmet import DATASETS, LENGTHS, DataError, examples, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.icl import Row
 from tasks.helmet.selection import permutation, split
+from tasks.references import Reference
 from tests.tasks.helmet.published import LENGTH, MAKERS, QUESTIONS, lines
 
 
@@ -149,6 +150,45 @@ def test_json_kv_shows_its_context_as_it_is(tmp_path: Path) -> None:
     context, tail = example.prompt.split("\n\n", 1)
     assert json.loads(context)[example.meta["question"]] == example.targets[0]
     assert tail.count("Corresponding value: ") == 2
+
+
+def framed(root: Path) -> None:
+    """JSON KV with a frame around its pairs, as it is published, and worked examples from all over the object."""
+    MAKERS["json_kv"](root)
+    (path,) = root.rglob("test_k105*")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        pairs = json.loads(record["context"])
+        record["context"] = f"JSON data:\n{json.dumps(pairs, indent=4)}\n\nThat is all."
+        record["demos"] = [list(pair) for pair in (list(pairs.items())[at] for at in (-1, 20, 25))]
+    lines(path, records)
+
+
+@pytest.mark.parametrize("reference", [None, "ceiling", "floor"])
+def test_json_kv_is_cut_inside_its_text(reference: Reference | None, tmp_path: Path) -> None:
+    """Its frame stays, and the pairs that are asked about, in the worked examples too."""
+    framed(tmp_path)
+    whole = list(examples(DATASETS["json_kv"], LENGTH, [tmp_path], count))
+
+    def wasteful(prompt: str, prefix: str) -> int:
+        return 14 * count(prompt, prefix)
+
+    cut = list(examples(DATASETS["json_kv"], LENGTH, [tmp_path], wasteful, reference=reference))
+    assert all(example.meta["dropped_passages"] or reference for example in cut)
+    for example, before in zip(cut, whole, strict=True):
+        start, rest = example.prompt.split('"', 1)
+        assert start == "JSON data:\n{\n    " == before.prompt.split('"', 1)[0]
+        inside, frame, tail = rest.partition("\n}\n\nThat is all.\n\n")
+        assert frame
+        assert tail == before.prompt.partition(frame)[2]
+        pairs = json.loads('{"' + inside + "}")
+        assert json.dumps(pairs, indent=4)[7:-2] == inside
+        asked = re.findall(r"Key: (\S+)\nCorresponding value: (\S+)", tail)
+        assert len(asked) == 2
+        assert all(pairs[key] == value for key, value in asked)
+        assert (pairs.get(before.meta["question"]) == before.targets[0]) == (reference != "floor")
+        if reference:
+            assert len(pairs) == 3
 
 
 def test_cite_shows_as_many_documents_as_the_length_has(tmp_path: Path) -> None:
