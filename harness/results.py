@@ -13,7 +13,9 @@ from harness.artifacts import MANIFEST, read_sealed, write_json
 from harness.extra import STEP
 from harness.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.redact import plain
+from harness.suite import remarks
 from tasks.files import read_text
+from tasks.remarks import NAMES
 
 if TYPE_CHECKING:
     from harness.pipeline import Run
@@ -69,6 +71,10 @@ def publish(
         "confidence": settings.confidence,
         "seed": settings.seed,
     }
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    if about := {name: facts[name] for name in ("edition", *NAMES) if name in facts}:
+        inputs["suite"] = about
     if settings.margin is not None:
         inputs["margin"] = settings.margin
     if extra is not None:
@@ -158,7 +164,7 @@ def _write(
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
-    notes = [f"Note: {note}" for note in found.notes]
+    notes = [f"Note: {note}" for note in (*remarks(suite), *found.notes)]
     said = "\n".join([*notes, *verdicts(found)])
     changes = {} if extra is None else _compare_extra(run, extra, candidates)
     beside = "\n".join(text for name, column in changes.items() if (text := elsewhere.sentence(column, name)))
@@ -196,6 +202,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
+        **({"notes": list(said)} if (said := remarks(suite)) else {}),
     }
 
 

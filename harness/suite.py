@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
@@ -15,6 +15,7 @@ from harness.sources import GENERATED, Source, TaskInfo, find_source
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.example import Example
 from tasks.files import open_bytes, read_lines
+from tasks.remarks import Census, Place, sentences
 from tasks.suite import WORDINGS, Wording
 
 if TYPE_CHECKING:
@@ -64,13 +65,18 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         examples = build_examples(config, load_tokenizer(model))
         count = source.expected_references if config.references else source.expected
         expected = count(config.tasks, config.lengths, config.examples)
+        asked = {} if config.references else asked_for(source, config)
+        census = Census()
+        written = write_examples(work / _FILE, census.watch(run.track("building examples", examples, total=expected)))
+        said: Any = census.remarks(asked)
         return {
             "data": config.data,
             "framing": config.framing,
             "wording": config.wording,
             **source.notes(),
             **{name: identity[name] for name in ("edition",) if name in identity},
-            **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
+            **written,
+            **said,
         }
 
     inputs: dict[str, Json] = {
@@ -85,7 +91,25 @@ def prepare(run: "Run", config: SuiteConfig, model: Model) -> Artifact:
         **identity,
         **({"references": True} if config.references else {}),
     }
-    return run.step("suite", inputs, write, version=VERSION)
+    before = len(run.steps)
+    suite = run.step("suite", inputs, write, version=VERSION)
+    if len(run.steps) > before:  # a method may ask for its suite again
+        for sentence in remarks(suite):
+            run.say(sentence)
+    return suite
+
+
+def asked_for(source: Source, config: SuiteConfig) -> dict[Place, int]:
+    """Count the examples that ``config`` asks for, by task and length."""
+    names = [task.name for task in source.tasks(config.tasks)]
+    return {(name, length): source.expected((name,), (length,), config.examples) for length in config.lengths for name in names}
+
+
+def remarks(suite: Artifact) -> list[str]:
+    """Say what a reader of scores on a prepared suite has to know of its examples."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    return sentences(facts)
 
 
 def clipped(run: "Run", config: SuiteConfig, model: Model) -> SuiteConfig:

@@ -13,6 +13,7 @@ from tasks.helmet.fit import Count, Fitted, Piece
 from tasks.helmet.records import DataError
 from tasks.helmet.wordings import Wording
 from tasks.references import Reference
+from tasks.remarks import MOVED
 
 #: Loaders whose records say which passages are gold.
 ANCHORED: Final = frozenset({"ruler", "json_kv", "kilt"})
@@ -105,7 +106,13 @@ class Request:
             targets=targets,
             answer=answer,
             depth=fitted.depth,
-            meta={**meta, "record": number, "dropped_passages": fitted.dropped_passages, "dropped_tokens": fitted.dropped_tokens},
+            meta={
+                **meta,
+                "record": number,
+                "dropped_passages": fitted.dropped_passages,
+                "dropped_tokens": fitted.dropped_tokens,
+                **({MOVED: True} if fitted.moved else {}),
+            },
         )
 
 

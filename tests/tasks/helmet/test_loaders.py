@@ -21,6 +21,7 @@ from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.icl import Row
 from tasks.helmet.selection import permutation, split
 from tasks.references import Reference
+from tasks.remarks import MOVED
 from tests.tasks.helmet.published import LENGTH, MAKERS, QUESTIONS, lines
 
 
@@ -340,6 +341,21 @@ def test_whole_passages_are_dropped_from_the_end_until_the_prompt_fits(name: str
         assert answerable(example)
         if example.meta["dropped_passages"]:
             assert used > LENGTH - 60 * factor, "room for another passage was left empty"
+
+
+@pytest.mark.parametrize("name", ["kilt_nq", "kilt_popqa_3"])
+def test_no_two_golds_of_a_question_stand_at_one_depth(name: str, tmp_path: Path) -> None:
+    """Half of the passages are lost, and the later golds all come to the end: those that were elsewhere have no depth any more."""
+    whole = load(name, tmp_path)
+    room = LENGTH - DATASETS[name].max_new_tokens
+    factor = room / (max(count(example.prompt, example.answer_prefix) for example in whole) - 40)
+    cut = list(examples(DATASETS[name], LENGTH, [tmp_path], lambda *parts: math.ceil(count(*parts) * factor)))
+    assert all(math.isnan(example.depth) == (MOVED in example.meta) for example in cut)
+    for question in {example.cluster for example in cut}:
+        prompts = [example.prompt for example in cut if example.cluster == question]
+        depths = [example.depth for example in cut if example.cluster == question and MOVED not in example.meta]
+        assert len(set(prompts)) < len(prompts)
+        assert len(set(depths)) == len(depths) == len(set(prompts))
 
 
 def test_a_question_that_cannot_fit_is_an_error_that_says_so(tmp_path: Path) -> None:
