@@ -65,6 +65,21 @@ def roots() -> tuple[Path, ...]:
     return tuple(dict.fromkeys((*_remembered(), default_directory())))
 
 
+def copies(wanted: Sequence[File], target: Path) -> dict[str, Path]:
+    """Find those of ``wanted`` that a copy on disk holds, so that they need not be fetched to ``target``: path -> data directory.
+
+    What is in ``target`` is not among them unless the user named it: the next fetch looks after it. A file that is shorter or longer than
+    the manifest beside it says is none.
+    """
+    places = [root for root in roots() if root != target or ENVIRONMENT in os.environ]
+    return {file.path: root for file in wanted for root in places[::-1] if _is_whole(file.path, root)}
+
+
+def _is_whole(name: str, root: Path) -> bool:
+    path, source = locate((root,), name), sources(root).get(name)
+    return path is not None and (source is None or path.stat().st_size == source.size)
+
+
 def _remembered() -> tuple[Path, ...]:
     paths = _settings("data.json").get("paths")
     return tuple(Path(path) for path in paths if isinstance(path, str)) if isinstance(paths, list) else ()

@@ -474,6 +474,43 @@ def test_fetch_says_what_it_would_fetch(tmp_path: Path) -> None:
     complains(harness("fetch", "--lengths", "4k", "--dry-run"), "no length 4096", "8k,16k")
 
 
+@pytest.mark.parametrize("by", ["path", "environment"])
+def test_fetch_takes_what_a_copy_on_disk_has(by: str, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.fetch.Hub", lambda: hub(stub))
+    copy = tmp_path / "copy"
+    for name in ("json_kv", "icl_nlu"):
+        MAKERS[name](copy / "data")
+    if by == "path":
+        store.remember(copy)
+    else:
+        monkeypatch.setenv("HARNESS_DATA", str(copy))
+    asked = ("fetch", "--tasks", "json_kv,icl_nlu", "--lengths", "8k")
+    for more in ((), ("--dry-run",)):
+        result = harness(*asked, *more)
+        assert result.exit_code == 0, result.output
+        assert f"{copy}: 2 files there already" in result.output
+        assert not stub.asked
+        assert not store.default_directory().exists()
+    assert "nothing to fetch" in result.output
+    more = harness("fetch", "--tasks", "json_kv,ruler_niah_mk_2", "--lengths", "8k", "--dry-run").output
+    assert "json_kv/" not in more
+    assert "ruler/niah_multikey_2/validation_8192.jsonl" in more
+    assert "1 file, about" in more
+    assert "1 new file" in harness("fetch", "--tasks", "json_kv,ruler_niah_mk_2", "--lengths", "8k").output
+    assert "nothing to fetch" in harness("fetch", "--tasks", "json_kv,ruler_niah_mk_2", "--lengths", "8k", "--dry-run").output
+    whole = harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--output", tmp_path / "out")
+    assert "1 new file" in whole.output, "--output gathers everything in one place"
+
+
+def test_a_copy_that_was_cut_since_it_was_fetched_is_fetched_again(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.fetch.Hub", lambda: hub(stub))
+    assert harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--output", tmp_path / "out").exit_code == 0
+    assert "there already" in harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--dry-run").output
+    (path,) = (tmp_path / "out").rglob("test_k105*")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "1 file, about" in harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--dry-run").output
+
+
 def test_fetch_from_an_archive_into_a_directory_that_is_remembered(recall: Path, tmp_path: Path) -> None:
     archive = pack(tmp_path / "data.tar.gz", recall)
     arguments = ("fetch", "--tasks", "recall", "--lengths", "8k", "--archive", archive, "--output", tmp_path / "out")
