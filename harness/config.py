@@ -12,6 +12,7 @@ from harness.api import HarnessError, Json
 from harness.engines.framing import FRAMINGS, Framing
 from harness.engines.options import EngineConfig
 from harness.options import check_keys, read_table
+from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.files import read_text
 from tasks.suite import WORDINGS, Wording
 
@@ -45,6 +46,8 @@ class RunConfig(EngineConfig):
     """Also ask every question with its gold passages alone, and without them."""
     wording: Wording = "full"
     """Of generated tasks: ``full`` says what form the answer has, ``terse`` is for the shipped model, which was trained on it."""
+    edition: Edition = NEWEST
+    """Of HELMET, whose ICL sets were drawn otherwise before (:mod:`tasks.editions`)."""
     judge: str | None = None
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
     clip: bool = False
@@ -85,6 +88,8 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"unknown framing {self.framing!r}; choose from {', '.join(FRAMINGS)}")
         if self.wording not in WORDINGS:
             raise HarnessError(f"unknown wording {self.wording!r}; choose from {', '.join(WORDINGS)}")
+        if self.edition not in EDITIONS:
+            raise HarnessError(f"unknown edition {self.edition!r} of HELMET; choose from {', '.join(EDITIONS)}")
         if self.framing in ("completion", "prefill"):
             if self.served_api == "chat":
                 raise HarnessError(f"--served-api chat begins no answer: for --framing {self.framing} use --served-api completions")
@@ -149,6 +154,7 @@ def from_manifest(table: Mapping[str, Any], where: str, granted: Collection[str]
     """
     risks: dict[str, Any] = {key: True for key in _ASKED if key in granted and table.get(key) is True}
     settings = {key: value for key, value in table.items() if key not in ("options", *risks) and not (key in _ASKED and value is False)}
+    settings.setdefault("edition", "2024-12")  # runs that name none are older than the choice
     options = table.get("options", {})
     if not isinstance(options, dict):
         raise HarnessError(f"{where}: options has to be a table")

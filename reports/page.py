@@ -26,7 +26,7 @@ _ANCHORED = (
 )
 _DEPTHS = (
     "Mean score by where the gold stands in the context: 0% is its start, 100% its end. Only examples whose gold stands at one known "
-    "depth count."
+    "depth count, and none whose gold came to the end because its prompt had to lose passages."
 )
 
 

@@ -44,24 +44,35 @@ def fetch(tasks: tuple[str, ...], lengths: tuple[int, ...], output: Path | None,
       harness data fetch --tasks recall,icl --lengths 8k
       harness data fetch --lengths 8k,16k --archive data.tar.gz
 
-    Every file is checked against its digest. The same command again goes on where it was stopped.
+    Every file is checked against its digest. The same command again goes on where it was stopped. Files of a copy on disk (`harness data
+    path`) are used where they are; with --output, everything that is needed is put there.
     """
-    datasets = store.chosen(tasks)
-    directory = output or store.target_directory()
-    if dry_run:
-        wanted = files(datasets, _published(lengths))
-        for file in wanted:
-            echo(f"{file.path}  (about {megabytes(file.size)})")
-        echo(f"{len(wanted)} files, about {megabytes(sum(file.size for file in wanted))}, estimated, into {directory}")
-        return
     from harness.helmet_files import fetch as hub
 
-    got = hub.fetch(datasets, _published(lengths), directory, archive=archive)
+    datasets, directory = store.chosen(tasks), output or store.target_directory()
+    wanted = files(datasets, _published(lengths))
+    copies = {} if output is not None else store.copies(wanted, directory)
+    for root in dict.fromkeys(copies.values()):
+        echo(f"{root}: {_files(list(copies.values()).count(root))} there already")
+    if dry_run:
+        known = store.sources(directory)
+        there = {name for name, source in known.items() if hub.has(directory, name, source.size)}
+        left = [file for file in wanted if file.path not in copies and file.path not in there]
+        for file in left:
+            echo(f"{file.path}  (about {megabytes(file.size)})")
+        size = f"about {megabytes(sum(file.size for file in left))}, estimated, into {directory}"
+        echo(f"{_files(len(left))}, {size}" if left else "nothing to fetch: all that was asked for is there")
+        return
+    got = hub.fetch(datasets, lengths, directory, archive=archive, copies=copies)
     if output is not None:
         store.remember(output, beside=True)
     size = megabytes(sum(source.size for source in got.values()))
-    new = f"{len(got)} new {'file' if len(got) == 1 else 'files'}, {size}" if got else "nothing new"
+    new = f"{_files(len(got), 'new ')}, {size}" if got else "nothing new"
     echo(f"{directory}: {new}; all that was asked for is there")
+
+
+def _files(n: int, which: str = "") -> str:
+    return f"{n} {which}{'file' if n == 1 else 'files'}"
 
 
 def _published(lengths: tuple[int, ...]) -> tuple[int, ...]:

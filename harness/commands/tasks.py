@@ -10,6 +10,7 @@ from harness.api import HarnessError
 from harness.commands.parameters import Lengths, Names
 from harness.engines.framing import FRAMINGS
 from harness.screen.terminal import echo
+from tasks.editions import EDITIONS, NEWEST
 from tasks.suite import WORDINGS
 
 
@@ -51,6 +52,7 @@ def tasks_list() -> None:
 @click.option("--model", "model_name", default="builtin", show_default=True, help="Whose tokenizer counts; its weights are not read.")
 @click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]")
 @click.option("--data", default="generated", show_default=True, help="generated, or helmet (see `harness data`).")
+@click.option("--edition", type=click.Choice(EDITIONS), default=NEWEST, show_default=True, help="Of HELMET's ICL sets.")
 @click.option("--lengths", type=Lengths(), default="8k", show_default=True, help="Context lengths in tokens, such as 8k,32k,128k.")
 @click.option("--examples", type=click.IntRange(min=1), help="Of each task at each length.  [default: 100, or as many as HELMET takes]")
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)

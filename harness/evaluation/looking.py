@@ -22,7 +22,7 @@ def records(config: SuiteConfig, model: Model) -> Iterator[dict[str, Json]]:
     ``prompt_tokens`` counts both in the frame that the model gets them in.
     """
     tokenizer = load_tokenizer(model)
-    chats = {task.name: task.chat for task in find_source(config.data, config.wording).tasks(config.tasks)}
+    chats = {task.name: task.chat for task in find_source(config.data, config.wording, config.edition).tasks(config.tasks)}
     for example in build_examples(config, tokenizer):
         frame = frame_for(config.framing, chat=chats[example.task], has_template=tokenizer.chat_template is not None)
         read = rendered_prompt(tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=config.think_tokens > 0)

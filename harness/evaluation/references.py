@@ -29,7 +29,7 @@ FILE: Final = "references.json"
 
 def ask(run: "Run", model: Model, config: SuiteConfig, scoring: Scoring) -> Artifact | None:
     """The step that holds ``model``'s samples of the reference points; None, and a line that says so, where no task has any."""
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     tasks = source.tasks(config.tasks)
     lacking = [task.name for task in tasks if not source.expected_references((task.name,), config.lengths, config.examples)]
     if lacking:

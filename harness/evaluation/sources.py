@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from harness.api import HarnessError, Json
 from tasks import plugins
 from tasks.build import Budget, BudgetError, build
+from tasks.editions import NEWEST, Edition
 from tasks.example import Example, Task
 from tasks.judges import Judge
 from tasks.modes import Mode
@@ -161,6 +162,9 @@ class Helmet:
     name = HELMET
     mode: Mode = "parity"
 
+    def __init__(self, edition: Edition = NEWEST) -> None:
+        self._edition = edition
+
     def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
         from harness.helmet_files.where import chosen
 
@@ -172,7 +176,7 @@ class Helmet:
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
         from harness.helmet_files.where import chosen, identity
 
-        return identity(chosen(names), lengths)
+        return identity(chosen(names), lengths, self._edition)
 
     def notes(self) -> dict[str, Json]:
         from harness.helmet_files.where import wordings
@@ -183,7 +187,7 @@ class Helmet:
         from harness.helmet_files.where import published
         from tasks.helmet import DATASETS
 
-        return published(DATASETS[task], length, count, examples, seed)
+        return published(DATASETS[task], length, count, examples, seed, edition=self._edition)
 
     def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         from harness.helmet_files.where import published
@@ -192,7 +196,7 @@ class Helmet:
         dataset = DATASETS[task]
         for reference in REFERENCES if anchored(dataset) else ():
             asked = set()
-            for example in published(dataset, length, count, examples, seed, reference):
+            for example in published(dataset, length, count, examples, seed, reference, self._edition):
                 if example.cluster not in asked:  # its other records differ in where the gold stands
                     asked.add(example.cluster)
                     yield example
@@ -218,8 +222,8 @@ class Helmet:
 SOURCES: Final = (GENERATED, HELMET)
 
 
-def find_source(name: str, wording: Wording = "full") -> Source:
-    """The source called ``name``; ``wording`` is that of generated tasks, published ones have their own."""
+def find_source(name: str, wording: Wording = "full", edition: Edition = NEWEST) -> Source:
+    """Find the source called ``name``; ``wording`` is that of generated tasks, ``edition`` that of published ones."""
     if name not in SOURCES:
         raise HarnessError(f"unknown data {name!r}; choose from {', '.join(SOURCES)}")
-    return Generated(wording) if name == GENERATED else Helmet()
+    return Generated(wording) if name == GENERATED else Helmet(edition)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model
 from harness.config import RunConfig
@@ -14,8 +14,10 @@ from harness.evaluation.sources import GENERATED, Source, TaskInfo, find_source
 from harness.models.lookup import context_length, tokenizer_digest
 from harness.models.tokenizers import load_tokenizer
 from harness.run import Run
+from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.example import Example
 from tasks.files import open_bytes, read_lines
+from tasks.remarks import Census, Place, sentences
 from tasks.suite import WORDINGS, Wording
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class SuiteConfig:
     """Build the reference points of these examples' questions instead."""
     wording: Wording = "full"
     """Of generated tasks."""
+    edition: Edition = NEWEST
+    """Of HELMET's draws."""
 
 
 def suite_config(config: RunConfig) -> SuiteConfig:
@@ -64,24 +68,32 @@ def suite_config(config: RunConfig) -> SuiteConfig:
         think_tokens=config.think_tokens,
         framing=config.suite_framing,
         wording=config.wording,
+        edition=config.edition,
     )
 
 
 def prepare(run: Run, config: SuiteConfig, model: Model) -> Artifact:
     """The step that holds the suite's examples; its facts hold their digest."""
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     config = clipped(run, config, model)
+    identity = source.identity(config.tasks, config.lengths)
 
     def write(work: Path) -> dict[str, Json]:
         examples = build_examples(config, load_tokenizer(model))
         count = source.expected_references if config.references else source.expected
         expected = count(config.tasks, config.lengths, config.examples)
+        asked = {} if config.references else asked_for(source, config)
+        census = Census()
+        written = write_examples(work / _FILE, census.watch(run.track("building examples", examples, total=expected)))
+        said: Any = census.remarks(asked)
         return {
             "data": config.data,
             "framing": config.framing,
             "wording": config.wording,
             **source.notes(),
-            **write_examples(work / _FILE, run.track("building examples", examples, total=expected)),
+            **{name: identity[name] for name in ("edition",) if name in identity},
+            **written,
+            **said,
         }
 
     inputs: dict[str, Json] = {
@@ -93,10 +105,28 @@ def prepare(run: Run, config: SuiteConfig, model: Model) -> Artifact:
         "tokenizer": tokenizer_digest(model),
         "thinking": config.think_tokens > 0,
         "framing": config.framing,
-        **source.identity(config.tasks, config.lengths),
+        **identity,
         **({"references": True} if config.references else {}),
     }
-    return run.step("suite", inputs, write, version=VERSION)
+    before = len(run.steps)
+    suite = run.step("suite", inputs, write, version=VERSION)
+    if len(run.steps) > before:  # a method may ask for its suite again
+        for sentence in remarks(suite):
+            run.say(sentence)
+    return suite
+
+
+def asked_for(source: Source, config: SuiteConfig) -> dict[Place, int]:
+    """Count the examples that ``config`` asks for, by task and length."""
+    names = [task.name for task in source.tasks(config.tasks)]
+    return {(name, length): source.expected((name,), (length,), config.examples) for length in config.lengths for name in names}
+
+
+def remarks(suite: Artifact) -> list[str]:
+    """Say what a reader of scores on a prepared suite has to know of its examples."""
+    facts = suite.manifest["facts"]
+    assert isinstance(facts, dict)
+    return sentences(facts)
 
 
 def clipped(run: Run, config: SuiteConfig, model: Model) -> SuiteConfig:
@@ -123,9 +153,10 @@ def asked_suite(run: Run) -> EvaluationSuite:
 def source_of(suite: Artifact) -> Source:
     """Where the examples of a prepared suite come from."""
     facts = suite.facts
-    wording = facts["wording"]
+    wording, edition = facts["wording"], facts.get("edition", NEWEST)
     assert wording in WORDINGS
-    return find_source(str(facts["data"]), wording)
+    assert edition in EDITIONS
+    return find_source(str(facts["data"]), wording, edition)
 
 
 def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
@@ -159,7 +190,7 @@ def _example(line: bytes) -> Example:
 
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     for length in config.lengths:
         for task in source.tasks(config.tasks):
             frame = frame_for(config.framing, chat=task.chat, has_template=tokenizer.chat_template is not None)

@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from lzma import LZMAError
@@ -38,19 +38,22 @@ def fetch(
     *,
     archive: Path | None = None,
     hub: Hub | None = None,
+    copies: Collection[str] = (),
 ) -> dict[str, Source]:
     """Bring what ``datasets`` need at ``lengths`` to ``directory``, and nothing else; returns the manifest's new entries.
 
     HELMET's own files come one by one from the Hub, or from ``archive``, a copy of the authors' data.tar.gz; those of ICL from the Hub.
-    The same call again goes on where it stopped.
+    The same call again goes on where it stopped. ``copies`` are files that are on disk elsewhere: nothing is done about them.
     """
     try:
-        wanted = files(datasets, lengths)
+        wanted = [file for file in files(datasets, lengths) if file.path not in copies]
     except DataError as error:
         raise HarnessError(str(error)) from None
+    if not wanted:
+        return {}
     with _locked(directory):
         before = sources(directory)
-        there = {name: source for name, source in before.items() if _has(directory, name, source.size)}
+        there = {name: source for name, source in before.items() if has(directory, name, source.size)}
         missing = [file for file in wanted if file.path not in there]
         added: dict[str, Source] = {}
         if archive is not None:
@@ -85,7 +88,8 @@ def _locked(directory: Path) -> Iterator[None]:
         ) from None
 
 
-def _has(directory: Path, name: str, size: int) -> bool:
+def has(directory: Path, name: str, size: int) -> bool:
+    """Tell whether the file is in the directory, as long as it should be."""
     path = directory / name
     return path.is_file() and path.stat().st_size == size
 

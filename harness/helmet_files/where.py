@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -19,9 +19,10 @@ from harness import cache
 from harness.api import HarnessError, Json
 from harness.files import file_digest, write_json
 from tasks.build import BudgetError
+from tasks.editions import NEWEST, Edition
 from tasks.example import Example
 from tasks.files import read_text
-from tasks.helmet import DATASETS, LENGTHS, OWN, Count, DataError, Dataset, Wordings, select
+from tasks.helmet import DATASETS, LENGTHS, OWN, VERSION, Count, DataError, Dataset, Wordings, select
 from tasks.helmet import examples as read_examples
 from tasks.helmet.catalog import CATEGORIES, File, files, megabytes
 from tasks.helmet.checkout import read as read_checkout
@@ -62,6 +63,21 @@ def roots() -> tuple[Path, ...]:
     if chosen := os.environ.get(ENVIRONMENT):
         return (Path(chosen).expanduser(),)
     return tuple(dict.fromkeys((*_remembered(), default_directory())))
+
+
+def copies(wanted: Sequence[File], target: Path) -> dict[str, Path]:
+    """Find those of ``wanted`` that a copy on disk holds, so that they need not be fetched to ``target``: path -> data directory.
+
+    What is in ``target`` is not among them unless the user named it: the next fetch looks after it. A file that is shorter or longer than
+    the manifest beside it says is none.
+    """
+    places = [root for root in roots() if root != target or ENVIRONMENT in os.environ]
+    return {file.path: root for file in wanted for root in places[::-1] if _is_whole(file.path, root)}
+
+
+def _is_whole(name: str, root: Path) -> bool:
+    path, source = locate((root,), name), sources(root).get(name)
+    return path is not None and (source is None or path.stat().st_size == source.size)
 
 
 def _remembered() -> tuple[Path, ...]:
@@ -145,18 +161,24 @@ def chosen(names: Sequence[str]) -> tuple[Dataset, ...]:
 
 
 def published(
-    dataset: Dataset, length: int, count: Count, examples: int | None, seed: int, reference: Reference | None = None
+    dataset: Dataset,
+    length: int,
+    count: Count,
+    examples: int | None,
+    seed: int,
+    reference: Reference | None = None,
+    edition: Edition = NEWEST,
 ) -> Iterator[Example]:
     """The examples of ``dataset`` at ``length``, as :func:`tasks.helmet.examples` gives them, from wherever the files are."""
-    words, _ = wordings()
+    how: dict[str, Any] = {"examples": examples, "seed": seed, "wordings": wordings()[0], "reference": reference, "edition": edition}
     try:
-        yield from read_examples(dataset, length, roots(), count, examples=examples, seed=seed, wordings=words, reference=reference)
+        yield from read_examples(dataset, length, roots(), count, **how)
     except (DataError, BudgetError, WordingError) as error:
         raise HarnessError(str(error)) from None
 
 
-def identity(datasets: Sequence[Dataset], lengths: Sequence[int]) -> dict[str, Json]:
-    """What a suite of these datasets is made of, for its key: SHA-256 of every file, and the wordings.
+def identity(datasets: Sequence[Dataset], lengths: Sequence[int], edition: Edition = NEWEST) -> dict[str, Json]:
+    """What a suite of these datasets is made of, for its key: SHA-256 of every file, the wordings, and how records become examples.
 
     Digests come from the manifest of the fetched files; those of another copy are measured once and remembered by size and time.
 
@@ -170,7 +192,8 @@ def identity(datasets: Sequence[Dataset], lengths: Sequence[int]) -> dict[str, J
         path = locate(searched, file.path)
         assert path is not None
         found[file.path] = _digest(file.path, path, searched)
-    return {"files": found, "wordings": digest(words)}
+    drawn: dict[str, Json] = {"edition": edition} if any(dataset.loader == "icl" for dataset in datasets) else {}
+    return {"files": found, "wordings": digest(words), "loaders": VERSION, **drawn}
 
 
 def _needed(datasets: Sequence[Dataset], lengths: Sequence[int], searched: tuple[Path, ...]) -> tuple[File, ...]:

@@ -295,7 +295,7 @@ def _references(run: _Look) -> Iterator[PlannedStep]:
 
 def _reference_work(run: _Look) -> Work:
     config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     prompts = prefill = new = passes = longest = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:
@@ -322,7 +322,7 @@ def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks 
 def _generation(run: _Look) -> Work:
     """Every example of every task and length, full to its length and with its whole answer budget."""
     config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data, config.wording)
+    source = find_source(config.data, config.wording, config.edition)
     prompts = prefill = new = budget = passes = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:

@@ -84,7 +84,7 @@ def write_page(
         extra=extra_tasks.from_records(known.get("elsewhere", [])),
         anchors=anchors.from_record(known.get("references")),
         adjusted=[each.sentence() for each in adjusted],
-        notes=found.notes,
+        notes=(*map(str, known.get("notes", ())), *found.notes),
     )
     text = page.render(data)
 

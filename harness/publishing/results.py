@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.evaluation import references
 from harness.evaluation.extra_tasks import STEP
+from harness.evaluation.suite import remarks
 from harness.files import write_json
 from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.screen import terminal
@@ -17,6 +18,7 @@ from harness.screen.redact import plain
 from harness.store.manifest import RunManifest
 from harness.store.steps import step_folder
 from tasks.files import read_text, replacing
+from tasks.remarks import NAMES
 
 if TYPE_CHECKING:
     from harness.run import Run
@@ -72,6 +74,9 @@ def publish(
         "confidence": settings.confidence,
         "seed": settings.seed,
     }
+    about: dict[str, Json] = {name: suite.facts[name] for name in ("edition", *NAMES) if name in suite.facts}
+    if about:
+        inputs["suite"] = about
     if settings.margin is not None:
         inputs["margin"] = settings.margin
     if extra is not None:
@@ -159,7 +164,7 @@ def _write(
         )
     except CompareError as error:
         raise HarnessError(str(error)) from None
-    notes = [f"Note: {note}" for note in found.notes]
+    notes = [f"Note: {note}" for note in (*remarks(suite), *found.notes)]
     said = "\n".join([*notes, *verdicts(found)])
     changes = {} if extra is None else _compare_extra(run, extra, candidates)
     beside = "\n".join(text for name, column in changes.items() if (text := extra_tables.sentence(column, name)))
@@ -197,6 +202,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
+        **({"notes": list(said)} if (said := remarks(suite)) else {}),
     }
 
 
@@ -268,6 +274,7 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
         "model digest": run.model.digest,
         "suite digest": facts["digest"],
         "tasks": ", ".join(run.config.tasks) or "all",
+        **({"edition of HELMET": facts["edition"]} if "edition" in facts else {}),
         "lengths": ", ".join(map(str, run.config.lengths)),
         "examples per task and length": run.config.examples,
         "backend": f"{run.config.backend}, {run.config.dtype}, {run.device}",

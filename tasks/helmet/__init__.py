@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from tasks.editions import NEWEST, Edition
 from tasks.example import Example
 from tasks.helmet import cite, icl, rag, recall, rerank
 from tasks.helmet.catalog import DATASETS, LENGTHS, Dataset, select
@@ -22,8 +23,10 @@ from tasks.helmet.request import ANCHORED, Request
 from tasks.helmet.wordings import OWN, Wordings
 from tasks.references import Reference
 
-__all__ = ["DATASETS", "LENGTHS", "OWN", "Count", "DataError", "Dataset", "Wordings", "anchored", "examples", "select"]
+__all__ = ["DATASETS", "LENGTHS", "OWN", "VERSION", "Count", "DataError", "Dataset", "Wordings", "anchored", "examples", "select"]
 
+#: Raise when the same files and seed should give other examples than before.
+VERSION: Final = 2
 #: Seed of HELMET's configurations: the published runs sampled with it.
 SEED: Final = 42
 
@@ -49,20 +52,22 @@ def examples(
     seed: int = SEED,
     wordings: Wordings = OWN,
     reference: Reference | None = None,
+    edition: Edition = NEWEST,
 ) -> Iterator[Example]:
     """The examples of ``dataset`` at ``length`` tokens, one in memory at a time (ICL and demonstrations: their small files too).
 
     ``examples`` caps questions as HELMET's ``max_test_samples`` does (default 100, ICL 500): where a file holds a question at several
     depths, all of its depths come, so there are ``dataset.depths`` times as many examples. ``count(prompt, answer_prefix)`` gives the
     tokens of a finished prompt on the tested model's tokenizer. The first of ``roots`` that holds a file is read. ``reference`` builds
-    the prompts of a reference point instead, of the datasets that are :func:`anchored`.
+    the prompts of a reference point instead, of the datasets that are :func:`anchored`. ``edition`` is that of HELMET's draws, which differ
+    in the ICL sets.
 
     Raises:
         DataError: a file is missing, damaged or of another format; says which file, line and field, and what to do.
         tasks.build.BudgetError: the question with its demonstrations and gold passages alone is longer than ``length``.
     """
     limit = dataset.examples if examples is None else examples
-    request = Request(dataset, length, tuple(roots), count, limit, seed, wordings[dataset.wording], reference)
+    request = Request(dataset, length, tuple(roots), count, limit, seed, wordings[dataset.wording], reference, edition)
     return _LOADERS[dataset.loader](request)
 
 

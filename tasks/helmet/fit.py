@@ -1,11 +1,14 @@
-"""Fit a published prompt to the tested model's tokens: whole passages are dropped from the end, never one that holds the gold."""
+"""Fit a published prompt to the tested model's tokens: whole passages are dropped from the end, never one that is needed."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tasks.build import BudgetError
 
+#: Share of its context by which a gold piece may come forward and still be said to stand where it stood.
+_NEAR: Final = 0.1
 #: (prompt, answer prefix) -> tokens of the finished prompt on the tested model's tokenizer.
 Count = Callable[[str, str], int]
 
@@ -16,6 +19,8 @@ class Piece:
 
     text: str
     gold: bool = False
+    needed: bool = False
+    """Stays for another reason: a worked example asks for it."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class Fitted:
     dropped_tokens: int
     dropped_passages: int
     depth: float
-    """Where the only gold piece starts, as a share of the context in characters; NaN if there is not exactly one."""
+    """Where the only gold piece starts, as a share of the context in characters; NaN if there is not exactly one, or if it has moved."""
+    moved: bool = False
+    """So much before the only gold piece had to go that it stands elsewhere: at the end, where the same question's next one ends up too."""
 
 
 def fit(
@@ -41,7 +48,7 @@ def fit(
     Raises:
         BudgetError: the question, its demonstrations, the gold and ``least`` pieces alone are too long.
     """
-    droppable = [index for index, piece in enumerate(pieces) if not piece.gold]
+    droppable = [index for index, piece in enumerate(pieces) if not (piece.gold or piece.needed)]
     droppable = droppable[max(0, least - (len(pieces) - len(droppable))) :][::-1]  # in the order in which they go
 
     def prompt(dropped: int) -> str:
@@ -82,7 +89,17 @@ def fit(
 def _fitted(pieces: Sequence[Piece], prompt: str, dropped: int, dropped_tokens: int, droppable: Sequence[int]) -> Fitted:
     gone = set(droppable[:dropped])
     kept = tuple(index for index in range(len(pieces)) if index not in gone)
-    return Fitted(prompt, kept, dropped_tokens, dropped, _depth([pieces[index] for index in kept]))
+    moved = _moved(pieces, gone)
+    depth = math.nan if moved else _depth([pieces[index] for index in kept])
+    return Fitted(prompt, kept, dropped_tokens, dropped, depth, moved)
+
+
+def _moved(pieces: Sequence[Piece], gone: Collection[int]) -> bool:
+    gold = [index for index, piece in enumerate(pieces) if piece.gold]
+    if len(gold) != 1:
+        return False
+    forward = sum(len(pieces[index].text) for index in gone if index < gold[0])
+    return forward > _NEAR * sum(len(piece.text) for piece in pieces)
 
 
 def _depth(pieces: Sequence[Piece]) -> float:

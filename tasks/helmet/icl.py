@@ -2,10 +2,12 @@
 
     text: "how do i track my card"   label: 11   ->   "how do i track my card\\nlabel: 53" among hundreds of shots
 
-The shots are the same for every question of a dataset; which number stands for which class is drawn anew for each.
+Shots, and which number stands for which class, are drawn anew for each question, seeded by its text. The questions are balanced over the
+classes where the file has more than are asked. The edition of December 2024 drew otherwise: :mod:`tasks.editions`.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -21,31 +23,56 @@ Row = tuple[str, int]
 
 
 def icl(request: Request) -> Iterator[Example]:
-    """The number of the last text's class."""
+    """Ask for the number of the last text's class."""
     train, test = _rows(request)
-    shots = balanced(train, request.size, request.seed)
-    order = permutation(len(test), request.seed)[: request.examples] if len(test) > request.examples else range(len(test))
-    for index in order:
-        yield _example(request, shots, index + 1, *test[index])
+    groups = by_class([label for _, label in train])
+    same = request.edition == "2024-12"
+    times = Counter[int]()
+    for index in asked(request, [label for _, label in test]):
+        text, label = test[index]
+        seed = request.seed if same else hashed(text, request.seed)
+        shots = [train[shot] for shot in balanced(groups, request.size, seed)]
+        times[index] += 1
+        yield _example(request, shots, (index + 1, times[index]), text, label)
 
 
-def balanced(rows: Sequence[Row], shots: int, seed: int) -> list[Row]:
-    """``shots`` rows in rounds that hold each class once, shuffled within a round; a class with too few rows repeats them."""
+def asked(request: Request, labels: Sequence[int]) -> list[int]:
+    """Choose the rows that are asked about, by the class of every row: all of them in order if they are no more than the limit.
+
+    Balanced over the classes, a class with too few rows repeats them.
+    """
+    if len(labels) <= request.examples:
+        return list(range(len(labels)))
+    order = permutation(len(labels), request.seed)
+    if request.edition == "2024-12":
+        return order[: request.examples]
+    return [order[place] for place in balanced(by_class([labels[index] for index in order]), request.examples, request.seed)]
+
+
+def by_class(labels: Sequence[int]) -> list[list[int]]:
+    """Group the positions of ``labels`` by class, in the order in which the classes first occur."""
+    groups: dict[int, list[int]] = {}
+    for position, label in enumerate(labels):
+        groups.setdefault(label, []).append(position)
+    return list(groups.values())
+
+
+def balanced(groups: Sequence[Sequence[int]], n: int, seed: int) -> list[int]:
+    """Draw ``n`` of the positions in ``groups``, in rounds that hold each group once, shuffled within a round.
+
+    A group with too few members repeats them. The draws come in HELMET's order, so that the same seed gives the same positions.
+    """
     rng = Random(seed)
-    by_class: dict[int, list[Row]] = {}
-    for row in rows:
-        by_class.setdefault(row[1], []).append(row)
-    rounds: list[list[Row]] = [[] for _ in range(math.ceil(shots / len(by_class)))]
-    for members in by_class.values():
-        # In HELMET's order of draws, so that the same seed gives the same shots: the remainder first, then whole passes.
-        drawn = rng.sample(range(len(members)), len(rounds) % len(members))
+    rounds: list[list[int]] = [[] for _ in range(math.ceil(n / len(groups)))]
+    for members in groups:
+        drawn = rng.sample(range(len(members)), len(rounds) % len(members))  # the remainder first, then whole passes
         while len(drawn) < len(rounds):
             drawn += rng.sample(range(len(members)), min(len(rounds) - len(drawn), len(members)))
         for one, index in zip(rounds, drawn, strict=True):
             one.append(members[index])
     for one in rounds:
         rng.shuffle(one)
-    return [row for one in rounds for row in one][:shots]
+    return [position for one in rounds for position in one][:n]
 
 
 def numbered(classes: int, text: str, seed: int) -> list[int]:
@@ -77,7 +104,9 @@ def _read(request: Request, path: str) -> list[Row]:
     return rows
 
 
-def _example(request: Request, shots: Sequence[Row], number: int, text: str, label: int) -> Example:
+def _example(request: Request, shots: Sequence[Row], row: tuple[int, int], text: str, label: int) -> Example:
+    """Make the example of a test row: its number, and how many times it has been asked with this one."""
+    number, time = row
     wording = request.wording
     numbers = numbered(request.dataset.classes, text, request.seed)
     pieces = [Piece(fill(wording.passage, {"text": shot, "label": str(numbers[kind])})) for shot, kind in shots]
@@ -94,6 +123,7 @@ def _example(request: Request, shots: Sequence[Row], number: int, text: str, lab
         number,
         text,
         fitted,
+        time=time,
         prefix=wording.prefix,
         targets=(gold,),
         answer=f"label: {gold}",

@@ -41,13 +41,13 @@ def _choose(request: Request) -> tuple[str, list[Span]]:
     for span, record in json_lines(path):
         field = field or ("id" if "id" in record else "question")
         if not rare or _is_rare(record):
-            rows.append((span, record.text(field)))
+            rows.append((span, record.key(field)))
     if not rows:
         raise DataError(
             f"{path}: no question is about an entity with s_pop below {10**LOG_POPULARITY:.0f}; this is not HELMET's PopQA file"
         )
     keys = sample_keys([key for _, key in rows], request.examples, request.seed)
-    return field, [span for span, key in rows if key in keys]
+    return field, [span for span, key in rows if str(key) in keys]
 
 
 def _is_rare(record: Record) -> bool:

@@ -6,7 +6,8 @@
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -20,6 +21,32 @@ from tasks.helmet.wordings import fill
 #: The haystack is cut after sentences and lines, so that no needle is cut in two.
 _CUT: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 _PAIR: Final = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*"(?:[^"\\]|\\.)*"')
+
+
+@dataclass(frozen=True)
+class _Object:
+    """The text of a JSON object, with whatever stands before and after it."""
+
+    text: str
+    pairs: tuple[str, ...]
+    gaps: Mapping[str, str]
+    """Pair -> what stands between it and the one before; of the first pair, before it."""
+    tail: str
+
+    @classmethod
+    def read(cls, text: str) -> "_Object":
+        """Split ``text`` at its pairs."""
+        found = list(_PAIR.finditer(text))
+        ends = [0, *(match.end() for match in found)]
+        gaps = {match.group(): text[end : match.start()] for end, match in zip(ends[:-1], found, strict=True)}
+        return cls(text, tuple(match.group() for match in found), gaps, text[ends[-1] :])
+
+    def holding(self, pairs: Sequence[str]) -> str:
+        """Write the text with some of its pairs, everything else as it was."""
+        if len(pairs) == len(self.pairs):
+            return self.text
+        inside = "".join((self.gaps[pair] if at else "") + pair for at, pair in enumerate(pairs))
+        return self.gaps[self.pairs[0]] + inside + self.tail
 
 
 def ruler(request: Request) -> Iterator[Example]:
@@ -56,20 +83,18 @@ def ruler(request: Request) -> Iterator[Example]:
 def json_kv(request: Request) -> Iterator[Example]:
     """The value of one of many random keys."""
     for record in _rows(request):
-        context, question, answer = record.text("context"), record.text("question"), record.text("answer")
-        pairs = [match.group() for match in _PAIR.finditer(context)]
-        pieces = [Piece(pair, answer in pair and question in pair) for pair in pairs]
+        question, answer = record.text("question"), record.text("answer")
+        worked = list(_demos(record, request.dataset.shots))
+        context = _Object.read(record.text("context"))
+        pieces = [Piece(pair, answer in pair and question in pair, any(key in pair for key, _ in worked)) for pair in context.pairs]
         if not any(piece.gold for piece in pieces):
             raise record.wrong("context", "a JSON object that holds the question's key with the answer")
         shown = "".join(
-            fill(request.wording.demo, {"key": key, "value": f" {value}"}) + request.wording.demo_joint
-            for key, value in _demos(record, request.dataset.shots)
+            fill(request.wording.demo, {"key": key, "value": f" {value}"}) + request.wording.demo_joint for key, value in worked
         )
 
-        def render(parts: Sequence[str], asked: tuple[str, str, str, int] = (context, question, shown, len(pairs))) -> str:
-            whole, key, demos, n = asked
-            text = whole if len(parts) == n else "{" + ",\n ".join(parts) + "}"
-            return fill(request.wording.user, {"context": text, "question": key, "demos": demos})
+        def render(pairs: Sequence[str], context: _Object = context, asked: tuple[str, str] = (question, shown)) -> str:
+            return fill(request.wording.user, {"context": context.holding(pairs), "question": asked[0], "demos": asked[1]})
 
         def tokens(prompt: str) -> int:
             return request.count(prompt, request.wording.joint + request.wording.prefix)

@@ -19,6 +19,10 @@ _LARGEST_NUMBER: Final = 10**15
 _AGAIN: Final = "get it again with `harness data fetch`"
 
 
+Key = int | str
+"""An identifier."""
+
+
 class DataError(ValueError):
     """A file that is missing, damaged, or not in the published format. One line: what, where, what to do."""
 
@@ -44,6 +48,13 @@ class Record:
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise self.wrong(name, "a string")
         return str(value)
+
+    def key(self, name: str) -> Key:
+        """Read an identifier: a whole number or a string, as it is written. Identifiers are sorted as what they are."""
+        self.text(name)
+        value = self.values[name]
+        assert isinstance(value, int | str)
+        return value
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings, at least one; a single string counts as a list of one."""

@@ -6,12 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from tasks.editions import NEWEST, Edition
 from tasks.example import Example
 from tasks.helmet.catalog import Dataset, files, megabytes
 from tasks.helmet.fit import Count, Fitted, Piece
 from tasks.helmet.records import DataError
 from tasks.helmet.wordings import Wording
 from tasks.references import Reference
+from tasks.remarks import MOVED
 
 #: Loaders whose records say which passages are gold.
 ANCHORED: Final = frozenset({"ruler", "json_kv", "kilt"})
@@ -31,13 +33,20 @@ class Request:
     wording: Wording
     reference: Reference | None = None
     """Build prompts of a reference point instead; only for loaders of :data:`ANCHORED`."""
+    edition: Edition = NEWEST
+    """Of HELMET's draws."""
 
     def shown(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """The pieces that prompts are made of: all, or for the ceiling the gold ones, for the floor as many others."""
-        gold = [piece for piece in pieces if piece.gold]
+        """Choose the pieces that prompts are made of: all, or for the ceiling the gold ones, for the floor as many others.
+
+        What worked examples need stands in each.
+        """
         if self.reference is None:
             return pieces
-        return gold if self.reference == "ceiling" else [piece for piece in pieces if not piece.gold][: len(gold)]
+        others = [index for index, piece in enumerate(pieces) if not (piece.gold or piece.needed)]
+        replaced = set(others[: sum(piece.gold for piece in pieces)])
+        ceiling = self.reference == "ceiling"
+        return [piece for index, piece in enumerate(pieces) if piece.needed or (piece.gold if ceiling else index in replaced)]
 
     @property
     def size(self) -> int:
@@ -79,10 +88,15 @@ class Request:
         targets: tuple[str, ...],
         answer: str,
         meta: Mapping[str, object],
+        time: int = 1,
     ) -> Example:
-        """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth."""
+        """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth.
+
+        A record that is asked more than once says which ``time`` this is.
+        """
+        again = f"-{time}" if time > 1 else ""
         return Example(
-            id=f"{self.dataset.name}-{self.length}-{number:05d}" + (f"-{self.reference}" if self.reference else ""),
+            id=f"{self.dataset.name}-{self.length}-{number:05d}{again}" + (f"-{self.reference}" if self.reference else ""),
             cluster=f"{self.dataset.name}-{sha256(question.encode()).hexdigest()[:12]}",
             task=self.dataset.name,
             category=self.dataset.category,
@@ -92,7 +106,13 @@ class Request:
             targets=targets,
             answer=answer,
             depth=fitted.depth,
-            meta={**meta, "record": number, "dropped_passages": fitted.dropped_passages, "dropped_tokens": fitted.dropped_tokens},
+            meta={
+                **meta,
+                "record": number,
+                "dropped_passages": fitted.dropped_passages,
+                "dropped_tokens": fitted.dropped_tokens,
+                **({MOVED: True} if fitted.moved else {}),
+            },
         )
 
 

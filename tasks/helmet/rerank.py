@@ -16,9 +16,9 @@ from tasks.helmet.wordings import Wording, fill
 def msmarco(request: Request) -> Iterator[Example]:
     """All documents in order of relevance, after two worked examples of ten documents each."""
     path = request.test_file()
-    rows = [(span, record.text("qid")) for span, record in json_lines(path)]
+    rows = [(span, record.key("qid")) for span, record in json_lines(path)]
     keys = sample_keys([key for _, key in rows], request.examples, request.seed)
-    chosen = [(span, key) for span, key in rows if key in keys]
+    chosen = [(span, str(key)) for span, key in rows if str(key) in keys]
     pool = [record for _, record in json_lines(request.train_file())]
     # HELMET keeps every tested query out of the worked examples where there are plenty, and otherwise only the one that is asked.
     apart = len(pool) > 2 * len(chosen)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from math import ceil
 from random import Random
 
-from tasks.helmet.records import Record
+from tasks.helmet.records import Key, Record
 
 
 def permutation(n: int, seed: int) -> list[int]:
@@ -19,10 +19,11 @@ def permutation(n: int, seed: int) -> list[int]:
     return [int(index) for index in np.random.default_rng(seed % 2**32).permutation(n)]
 
 
-def sample_keys(keys: Collection[str], limit: int, seed: int) -> frozenset[str]:
-    """At most ``limit`` different keys."""
-    ordered = sorted(set(keys))
-    return frozenset(Random(seed).sample(ordered, min(limit, len(ordered))))
+def sample_keys(keys: Collection[Key], limit: int, seed: int) -> frozenset[str]:
+    """Draw at most ``limit`` different keys out of their order, which is that of numbers where all are; as texts."""
+    numbers = [key for key in keys if isinstance(key, int)]
+    ordered: list[Key] = sorted(set(numbers)) if len(numbers) == len(keys) else sorted({str(key) for key in keys})
+    return frozenset(map(str, Random(seed).sample(ordered, min(limit, len(ordered)))))
 
 
 def split(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.api import HarnessError
-from harness.config import RunConfig, load_preset, override, preset_names
+from harness.config import RunConfig, from_manifest, load_preset, override, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -23,6 +23,7 @@ def test_every_shipped_preset_loads(name: str) -> None:
         ("[run]\nlengths = []", "at least one"),
         ("[run]\nconfidence = 95", "between 0 and 1"),
         ("[run]\nmargin = 0", "points above 0"),
+        ("[run]\nedition = '2023'", "edition"),
     ],
 )
 def test_a_mistake_is_one_line_with_advice(tmp_path: Path, text: str, message: str) -> None:
@@ -43,3 +44,8 @@ def test_the_command_line_wins_over_the_preset() -> None:
     assert config.examples == 7
     assert config.lengths == RunConfig().lengths
     assert config.options == {"a": 1, "b": 3}
+
+
+def test_a_run_that_names_no_edition_is_of_the_one_that_there_was() -> None:
+    assert from_manifest({"examples": 3}, "manifest.json").edition == "2024-12"
+    assert from_manifest({"edition": "2025-04"}, "manifest.json").edition == RunConfig().edition == "2025-04"

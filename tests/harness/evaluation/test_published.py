@@ -10,9 +10,11 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # so that the helpers below are found however pytest was started
 
+from harness import pipeline
+from harness.api import Outcome, RunContext
 from harness.commands.root import main
 from tasks.helmet import DATASETS
-from tests.tasks.helmet.published import MAKERS, nq
+from tests.tasks.helmet.published import MAKERS, icl, nq
 
 ASKED = ("--model", "builtin", "--data", "helmet", "--lengths", "8k", "--examples", "1")
 
@@ -79,6 +81,17 @@ def test_passages_that_were_left_out_are_counted_and_said(finished: tuple[Path, 
     assert (frame["truncated_tokens"] == 0).all()
 
 
+def test_golds_that_lost_their_depth_are_counted_and_said(finished: tuple[Path, Result]) -> None:
+    output, result = finished
+    frame = table(output).drop_duplicates("example_id")
+    moved = frame[(frame["task"] == "kilt_nq") & frame["depth"].isna()]
+    assert 0 < len(moved) < 6
+    assert f"left out of success by depth: kilt_nq at 8192 tokens {len(moved)}\n" in result.output
+    (suite,) = output.glob("steps/suite-*/manifest.json")
+    assert json.loads(suite.read_text())["facts"]["moved"] == [{"task": "kilt_nq", "length": 8192, "examples": len(moved)}]
+    assert "fewer" not in json.loads(suite.read_text())["facts"]
+
+
 def test_scoring_in_another_way_generates_nothing_anew(finished: tuple[Path, Result]) -> None:
     output, _ = finished
     generated = sorted(output.glob("steps/generate-*"))
@@ -100,6 +113,37 @@ def test_the_manifest_names_data_wordings_and_what_was_left_out(finished: tuple[
     (suite,) = output.glob("steps/suite-*/manifest.json")
     manifest = json.loads(suite.read_text())
     assert manifest["facts"]["wordings"] == {"source": "own"}
+    assert manifest["facts"]["edition"] == manifest["inputs"]["edition"] == "2025-04"
     assert set(manifest["inputs"]["tasks"]) == set(DATASETS)
     facts = [json.loads(path.read_text())["facts"] for path in output.glob("steps/eval-*/manifest.json")]
     assert all(each["shortened"] > 0 and each["dropped_tokens"] > 0 for each in facts)
+
+
+class Same(Method):
+    """A method that changes nothing, so that the page is there at the price of one evaluation."""
+
+    name = "same"
+
+    def run(self, context: RunContext) -> Outcome:
+        return Outcome(context.model.path)
+
+
+def test_the_page_names_the_edition_and_what_the_files_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "find_method", lambda name: Same())
+    for part, rows in (("train", 60), ("test", 2)):
+        icl(tmp_path / f"icl/trec/{part}.parquet", {"coarse_label": 6}, rows, part)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    more = ["--tasks", "icl_trec_coarse", "--edition", "2024-12", "--examples", "5", "--method", "same", "--output", str(tmp_path), "--yes"]
+    result = CliRunner().invoke(main, ["run", *ASKED, *more])
+    assert result.exit_code == 0, result.output
+    lacking = "fewer examples than asked for, because the files hold no more: icl_trec_coarse at 8192 tokens 2 of 5"
+    (suite,) = tmp_path.glob("steps/suite-*/manifest.json")
+    fewer = [{"task": "icl_trec_coarse", "length": 8192, "examples": 2, "asked": 5}]
+    assert json.loads(suite.read_text())["facts"]["fewer"] == fewer
+    assert json.loads((tmp_path / "manifest.json").read_text())["suite"]["fewer"] == fewer
+    assert result.output.count(f"{lacking}\n") == 2, "when the suite is there, and as a note below the table"
+    assert json.loads((tmp_path / "report.json").read_text())["settings"]["edition of HELMET"] == "2024-12"
+    for name in ("report.html", "comparison.md", "table.txt"):
+        assert " ".join(lacking.split()) in " ".join((tmp_path / name).read_text().replace("\\", "").split())
+    assert "edition of HELMET" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "manifest.json").read_text())["config"]["edition"] == "2024-12"

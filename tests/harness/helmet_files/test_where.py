@@ -28,6 +28,7 @@ from harness.helmet_files.fetch import FILES_REPO, fetch
 from harness.helmet_files.hub import Hub, Snapshot
 from harness.models.lookup import resolve
 from harness.models.tokenizers import load_tokenizer
+from tasks.editions import EDITIONS
 from tasks.helmet import DATASETS, LENGTHS, OWN, select
 from tasks.helmet.catalog import HUB_PARQUET, files
 from tasks.helmet.request import locate
@@ -418,6 +419,15 @@ def test_the_identity_of_a_copy_changes_with_its_files_and_with_the_wordings(rec
     assert third["wordings"] != second["wordings"]
 
 
+def test_the_identity_names_the_edition_where_it_makes_a_difference(tmp_path: Path) -> None:
+    for name in ("json_kv", "icl_nlu"):
+        MAKERS[name](tmp_path)
+    store.remember(tmp_path)
+    for names, differs in ((["json_kv"], False), (["icl_nlu"], True), (["json_kv", "icl_nlu"], True)):
+        new, old = (store.identity(select(names), [LENGTH], edition) for edition in EDITIONS)
+        assert (new != old, new.get("edition"), old.get("edition")) == (differs, *(EDITIONS if differs else (None, None)))
+
+
 def test_a_fetched_file_that_changed_is_noticed(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch(select(["json_kv"]), [LENGTH], tmp_path / "data", hub=hub(stub))
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "data"))
@@ -463,6 +473,43 @@ def test_fetch_says_what_it_would_fetch(tmp_path: Path) -> None:
     assert re.search(r"3 files, about \d+ MB, estimated, into .*home/cache/retmask-harness/helmet", result.output)
     complains(harness("fetch", "--tasks", "kilt", "--dry-run"), "unknown task 'kilt'", "kilt_nq")
     complains(harness("fetch", "--lengths", "4k", "--dry-run"), "no length 4096", "8k,16k")
+
+
+@pytest.mark.parametrize("by", ["path", "environment"])
+def test_fetch_takes_what_a_copy_on_disk_has(by: str, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.helmet_files.fetch.Hub", lambda: hub(stub))
+    copy = tmp_path / "copy"
+    for name in ("json_kv", "icl_nlu"):
+        MAKERS[name](copy / "data")
+    if by == "path":
+        store.remember(copy)
+    else:
+        monkeypatch.setenv("HARNESS_DATA", str(copy))
+    asked = ("fetch", "--tasks", "json_kv,icl_nlu", "--lengths", "8k")
+    for more in ((), ("--dry-run",)):
+        result = harness(*asked, *more)
+        assert result.exit_code == 0, result.output
+        assert f"{copy}: 2 files there already" in result.output
+        assert not stub.asked
+        assert not store.default_directory().exists()
+    assert "nothing to fetch" in result.output
+    more = harness("fetch", "--tasks", "json_kv,ruler_niah_mk_2", "--lengths", "8k", "--dry-run").output
+    assert "json_kv/" not in more
+    assert "ruler/niah_multikey_2/validation_8192.jsonl" in more
+    assert "1 file, about" in more
+    assert "1 new file" in harness("fetch", "--tasks", "json_kv,ruler_niah_mk_2", "--lengths", "8k").output
+    assert "nothing to fetch" in harness("fetch", "--tasks", "json_kv,ruler_niah_mk_2", "--lengths", "8k", "--dry-run").output
+    whole = harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--output", tmp_path / "out")
+    assert "1 new file" in whole.output, "--output gathers everything in one place"
+
+
+def test_a_copy_that_was_cut_since_it_was_fetched_is_fetched_again(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.helmet_files.fetch.Hub", lambda: hub(stub))
+    assert harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--output", tmp_path / "out").exit_code == 0
+    assert "there already" in harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--dry-run").output
+    (path,) = (tmp_path / "out").rglob("test_k105*")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "1 file, about" in harness("fetch", "--tasks", "json_kv", "--lengths", "8k", "--dry-run").output
 
 
 def test_fetch_from_an_archive_into_a_directory_that_is_remembered(recall: Path, tmp_path: Path) -> None:

@@ -2,20 +2,27 @@
 
 import json
 import math
+import random
 import re
 from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.build import BudgetError
 from tasks.example import Example
 from tasks.helmet import DATASETS, LENGTHS, DataError, examples, select
 from tasks.helmet.catalog import HUB_PARQUET, files
-from tasks.helmet.icl import balanced, numbered
+from tasks.helmet.icl import Row
 from tasks.helmet.selection import permutation, split
-from tests.tasks.helmet.published import LENGTH, MAKERS, QUESTIONS
+from tasks.references import Reference
+from tasks.remarks import MOVED
+from tests.tasks.helmet.published import LENGTH, MAKERS, QUESTIONS, lines
 
 
 def count(prompt: str, prefix: str) -> int:
@@ -79,12 +86,26 @@ def test_the_selection_is_helmets_own() -> None:
 
 
 def test_kilt_questions_are_sampled_as_helmet_samples_them(tmp_path: Path) -> None:
-    import random
-
     random.seed(42)
     keys = random.sample(sorted({f"kilt_triviaqa-{index}" for index in range(QUESTIONS)}), 2)
     made = load("kilt_triviaqa", tmp_path, 2)
     assert {example.meta["question"] for example in made} == {f"who is the mayor of kilt_triviaqa town {key[-1]}" for key in keys}
+
+
+@pytest.mark.parametrize("name", ["kilt_popqa_3", "msmarco_rerank_psg"])
+@pytest.mark.parametrize("kind", [int, str])
+def test_identifiers_are_sorted_as_what_they_are(name: str, kind: type[int | str], tmp_path: Path) -> None:
+    """PopQA's are numbers: 200000 stands before 1000000. As texts it is the other way round, and other questions are drawn."""
+    MAKERS[name](tmp_path)
+    dataset, field = DATASETS[name], "id" if name == "kilt_popqa_3" else "qid"
+    names = [kind(number) for number in (1_000_000, 200_000, 30_000, 100, 4_500)]
+    for path in (dataset.test_file(LENGTH).path, dataset.train):
+        records = [json.loads(line) for line in (tmp_path / path).read_text().splitlines()]
+        lines(tmp_path / path, [{**record, field: names[int(str(record[field])[-1]) % 5], "s_pop": 7} for record in records])
+    asked = random.Random(42).sample(sorted(set(names)), 2)
+    made = list(examples(dataset, LENGTH, [tmp_path], count, examples=2))
+    clusters = {f"{name}-{sha256(str(key).encode()).hexdigest()[:12]}" for key in asked}
+    assert {example.cluster for example in made} == clusters
 
 
 def test_popqa_asks_about_rare_things_only_and_never_shows_the_question_as_a_worked_example(tmp_path: Path) -> None:
@@ -132,6 +153,45 @@ def test_json_kv_shows_its_context_as_it_is(tmp_path: Path) -> None:
     assert tail.count("Corresponding value: ") == 2
 
 
+def framed(root: Path) -> None:
+    """JSON KV with a frame around its pairs, as it is published, and worked examples from all over the object."""
+    MAKERS["json_kv"](root)
+    (path,) = root.rglob("test_k105*")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        pairs = json.loads(record["context"])
+        record["context"] = f"JSON data:\n{json.dumps(pairs, indent=4)}\n\nThat is all."
+        record["demos"] = [list(pair) for pair in (list(pairs.items())[at] for at in (-1, 20, 25))]
+    lines(path, records)
+
+
+@pytest.mark.parametrize("reference", [None, "ceiling", "floor"])
+def test_json_kv_is_cut_inside_its_text(reference: Reference | None, tmp_path: Path) -> None:
+    """Its frame stays, and the pairs that are asked about, in the worked examples too."""
+    framed(tmp_path)
+    whole = list(examples(DATASETS["json_kv"], LENGTH, [tmp_path], count))
+
+    def wasteful(prompt: str, prefix: str) -> int:
+        return 14 * count(prompt, prefix)
+
+    cut = list(examples(DATASETS["json_kv"], LENGTH, [tmp_path], wasteful, reference=reference))
+    assert all(example.meta["dropped_passages"] or reference for example in cut)
+    for example, before in zip(cut, whole, strict=True):
+        start, rest = example.prompt.split('"', 1)
+        assert start == "JSON data:\n{\n    " == before.prompt.split('"', 1)[0]
+        inside, frame, tail = rest.partition("\n}\n\nThat is all.\n\n")
+        assert frame
+        assert tail == before.prompt.partition(frame)[2]
+        pairs = json.loads('{"' + inside + "}")
+        assert json.dumps(pairs, indent=4)[7:-2] == inside
+        asked = re.findall(r"Key: (\S+)\nCorresponding value: (\S+)", tail)
+        assert len(asked) == 2
+        assert all(pairs[key] == value for key, value in asked)
+        assert (pairs.get(before.meta["question"]) == before.targets[0]) == (reference != "floor")
+        if reference:
+            assert len(pairs) == 3
+
+
 def test_cite_shows_as_many_documents_as_the_length_has(tmp_path: Path) -> None:
     for name in ("alce_asqa", "alce_qampari"):
         example = load(name, tmp_path)[0]
@@ -175,22 +235,78 @@ def test_icl_is_balanced_and_labels_are_numbers_that_its_shots_tell(name: str, t
         assert example.answer_prefix == "\nlabel:"
 
 
-def test_icl_draws_as_helmet_does() -> None:
-    import random
-
-    assert numbered(6, "some text", 42) != numbered(6, "another text", 42)
-    rows = [(f"text {n}", n % 3) for n in range(10)]
-    shots = balanced(rows, 14, 42)
-    rand = random.Random(42)
-    rounds: list[list[tuple[str, int]]] = [[] for _ in range(5)]
-    for label in range(3):
+def drawn(rows: Sequence[Row], n: int, seed: int) -> list[Row]:
+    """HELMET's balanced draw, told from its rules: every class in each round, what a class lacks drawn again."""
+    rng, classes = random.Random(seed), list(dict.fromkeys(label for _, label in rows))
+    rounds = math.ceil(n / len(classes))
+    columns = []
+    for label in classes:
         mine = [row for row in rows if row[1] == label]
-        picks = rand.sample(range(len(mine)), 5 % len(mine)) + rand.sample(range(len(mine)), len(mine))
-        for one, index in zip(rounds, picks, strict=False):
-            one.append(mine[index])
-    for one in rounds:
-        rand.shuffle(one)
-    assert shots == [row for one in rounds for row in one][:14]
+        picks = rng.sample(mine, rounds % len(mine))
+        while len(picks) < rounds:
+            picks += rng.sample(mine, min(rounds - len(picks), len(mine)))
+        columns.append(picks)
+    lines = [list(line) for line in zip(*columns, strict=True)]
+    for line in lines:
+        rng.shuffle(line)
+    return [row for line in lines for row in line][:n]
+
+
+def skewed(root: Path) -> tuple[list[Row], list[Row]]:
+    """Write TREC with classes of many sizes; (training, test) rows with the fine label."""
+    found = []
+    for part, rows in (("train", 130), ("test", 60)):
+        labels = [min(49, row * row // 70) for row in range(rows)]
+        random.Random(part).shuffle(labels)
+        texts = [f"{part} text {row}" for row in range(rows)]
+        path = root / f"icl/trec/{part}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"text": texts, "fine_label": labels, "coarse_label": [label // 9 for label in labels]}), path)
+        found.append(list(zip(texts, labels, strict=True)))
+    return found[0], found[1]
+
+
+def test_icl_asks_and_shows_what_helmet_does(tmp_path: Path) -> None:
+    train, test = skewed(tmp_path)
+    made = list(examples(DATASETS["icl_trec_fine"], LENGTH, [tmp_path], count, examples=40))
+    shuffled = [test[int(index)] for index in np.random.default_rng(42).permutation(len(test))]
+    assert [(example.meta["question"], example.meta["class"]) for example in made] == drawn(shuffled, 40, 42)
+    for example in made:
+        question = str(example.meta["question"])
+        seed = (int(sha256(question.encode()).hexdigest(), 16) + 42) % 2**31
+        names = list(range(50))
+        random.Random(seed).shuffle(names)
+        shots = [f"{text}\nlabel: {names[label]}" for text, label in drawn(train, 400, seed)]
+        assert example.prompt.endswith("\n\n".join([*shots, question]))
+        assert example.targets == (str(names[int(str(example.meta["class"]))]),)
+
+
+def test_icl_asks_rare_classes_again_and_again(tmp_path: Path) -> None:
+    """As HELMET does. Such examples are one cluster, and have names of their own."""
+    _, test = skewed(tmp_path)
+    made = list(examples(DATASETS["icl_trec_fine"], LENGTH, [tmp_path], count, examples=59))
+    classes = Counter(example.meta["class"] for example in made)
+    assert max(classes.values()) - min(classes.values()) <= 1
+    assert len({example.id for example in made}) == len(made)
+    assert len({example.cluster for example in made}) < len(made)
+    assert [example.prompt for example in made if example.id.endswith("-2")]
+    assert len(list(examples(DATASETS["icl_trec_fine"], LENGTH, [tmp_path], count, examples=60))) == len(test)
+
+
+def test_icl_of_december_2024_shows_every_question_the_same_shots(tmp_path: Path) -> None:
+    train, test = skewed(tmp_path)
+    made = list(examples(DATASETS["icl_trec_fine"], LENGTH, [tmp_path], count, examples=40, edition="2024-12"))
+    order = np.random.default_rng(42).permutation(len(test))[:40]
+    assert [example.meta["question"] for example in made] == [test[int(index)][0] for index in order]
+    texts = [text for text, _ in drawn(train, 400, 42)]
+    for example in made:
+        assert re.findall(r"(train text \d+)\nlabel: ", example.prompt) == texts
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if not name.startswith("icl")])
+def test_the_edition_changes_icl_alone(name: str, tmp_path: Path) -> None:
+    made = load(name, tmp_path, 3)
+    assert list(examples(DATASETS[name], LENGTH, [tmp_path], count, examples=3, edition="2024-12")) == made
 
 
 def test_nlu_tests_on_a_tenth_that_no_shot_comes_from(tmp_path: Path) -> None:
@@ -225,6 +341,21 @@ def test_whole_passages_are_dropped_from_the_end_until_the_prompt_fits(name: str
         assert answerable(example)
         if example.meta["dropped_passages"]:
             assert used > LENGTH - 60 * factor, "room for another passage was left empty"
+
+
+@pytest.mark.parametrize("name", ["kilt_nq", "kilt_popqa_3"])
+def test_no_two_golds_of_a_question_stand_at_one_depth(name: str, tmp_path: Path) -> None:
+    """Half of the passages are lost, and the later golds all come to the end: those that were elsewhere have no depth any more."""
+    whole = load(name, tmp_path)
+    room = LENGTH - DATASETS[name].max_new_tokens
+    factor = room / (max(count(example.prompt, example.answer_prefix) for example in whole) - 40)
+    cut = list(examples(DATASETS[name], LENGTH, [tmp_path], lambda *parts: math.ceil(count(*parts) * factor)))
+    assert all(math.isnan(example.depth) == (MOVED in example.meta) for example in cut)
+    for question in {example.cluster for example in cut}:
+        prompts = [example.prompt for example in cut if example.cluster == question]
+        depths = [example.depth for example in cut if example.cluster == question and MOVED not in example.meta]
+        assert len(set(prompts)) < len(prompts)
+        assert len(set(depths)) == len(depths) == len(set(prompts))
 
 
 def test_a_question_that_cannot_fit_is_an_error_that_says_so(tmp_path: Path) -> None:
