@@ -175,19 +175,21 @@ class Helmet:
         return identity(chosen(names), lengths)
 
     def notes(self) -> dict[str, Json]:
-        from harness.data import wordings
+        from harness.data import cutter, wordings
+        from tasks.helmet.cutting import Counted
 
-        return {"wordings": wordings()[1]}
+        return {"wordings": wordings()[1], "long contexts cut by": getattr(cutter(), "name", Counted.name)}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         from harness.data import published
-        from tasks.helmet import DATASETS
+        from tasks.helmet import EVERY as DATASETS
 
         return published(DATASETS[task], length, count, examples, seed)
 
     def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         from harness.data import published
-        from tasks.helmet import DATASETS, anchored
+        from tasks.helmet import EVERY as DATASETS
+        from tasks.helmet import anchored
 
         dataset = DATASETS[task]
         for reference in REFERENCES if anchored(dataset) else ():
@@ -210,7 +212,7 @@ class Helmet:
         return sum(dataset.expected(examples) for dataset in chosen(names)) * len(lengths)
 
     def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
-        from tasks.helmet import DATASETS
+        from tasks.helmet import EVERY as DATASETS
 
         return score_all(DATASETS[task.name].published_name(length), outputs, mode=mode, judge=judge, only=task.metrics)
 
