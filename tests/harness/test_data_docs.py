@@ -8,7 +8,8 @@ import click
 import pytest
 
 from harness.datacli import data
-from tasks.helmet import DATASETS, LENGTHS
+from tasks.helmet import EVERY as DATASETS
+from tasks.helmet import LENGTHS
 
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text()
 COMMANDS = re.findall(r"^harness data (\w+) *(.*)$", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
