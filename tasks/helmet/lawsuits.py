@@ -30,7 +30,8 @@ def multi_lexsum(long: LongRequest) -> Iterator[Example]:
         numbers = [numbers[at] for at in permutation(len(numbers), request.seed)[: request.examples]]
     train = parquet_records(request.train_file(), (_SHORT,))
     pool: list[Shot] = [{"answer": record.text(_SHORT)} for record in train if _SHORT in record]
-    wanted, made = set(numbers), {}
+    wanted = set(numbers)
+    made: dict[int, Asked] = {}
     for record in parquet_records(path, ("id", "sources", _SHORT, _LONG)):
         if record.number in wanted:
             made[record.number] = _asked(long, record, pool)
