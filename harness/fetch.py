@@ -142,9 +142,11 @@ def _parquet(hub: Hub, path: str, pins: Mapping[str, str]) -> RemoteFile:
         name = snapshot.parquet(origin.config, origin.split, origin.part, origin.parts)
         if name is not None:
             return hub.files(snapshot, [name])[0]
-    cut = "no single Parquet file" if origin.parts == 1 else f"no longer {origin.parts} Parquet files"
-    which = "one" if origin.parts == 1 else f"part {origin.part + 1}"
-    raise HarnessError(f"{origin.repo} has {cut} of its {origin.split} split any more; place {which} at {path} in a data directory")
+    if origin.parts == 1:
+        cut, which = f"no single Parquet file of its {origin.split} split any more", "one"
+    else:
+        cut, which = f"no longer {origin.parts} Parquet files of its {origin.split} split", f"part {origin.part + 1}"
+    raise HarnessError(f"{origin.repo} has {cut}; place {which} at {path} in a data directory")
 
 
 def _download(plan: Mapping[str, RemoteFile], directory: Path, hub: Hub) -> dict[str, Source]:
