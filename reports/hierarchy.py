@@ -4,7 +4,7 @@ Every figure that we report is a weighted mean of *cells*; a cell is the mean of
 
     cell(niah, 8192, recall)  cell(niah, 16384, recall) ...   dataset-metric
     category at a length  = unweighted mean of its cells      HELMET, arXiv 2410.02694, section 2
-    overall at a length   = unweighted mean of its categories
+    overall at a length   = unweighted mean of its categories       five or seven: reports.categories
     over lengths          = unweighted mean of the above over the lengths where it exists
 
 So one resample of the questions, turned into cells and multiplied by the matrix of those weights, gives every figure at once, with
@@ -19,6 +19,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from reports import categories
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.intp]
@@ -168,7 +170,7 @@ def targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> tu
             found.append(Target(scope, category, task, metric, length_or_all, n_examples, n_clusters))
             weights.append(row)
 
-    add("overall", cells, None, None, None)
+    add("overall", categories.counted(cells), None, None, None)
     for category in cells["category"].unique():
         add("category", cells[cells["category"] == category], str(category), None, None)
     for (category, task, metric), members in cells.groupby(["category", "task", "metric"], sort=True, observed=True):

@@ -5,7 +5,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from reports import generations, hierarchy
+from reports import categories, generations, hierarchy
 from reports.hierarchy import Target
 from reports.tables import length_label
 
@@ -18,7 +18,8 @@ def terminal(frame: pd.DataFrame) -> Table:
     means = plan.means(frame[["score"]].to_numpy(dtype=np.float64))[:, 0]
     found = {(_label(target), target.length): mean for target, mean in zip(plan.targets, means, strict=True)}
     lengths = sorted({target.length for target in plan.targets if target.length is not None})
-    table = Table(title=Text("scores x 100" + (f"; mean of {said}" if said else "")))
+    about = categories.said(set(categories.counted(frame)["category"]))
+    table = Table(title=Text("scores x 100" + (f"; mean of {said}" if said else "")), caption=Text(about) if about else None)
     table.add_column()
     for length in lengths:
         table.add_column(length_label(length), justify="right")

@@ -298,7 +298,7 @@ def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifac
 
 
 def _warned(context: RunContext, pairs: Artifact) -> Artifact:
-    facts = pairs.manifest["facts"]
+    facts = pairs.facts
     warnings = facts.get("warnings") if isinstance(facts, dict) else None
     for warning in warnings if isinstance(warnings, list) else []:
         context.say(f"warning: {warning}")

@@ -103,6 +103,8 @@ def _positions(question: Question, start: float, jitter: float, rng: Random) -> 
     """Where each gold and distractor passage goes, as a share of the context: a single gold passage at ``start + jitter``."""
     n_gold = len(question.gold)
     gold = [start + jitter] if n_gold == 1 else [rng.random() for _ in range(n_gold)]
+    if question.in_order:
+        gold.sort()
     return gold + [rng.random() for _ in question.distractors]
 
 

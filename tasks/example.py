@@ -39,6 +39,8 @@ class Question:
     distractors: tuple[Passage, ...] = ()
     facts: tuple[str, ...] = ()
     """Short answers, one a gold passage where each passage holds one."""
+    in_order: bool = False
+    """Whether the gold passages follow on each other, and have to come in this order."""
 
 
 @dataclass(frozen=True)

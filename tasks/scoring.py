@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from tasks import alce, citations, metrics, parsing, records
+from tasks import alce, citations, keypoints, metrics, parsing, records
 from tasks.citations import remove_citations, remove_listed_citations
 from tasks.example import Example
 from tasks.judges import Judge, Rounds, settle_all
@@ -253,6 +253,11 @@ def _facts(record: Record, output: str, how: How) -> Rounds[Scored]:
     return _known({"str_em": em, **dict(zip(_CITED, cited, strict=True))}, left_out, text)
 
 
+def _summary(record: Record, output: str, how: How) -> Rounds[Scored]:
+    """Generated stories: their events are known, so key points are judged exactly."""
+    return _known(keypoints.summary_scores(parsing.body_text(output), keypoints.key_points(record)))
+
+
 def _known(found: Mapping[str, float], left_out: tuple[str, ...] = (), parsed: str = "") -> Rounds[Scored]:
     """A scorer that asks nothing."""
     return Scored(found, left_out, parsed)
@@ -284,6 +289,9 @@ FAMILIES: Final = (
     Family(rf"alce{_NOCITE}_qampari{_NOCITE}{_SIZE}", "cite", ("qampari_rec_top5", *_CITED), _qampari, judged=True),
     Family(r"rerank_reports|msmarco(?:_rerank)?(?:_\w+)?", "rerank", ("NDCG@10",), _ranking),
     Family(r"icl_\w+", "icl", ("exact_match",), _label),
+    Family("story_(?:one|two)", "longqa", ("substring_exact_match",), _QA),
+    Family("story_order", "longqa", ("exact_match",), _choice),
+    Family("story_summary", "summ", ("keypoint_f1",), _summary),
     Family(rf"(?:narrativeqa|qasper|infbench_qa_eng){_SIZE}", "longqa", ("rougeL_f1",), _STORY),
     Family(rf"infbench_choice_eng{_SIZE}", "longqa", ("exact_match",), _choice),
     Family(rf"infbench_sum_eng{_SIZE}", "summ", ("rougeL_f1",), partial(_STORY, lines=True)),

@@ -1,4 +1,7 @@
-"""The generated suite: which tasks there are, by name and category, in each wording; and tasks of other packages, by name."""
+"""The generated suite: which tasks there are, by name and category, in each wording; and tasks of other packages, by name.
+
+The suite has five of HELMET's seven categories. The other two are asked by name, by category, or all seven together as ``seven``.
+"""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -6,12 +9,18 @@ from typing import Final, Literal
 from tasks import plugins, terse
 from tasks.cite import CiteTask
 from tasks.example import Task
+from tasks.gist import GistTask
 from tasks.icl import IclTask
 from tasks.rag import RagTask
 from tasks.recall import JsonTask, NeedleTask
 from tasks.rerank import RerankTask
+from tasks.story import InOrder, OnePlace, StoryTask, TwoPlaces
 
 CATEGORIES: Final = ("recall", "rag", "cite", "rerank", "icl")
+#: Asked by name alone, so that a suite without names stays what it was.
+LONGER: Final = ("longqa", "summ")
+#: Names for several categories.
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {"five": CATEGORIES, "seven": (*CATEGORIES, *LONGER)}
 
 #: How questions are put: ``full`` says what form the answer has, ``terse`` is what the shipped model was trained on (:mod:`tasks.terse`).
 Wording = Literal["full", "terse"]
@@ -45,6 +54,16 @@ TERSE: Final = _named(
     IclTask("icl_fine", classes=40, max_new_tokens=16, episodes=terse.Shots),
 )
 
+#: Tasks of the other two categories, in the full wording alone.
+LONGER_TASKS: Final = _named(
+    StoryTask("story_one", OnePlace),
+    StoryTask("story_two", TwoPlaces),
+    StoryTask("story_order", InOrder, metrics=("exact_match",), max_new_tokens=10),
+    GistTask(),
+)
+#: Every task of our own by name, in the full wording.
+EVERY: Final[Mapping[str, Task]] = {**TASKS, **LONGER_TASKS}
+
 _SUITES: Final[Mapping[Wording, Mapping[str, Task]]] = {"full": TASKS, "terse": TERSE}
 
 
@@ -58,8 +77,8 @@ def find(name: str, wording: Wording = "full") -> Task:
 
     Raises ``KeyError`` if there is none, and :class:`tasks.plugins.PluginError` if a package's cannot be used.
     """
-    if name in TASKS:
-        return worded(wording)[name]
+    if name in EVERY:
+        return worded(wording).get(name) or LONGER_TASKS[name]
     plugin = plugins.find(name)
     if plugin is None:
         raise KeyError(name)
@@ -67,10 +86,12 @@ def find(name: str, wording: Wording = "full") -> Task:
 
 
 def select(names: tuple[str, ...], wording: Wording = "full") -> tuple[Task, ...]:
-    """Tasks by name or category, in suite order, then those of other packages, which are asked by name; no names mean the whole suite.
+    """Tasks by name, category or group, in suite order, then those of other packages, which are asked by name; no names mean the suite.
 
-    Raises ``KeyError`` with the first name that is neither, and :class:`tasks.plugins.PluginError` for a package's that cannot be used.
+    Raises ``KeyError`` with the first name that is none of these, and :class:`tasks.plugins.PluginError` for a package's that cannot be
+    used.
     """
-    own = [task for task in worded(wording).values() if not names or task.name in names or task.category in names]
-    brought = [find(name) for name in dict.fromkeys(names) if name not in TASKS and name not in CATEGORIES]
-    return (*own, *brought)
+    wanted = {part for name in names or ("five",) for part in GROUPS.get(name, (name,))}
+    own = [find(task.name, wording) for task in EVERY.values() if task.name in wanted or task.category in wanted]
+    known = {*EVERY, *GROUPS, *GROUPS["seven"]}
+    return (*own, *(find(name) for name in dict.fromkeys(names) if name not in known))

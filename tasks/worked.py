@@ -31,5 +31,8 @@ def _example(shot: Episode, rng: Random, filler: int) -> str:
     question = shot.question()
     passages = [*question.gold, *(shot.filler() for _ in range(filler))]
     rng.shuffle(passages)
+    if question.in_order:
+        following = iter(question.gold)
+        passages = [next(following) if passage in question.gold else passage for passage in passages]
     solution = shot.solve(question, passages)
     return f"Example\n{shot.render(passages)}\n{question.text}{question.answer_prefix} {solution.answer}"

@@ -9,11 +9,14 @@ from harness.api import HarnessError
 from harness.commands.parameters import Lengths, Names
 from harness.helmet_files import where as store
 from harness.screen.terminal import echo
-from tasks.helmet import LENGTHS
-from tasks.helmet.catalog import CATEGORIES, DATASETS, files, megabytes
+from tasks.helmet import EVERY, LENGTHS
+from tasks.helmet.catalog import files, megabytes
+from tasks.helmet.longer import GROUPS
 from tasks.helmet.request import locate
 
-_TASKS = click.option("--tasks", type=Names(), default=(), help="Tasks or categories, such as recall,kilt_nq.  [default: all]")
+_TASKS = click.option(
+    "--tasks", type=Names(), default=(), help="Tasks or categories, such as recall,kilt_nq; seven for all.  [default: five categories]"
+)
 _LENGTHS = click.option(
     "--lengths", type=Lengths(), default=LENGTHS, help="Context lengths, such as 8k,32k.  [default: 8k,16k,32k,64k,128k]"
 )
@@ -122,6 +125,22 @@ def templates(directory: Path | None, own: bool) -> None:
 
 
 @data.command()
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
+@click.option("--own", is_flag=True, help="Go back to the tested model's own.")
+def tokenizer(directory: Path | None, own: bool) -> None:
+    """Cut the contexts of LongQA and summaries by a tokenizer, as HELMET does by Llama 2's: a directory with its tokenizer.json.
+
+    \b
+    Examples:
+      harness data tokenizer ~/models/Llama-2-7b-hf
+      harness data tokenizer --own
+    """
+    if own == (directory is not None):
+        raise HarnessError("name the directory of a tokenizer, or say --own to go back to that of the tested model")
+    echo(f"long contexts are cut by {store.use_tokenizer(directory)}")
+
+
+@data.command()
 def show() -> None:
     """Show which files are there, what is missing and how large it is, and the wordings in use.
 
@@ -137,8 +156,8 @@ def show() -> None:
     _, origin = store.wordings()
     echo(f"wordings: {'our own' if origin['source'] == 'own' else origin['source']}\n")
     echo("task".ljust(22) + "".join(f"{length // 1024}k".rjust(10) for length in LENGTHS))
-    for category in CATEGORIES:
-        for dataset in DATASETS.values():
+    for category in GROUPS["seven"]:
+        for dataset in EVERY.values():
             if dataset.category == category:
                 cells = []
                 for length in LENGTHS:

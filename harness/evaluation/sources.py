@@ -15,7 +15,7 @@ from tasks.modes import Mode
 from tasks.plugins import PluginError
 from tasks.references import REFERENCES, reference_examples
 from tasks.scoring import Scored, score_all
-from tasks.suite import CATEGORIES, TASKS, Wording, find, select
+from tasks.suite import EVERY, GROUPS, Wording, find, select
 
 GENERATED: Final = "generated"
 HELMET: Final = "helmet"
@@ -72,7 +72,7 @@ class Source(Protocol):
         """Score answers to one task, in order. A :class:`tasks.records.FieldError` says which in its ``index``."""
 
 
-#: HELMET chats where the answer is prose; LongQA and summaries would be two more.
+#: HELMET chats where the answer is prose. Stories and summaries say so themselves.
 _CHATS: Final = ("cite",)
 #: Tasks whose answer may take several lines.
 _LINES: Final = ("cite_facts", "niah_mv")
@@ -94,9 +94,9 @@ def every_task() -> list[tuple[Task, str]]:
         brought = {name: found for name in plugins.names() if (found := plugins.find(name)) is not None}
     except PluginError as error:
         raise HarnessError(str(error)) from None
-    hidden = {*TASKS, *CATEGORIES}
+    hidden = {*EVERY, *GROUPS, *GROUPS["seven"]}
     releases = {name: f"{found.release}{'; not used, the name is taken' if name in hidden else ''}" for name, found in brought.items()}
-    return [*((task, "") for task in TASKS.values()), *((found.task, releases[name]) for name, found in brought.items())]
+    return [*((task, "") for task in EVERY.values()), *((found.task, releases[name]) for name, found in brought.items())]
 
 
 class Generated:
@@ -114,7 +114,7 @@ class Generated:
         try:
             return select(tuple(names), self._wording)
         except KeyError as error:
-            known = ", ".join((*CATEGORIES, *TASKS, *plugins.names()))
+            known = ", ".join((*GROUPS["seven"], *GROUPS, *EVERY, *plugins.names()))
             raise HarnessError(f"unknown task {error.args[0]!r}; choose from {known}") from None
         except PluginError as error:
             raise HarnessError(str(error)) from None
@@ -123,7 +123,7 @@ class Generated:
         return tuple(generated_info(task) for task in self._select(names))
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
-        brought = {name: found for name in names if name not in TASKS and (found := plugins.find(name)) is not None}
+        brought = {name: found for name in names if name not in EVERY and (found := plugins.find(name)) is not None}
         digests: dict[str, Json] = {name: found.digest for name, found in brought.items()}
         return {"wording": self._wording, **({"plugins": digests} if digests else {})}
 
@@ -147,7 +147,7 @@ class Generated:
         return len(REFERENCES) * questions * len(lengths)
 
     def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
-        plugin = None if task.name in TASKS else plugins.find(task.name)
+        plugin = None if task.name in EVERY else plugins.find(task.name)
         if plugin is None:
             return score_all(task.name, outputs, mode=mode, judge=judge, only=task.metrics)
         try:
@@ -179,19 +179,21 @@ class Helmet:
         return identity(chosen(names), lengths, self._edition)
 
     def notes(self) -> dict[str, Json]:
-        from harness.helmet_files.where import wordings
+        from harness.helmet_files.where import cutter, wordings
+        from tasks.helmet.cutting import Counted
 
-        return {"wordings": wordings()[1]}
+        return {"wordings": wordings()[1], "long contexts cut by": getattr(cutter(), "name", Counted.name)}
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         from harness.helmet_files.where import published
-        from tasks.helmet import DATASETS
+        from tasks.helmet import EVERY as DATASETS
 
         return published(DATASETS[task], length, count, examples, seed, edition=self._edition)
 
     def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
         from harness.helmet_files.where import published
-        from tasks.helmet import DATASETS, anchored
+        from tasks.helmet import EVERY as DATASETS
+        from tasks.helmet import anchored
 
         dataset = DATASETS[task]
         for reference in REFERENCES if anchored(dataset) else ():
@@ -214,7 +216,7 @@ class Helmet:
         return sum(dataset.expected(examples) for dataset in chosen(names)) * len(lengths)
 
     def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
-        from tasks.helmet import DATASETS
+        from tasks.helmet import EVERY as DATASETS
 
         return score_all(DATASETS[task.name].published_name(length), outputs, mode=mode, judge=judge, only=task.metrics)
 

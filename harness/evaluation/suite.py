@@ -124,8 +124,7 @@ def asked_for(source: Source, config: SuiteConfig) -> dict[Place, int]:
 
 def remarks(suite: Artifact) -> list[str]:
     """Say what a reader of scores on a prepared suite has to know of its examples."""
-    facts = suite.manifest["facts"]
-    assert isinstance(facts, dict)
+    facts = suite.facts
     return sentences(facts)
 
 

@@ -22,11 +22,16 @@ from harness.helmet_files.where import MANIFEST, Source, sources
 from harness.screen.progress import bar, say
 from tasks.files import open_bytes
 from tasks.helmet import DataError, Dataset
-from tasks.helmet.catalog import HUB_PARQUET, File, files, megabytes
+from tasks.helmet.catalog import HUB_PARQUET as FIVE_PARQUET
+from tasks.helmet.catalog import File, files, megabytes
+from tasks.helmet.longer import LONGER_FILES, LONGER_PARQUET
 
 #: HELMET's files one by one, and the archive its authors publish.
 FILES_REPO: Final = "allenai/helmet-plus"
 ARCHIVE_REPO: Final = "princeton-nlp/HELMET"
+#: Files of other repositories, in Parquet and as they are.
+HUB_PARQUET: Final = {**FIVE_PARQUET, **LONGER_PARQUET}
+_ELSEWHERE: Final = {*HUB_PARQUET, *LONGER_FILES}
 _GET_ARCHIVE: Final = f"`hf download {ARCHIVE_REPO} data.tar.gz --repo-type dataset --local-dir .`"
 _CHUNK: Final = 1 << 20
 
@@ -57,9 +62,9 @@ def fetch(
         missing = [file for file in wanted if file.path not in there]
         added: dict[str, Source] = {}
         if archive is not None:
-            packed = [file for file in missing if file.path not in HUB_PARQUET]
+            packed = [file for file in missing if file.path not in _ELSEWHERE]
             added.update(_unpack(archive, packed, directory))
-            missing = [file for file in missing if file.path in HUB_PARQUET]
+            missing = [file for file in missing if file.path in _ELSEWHERE]
         if missing:
             source = hub or Hub()
             pins = {entry.repo: entry.commit for entry in there.values() if entry.commit}
@@ -97,7 +102,7 @@ def has(directory: Path, name: str, size: int) -> bool:
 def _plan(hub: Hub, wanted: Sequence[File], pins: Mapping[str, str]) -> dict[str, RemoteFile]:
     """Path on disk -> file on the Hub, each repository at the commit that earlier files came from (``pins``), or else at its newest."""
     plan: dict[str, RemoteFile] = {}
-    own = [file.path for file in wanted if file.path not in HUB_PARQUET]
+    own = [file.path for file in wanted if file.path not in _ELSEWHERE]
     if own:
         try:
             snapshot = hub.snapshot(FILES_REPO, pins.get(FILES_REPO, "main"))
@@ -117,7 +122,18 @@ def _plan(hub: Hub, wanted: Sequence[File], pins: Mapping[str, str]) -> dict[str
         plan.update(zip(own, found, strict=True))
     for path in (file.path for file in wanted if file.path in HUB_PARQUET):
         plan[path] = _parquet(hub, path, pins)
+    for path in (file.path for file in wanted if file.path in LONGER_FILES):
+        plan[path] = _whole(hub, path, pins)
     return plan
+
+
+def _whole(hub: Hub, path: str, pins: Mapping[str, str]) -> RemoteFile:
+    """A file that is taken as it is."""
+    origin = LONGER_FILES[path]
+    snapshot = hub.snapshot(origin.repo, pins.get(origin.repo, "main"))
+    if origin.name not in snapshot.names:
+        raise HarnessError(f"{origin.repo} at {snapshot.commit[:12]} does not have {origin.name}; place it at {path} in a data directory")
+    return hub.files(snapshot, [origin.name])[0]
 
 
 def _parquet(hub: Hub, path: str, pins: Mapping[str, str]) -> RemoteFile:
@@ -127,12 +143,14 @@ def _parquet(hub: Hub, path: str, pins: Mapping[str, str]) -> RemoteFile:
             snapshot = hub.snapshot(origin.repo, revision)
         except NoAccessError:
             continue
-        name = snapshot.parquet(origin.config, origin.split)
+        name = snapshot.parquet(origin.config, origin.split, origin.part, origin.parts)
         if name is not None:
             return hub.files(snapshot, [name])[0]
-    raise HarnessError(
-        f"{origin.repo} has no single Parquet file of its {origin.split} split any more; place one at {path} in a data directory"
-    )
+    if origin.parts == 1:
+        cut, which = f"no single Parquet file of its {origin.split} split any more", "one"
+    else:
+        cut, which = f"no longer {origin.parts} Parquet files of its {origin.split} split", f"part {origin.part + 1}"
+    raise HarnessError(f"{origin.repo} has {cut}; place {which} at {path} in a data directory")
 
 
 def _download(plan: Mapping[str, RemoteFile], directory: Path, hub: Hub) -> dict[str, Source]:

@@ -49,11 +49,11 @@ class Snapshot:
         """The file called ``path``, with whatever other folders the repository has before or between those of the path."""
         return min((name for name in self.names if _leads_to(name, path)), key=len, default=None)
 
-    def parquet(self, config: str, split: str) -> str | None:
-        """The Parquet file of a split, as the Hub's converter or ``push_to_hub`` names it; None if there is none, or several parts."""
+    def parquet(self, config: str, split: str, part: int = 0, parts: int = 1) -> str | None:
+        """The Parquet file of a split, or a part of it, as the Hub's converter or ``push_to_hub`` names it; None if not so cut."""
         named = re.compile(rf"(?:{re.escape(config)}/|data/|)(?:{split}/\d+|{split}-\d+-of-\d+[^/]*|[^/]*-{split})\.parquet")
         found = [name for name in self.names if named.fullmatch(name)]
-        return found[0] if len(found) == 1 else None
+        return sorted(found)[part] if len(found) == parts else None
 
 
 def _leads_to(name: str, path: str) -> bool:

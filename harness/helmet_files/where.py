@@ -1,7 +1,7 @@
 """Where HELMET's published files are on this machine, and how they get there.
 
     <data directory>/kilt/nq-dev-multikilt_1000_k50_dep6.jsonl, ..., manifest.json      what `harness data fetch` brings
-    <config directory>/data.json, templates.json                                        a copy on disk; the user's wordings
+    <config directory>/data.json, templates.json, tokenizer.json        a copy on disk; the user's wordings; what cuts long contexts
 
 A file appears under its name only when it is whole and its digest is right; the manifest, written last, says where each came from.
 """
@@ -22,10 +22,27 @@ from tasks.build import BudgetError
 from tasks.editions import NEWEST, Edition
 from tasks.example import Example
 from tasks.files import read_text
-from tasks.helmet import DATASETS, LENGTHS, OWN, VERSION, Count, DataError, Dataset, Wordings, select
+from tasks.helmet import (
+    DATASETS,
+    EVERY,
+    LENGTHS,
+    LONGER,
+    OWN,
+    VERSION,
+    Count,
+    DataError,
+    Dataset,
+    Wordings,
+    long_examples,
+    longer_wordings,
+    select,
+)
 from tasks.helmet import examples as read_examples
-from tasks.helmet.catalog import CATEGORIES, File, files, megabytes
+from tasks.helmet.catalog import File, files, megabytes
 from tasks.helmet.checkout import read as read_checkout
+from tasks.helmet.cutting import Tokenized
+from tasks.helmet.longer import GROUPS
+from tasks.helmet.longer_wordings import LongWordings
 from tasks.helmet.request import locate
 from tasks.helmet.wordings import WordingError, digest, dump, load
 from tasks.references import Reference
@@ -90,7 +107,7 @@ def remember(directory: Path, *, beside: bool = False) -> Path:
     path = directory.absolute()
     if not path.is_dir():
         raise HarnessError(f"{directory} is not a directory")
-    known = {dataset.test_file(length).path for dataset in DATASETS.values() for length in LENGTHS}
+    known = {dataset.test_file(length).path for dataset in EVERY.values() for length in LENGTHS}
     if not any(locate((path,), name) for name in known):
         example = DATASETS["kilt_nq"].test_file(8_192).path
         raise HarnessError(f"{directory} holds none of HELMET's files, such as {example} or data/{example}; name the directory they are in")
@@ -130,9 +147,11 @@ def use_templates(directory: Path) -> dict[str, str]:
     """Ask in the words of the HELMET checkout at ``directory`` from now on; returns the SHA-256 of each file that they came from."""
     try:
         wordings, used = read_checkout(directory)
+        longer, _ = longer_wordings.read(directory)
     except WordingError as error:
         raise HarnessError(str(error)) from None
-    _keep("templates.json", {"source": str(directory.absolute()), "files": {**used}, "wordings": json.loads(dump(wordings))})
+    kept: dict[str, Json] = {"wordings": json.loads(dump(wordings)), "longer": json.loads(longer_wordings.dump(longer))}
+    _keep("templates.json", {"source": str(directory.absolute()), "files": {**used}, **kept})
     return used
 
 
@@ -152,12 +171,52 @@ def wordings() -> tuple[Wordings, dict[str, Json]]:
         raise HarnessError(f"{_config('templates.json')}: {error}; run `harness data templates DIR` again") from None
 
 
+def long_wordings() -> LongWordings:
+    """The wordings in use of the long sets, which come from the same checkout."""
+    kept = _settings("templates.json")
+    if not kept:
+        return longer_wordings.OWN
+    try:
+        return longer_wordings.load(json.dumps(kept.get("longer")))
+    except WordingError as error:
+        raise HarnessError(f"{_config('templates.json')}: {error}; run `harness data templates DIR` again") from None
+
+
+def use_tokenizer(directory: Path | None) -> str:
+    """Cut long contexts by the tokenizer at ``directory`` from now on, None for the tested model's own; returns what it is called."""
+    if directory is None:
+        _config("tokenizer.json").unlink(missing_ok=True)
+        return "the model's own tokenizer"
+    found = _tokenizer(directory)
+    _keep("tokenizer.json", {"path": str(directory.absolute()), "sha256": found.digest})
+    return found.name
+
+
+def cutter() -> Tokenized | None:
+    """What cuts long contexts: the tokenizer that the user has named, or None for the tested model's own."""
+    kept = _settings("tokenizer.json")
+    path = kept.get("path")
+    if not isinstance(path, str):
+        return None
+    found = _tokenizer(Path(path))
+    if found.digest != kept.get("sha256"):
+        raise HarnessError(f"{path} holds another tokenizer than when it was named; run `harness data tokenizer DIR` again")
+    return found
+
+
+def _tokenizer(directory: Path) -> Tokenized:
+    try:
+        return Tokenized(directory.absolute())
+    except DataError as error:
+        raise HarnessError(str(error)) from None
+
+
 def chosen(names: Sequence[str]) -> tuple[Dataset, ...]:
     """The datasets by name or category; all for none."""
     try:
         return select(tuple(names))
     except KeyError as error:
-        raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*CATEGORIES, *DATASETS))}") from None
+        raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*GROUPS['seven'], *GROUPS, *EVERY))}") from None
 
 
 def published(
@@ -170,11 +229,30 @@ def published(
     edition: Edition = NEWEST,
 ) -> Iterator[Example]:
     """The examples of ``dataset`` at ``length``, as :func:`tasks.helmet.examples` gives them, from wherever the files are."""
+    if dataset.name in LONGER:
+        yield from _long(dataset, length, count, examples, seed)
+        return
     how: dict[str, Any] = {"examples": examples, "seed": seed, "wordings": wordings()[0], "reference": reference, "edition": edition}
     try:
         yield from read_examples(dataset, length, roots(), count, **how)
     except (DataError, BudgetError, WordingError) as error:
         raise HarnessError(str(error)) from None
+
+
+def _long(dataset: Dataset, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
+    words, cut = long_wordings(), cutter()
+    try:
+        yield from long_examples(dataset, length, roots(), count, examples=examples, seed=seed, wordings=words, cutter=cut)
+    except (DataError, BudgetError, WordingError) as error:
+        raise HarnessError(str(error)) from None
+
+
+def _long_identity(datasets: Sequence[Dataset]) -> dict[str, Json]:
+    """What long contexts are cut and asked with; empty where no set has one."""
+    if not any(dataset.name in LONGER for dataset in datasets):
+        return {}
+    cut = cutter()
+    return {"tokenizer that cuts": cut.digest if cut else "the model's", "wordings of long sets": longer_wordings.digest(long_wordings())}
 
 
 def identity(datasets: Sequence[Dataset], lengths: Sequence[int], edition: Edition = NEWEST) -> dict[str, Json]:
@@ -187,7 +265,7 @@ def identity(datasets: Sequence[Dataset], lengths: Sequence[int], edition: Editi
     """
     words, _ = wordings()
     searched = roots()
-    found: dict[str, Json] = {}
+    found: dict[str, Json] = _long_identity(datasets)
     for file in _needed(datasets, lengths, searched):
         path = locate(searched, file.path)
         assert path is not None

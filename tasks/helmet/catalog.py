@@ -32,6 +32,17 @@ class HubParquet:
     repo: str
     config: str
     split: str
+    part: int = 0
+    """Which of the files that the split is cut into, from 0."""
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """Where a file comes from as it is: its name in a Hub dataset."""
+
+    repo: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,8 @@ class Dataset:
     label: str = ""
     """ICL: the label's column."""
     classes: int = 0
+    more: tuple[File, ...] = ()
+    """Further files of the questions, where one holds only a part of them."""
     published: str = "{name}"
     """Task name in HELMET's configs and result files."""
 
@@ -88,7 +101,8 @@ class Dataset:
     def files(self, length: int) -> tuple[File, ...]:
         """Every file needed at ``length``, the test file first."""
         test = self.test_file(length)
-        return (test, File(self.train, self.train_bytes)) if self.train and self.train != test.path else (test,)
+        train = (File(self.train, self.train_bytes),) if self.train and self.train != test.path else ()
+        return (test, *self.more, *train)
 
     def expected(self, examples: int | None = None) -> int:
         """How many examples a limit of ``examples`` questions gives where the file has that many: each question at every depth."""

@@ -1,6 +1,6 @@
 """HELMET's own wordings, read from the user's checkout of it: its ``prompts/*.json`` and the template strings of its ``data.py``.
 
-``data.py`` is parsed and never run: :func:`_strings` follows the assignments of string constants through one loader function, as they
+``data.py`` is parsed and never run: :func:`strings` follows the assignments of string constants through one loader function, as they
 would be made for a given dataset name. A template in an f-string (the worked example of re-ranking) becomes one with named fields.
 """
 
@@ -17,7 +17,7 @@ from tasks.helmet.wordings import CiteShot, Wording, WordingError, Wordings, che
 
 #: Nothing in the checkout that we read is near this large.
 _LARGEST: Final = 20_000_000
-_CODE: Final = "data.py"
+CODE: Final = "data.py"
 #: Family -> prompt file, as HELMET's configs name it.
 _PROMPTS: Final = MappingProxyType({"cite_asqa": "prompts/asqa_revised.json", "cite_qampari": "prompts/qampari_revised.json"})
 
@@ -30,7 +30,7 @@ def read(directory: Path) -> tuple[Wordings, dict[str, str]]:
     """
     used: dict[str, str] = {}
     try:
-        found = _families(_functions(_text(directory, _CODE, used)), directory, used)
+        found = _families(functions(text_of(directory, CODE, used)), directory, used)
     except RecursionError:
         raise WordingError(f"{directory} holds expressions nested too deeply; point at a checkout of the benchmark's repository") from None
     return MappingProxyType({family: check(family, wording) for family, wording in found.items()}), used
@@ -44,11 +44,12 @@ def _families(code: Mapping[str, ast.FunctionDef], directory: Path, used: dict[s
         "qa": _plain(code, "load_qa", "kilt_nq", demo="demo_template", passage="passage_template"),
         "icl": _plain(code, "load_icl", "icl_trec_coarse_400shot_balance", passage="item_template"),
         "rerank": _rerank(code),
-        **{family: _cite(code, family, _text(directory, path, used)) for family, path in _PROMPTS.items()},
+        **{family: _cite(code, family, text_of(directory, path, used)) for family, path in _PROMPTS.items()},
     }
 
 
-def _text(directory: Path, name: str, used: dict[str, str]) -> str:
+def text_of(directory: Path, name: str, used: dict[str, str]) -> str:
+    """Read a file of the checkout, and note its SHA-256 in ``used``."""
     path = directory / name
     try:
         if not path.is_file():
@@ -65,36 +66,37 @@ def _text(directory: Path, name: str, used: dict[str, str]) -> str:
     return text
 
 
-def _functions(code: str) -> dict[str, ast.FunctionDef]:
+def functions(code: str) -> dict[str, ast.FunctionDef]:
+    """Parse a module and find its functions by name."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise WordingError(f"{_CODE} is not Python ({error})") from None
+        raise WordingError(f"{CODE} is not Python ({error})") from None
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def _plain(code: Mapping[str, ast.FunctionDef], function: str, dataset: str, demo: str = "", passage: str = "") -> Wording:
-    found = _strings(code, function, dataset)
+    found = strings(code, function, dataset)
     return Wording(
-        user=_one(found, "user_template", function),
-        prefix=_one(found, "system_template", function),
-        demo=_one(found, demo, function) if demo else "",
-        passage=_one(found, passage, function) if passage else "",
+        user=one(found, "user_template", function),
+        prefix=one(found, "system_template", function),
+        demo=one(found, demo, function) if demo else "",
+        passage=one(found, passage, function) if passage else "",
     )
 
 
 def _rerank(code: Mapping[str, ast.FunctionDef]) -> Wording:
     function = "load_msmarco_rerank"
-    found = _strings(code, function, "msmarco_rerank_psg")
+    found = strings(code, function, "msmarco_rerank_psg")
     passages = found.get("passage_template", [])
     titled = next((text for text in passages if "{title}" in text), None)
     untitled = next((text for text in passages if "{title}" not in text), None)
     tail = next((text for text in _formatted(code[function]) if "{question}" in text and "{answer}" in text), None)
     if titled is None or untitled is None or tail is None:
-        raise WordingError(f"{_CODE}: {function} does not have its templates where they used to be")
+        raise WordingError(f"{CODE}: {function} does not have its templates where they used to be")
     return Wording(
-        user=_one(found, "user_template", function),
-        prefix=_one(found, "system_template", function),
+        user=one(found, "user_template", function),
+        prefix=one(found, "system_template", function),
         passage=titled,
         untitled=untitled,
         demo="{documents}" + tail,
@@ -102,7 +104,7 @@ def _rerank(code: Mapping[str, ast.FunctionDef]) -> Wording:
 
 
 def _cite(code: Mapping[str, ast.FunctionDef], family: str, text: str) -> Wording:
-    found, path = _strings(code, "load_alce", "alce_asqa_30"), _PROMPTS[family]
+    found, path = strings(code, "load_alce", "alce_asqa_30"), _PROMPTS[family]
     try:
         prompt = json.loads(text)
         shots = tuple(
@@ -114,8 +116,8 @@ def _cite(code: Mapping[str, ast.FunctionDef], family: str, text: str) -> Wordin
             for shot in prompt["demos"]
         )
         return Wording(
-            user=_one(found, "user_template", "load_alce"),
-            prefix=_one(found, "system_template", "load_alce"),
+            user=one(found, "user_template", "load_alce"),
+            prefix=one(found, "system_template", "load_alce"),
             joint="\n\n",
             passage=_string(prompt["doc_prompt"]),
             demo=_string(prompt["demo_prompt"]),
@@ -135,17 +137,17 @@ def _string(value: object) -> str:
     return value
 
 
-def _one(found: Mapping[str, Sequence[str]], name: str, function: str) -> str:
+def one(found: Mapping[str, Sequence[str]], name: str, function: str) -> str:
     """The last value that a variable takes."""
     if not found.get(name):
-        raise WordingError(f"{_CODE}: {function} sets no {name}; this edition of HELMET is not known")
+        raise WordingError(f"{CODE}: {function} sets no {name}; this edition of HELMET is not known")
     return found[name][-1]
 
 
-def _strings(code: Mapping[str, ast.FunctionDef], function: str, dataset: str) -> dict[str, list[str]]:
+def strings(code: Mapping[str, ast.FunctionDef], function: str, dataset: str) -> dict[str, list[str]]:
     """Variable -> the string constants that ``function`` gives it for ``dataset``, in order; inner functions included."""
     if function not in code:
-        raise WordingError(f"{_CODE} has no function {function}; this edition of HELMET is not known")
+        raise WordingError(f"{CODE} has no function {function}; this edition of HELMET is not known")
     found: dict[str, list[str]] = {}
     for statement in _statements(code[function].body, dataset):
         target = statement.targets[0]

@@ -4,16 +4,18 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from tasks.files import open_bytes, read_parquet
+from tasks.files import open_bytes, parquet_batches, read_parquet
 
 #: Bytes read at once from a file that is one large JSON array.
 _CHUNK: Final = 1 << 20
+#: Rows of a large table read at once; one may hold a book.
+_ROWS: Final = 16
 #: Nothing that HELMET counts is near this large.
 _LARGEST_NUMBER: Final = 10**15
 _AGAIN: Final = "get it again with `harness data fetch`"
@@ -86,6 +88,13 @@ class Record:
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
             raise self.wrong(name, "a list of at least one object")
         return tuple(Record(item, f"{self.where}, {name}[{index}]", index + 1) for index, item in enumerate(value))
+
+    def record(self, name: str) -> "Record":
+        """An object."""
+        value = self._get(name, "an object")
+        if not isinstance(value, dict):
+            raise self.wrong(name, "an object")
+        return Record(value, f"{self.where}, {name}", self.number)
 
     def wrong(self, name: str, expected: str) -> DataError:
         """The error for a field that is there but is not what it should be."""
@@ -201,6 +210,25 @@ def parquet_rows(path: Path, text: str, label: str) -> list[tuple[str, int]]:
     if not rows:
         raise DataError(f"{path} has no rows; {_AGAIN}")
     return rows
+
+
+def parquet_records(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+    """The rows of a Parquet file with these columns, a few in memory at a time."""
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for batch in parquet_batches(path, columns, rows=_ROWS):
+            if absent := [name for name in columns if name not in batch.schema.names]:
+                raise DataError(f"{path}: no column {absent[0]!r} (of those needed it has {', '.join(batch.schema.names)}); {_AGAIN}")
+            for row in range(len(batch)):
+                number += 1
+                values = {name: batch.column(name)[row].as_py() for name in columns}
+                yield Record(values, f"{path}, row {number}", number)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a Parquet file, or cut short ({_reason(error)}); {_AGAIN}") from None
+    if not number:
+        raise DataError(f"{path} has no rows; {_AGAIN}")
 
 
 def _open(path: Path) -> BinaryIO:

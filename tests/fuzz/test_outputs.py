@@ -35,6 +35,9 @@ RECORDS: dict[str, dict[str, Any]] = {
     "cite_facts": {"answers": ["Rome is in Italy."], "support": {"Rome is in Italy.": [1, [2, 3]]}, "documents": 3},
     "niah_mk": {"answer": ["8471", "12"]},
     "rerank_reports": {"grades": {"1": 2, "2": 0}},
+    "story_one": {"answer": ["Rome"]},
+    "story_order": {"answer": ["B", "B. hide it"]},
+    "story_summary": {"keypoints": [{"terms": [["Mira Tolvane"], ["Joren Harrick"], ["gave", "got"]], "before": [0, 1]}]},
 }
 TASKS = st.sampled_from(sorted(RECORDS))
 

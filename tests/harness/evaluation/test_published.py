@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 sys.path.insert(0, str(Path(__file__).parents[3]))  # so that the helpers below are found however pytest was started
 
 from harness import pipeline
-from harness.api import Outcome, RunContext
+from harness.api import Method, Outcome, RunContext
 from harness.commands.root import main
 from tasks.helmet import DATASETS
 from tests.tasks.helmet.published import MAKERS, icl, nq

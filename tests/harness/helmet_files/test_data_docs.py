@@ -8,7 +8,8 @@ import click
 import pytest
 
 from harness.commands.data import data
-from tasks.helmet import DATASETS, LENGTHS
+from tasks.helmet import EVERY as DATASETS
+from tasks.helmet import LENGTHS
 
 PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text()
 COMMANDS = re.findall(r"^harness data (\w+) *(.*)$", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)

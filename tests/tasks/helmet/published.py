@@ -204,6 +204,49 @@ def load_ruler(dataset, path):
 def load_alce(dataset, path):
     user_template = "{demo_text}{instruction}\\n\\nQuestion: {question}\\n\\n{context}"
     system_template = "Answer:"
+
+def truncate_llama2(dataset, data, postfix_text=" ... [cut]"):
+    raise NotImplementedError
+
+def load_narrativeqa(dataset, shots=0):
+    user_template = "A story.\\n\\n{demo}{context}\\n\\nQ: {question}"
+    system_template = "Answer:"
+    prompt_template = user_template + "\\n" + system_template
+    data = data.map(lambda example: {
+        "demo": "" if shots == 0 else "So:\\n\\n"
+        + "\\n\\n".join([f"Q: {ex['question']['text']}\\nA: {ex['answers'][0]['text']}" for ex in train]) + "\\n\\nNow:\\n\\n",
+    })
+
+def load_multi_lexsum(dataset, shots=0):
+    user_template = "A case.\\n\\n{demo}{context}\\n\\nSummarize."
+    system_template = "Summary:"
+    prompt_template = user_template + "\\n\\n" + system_template
+    data = data.map(lambda x: {
+        "context": "\\n\\n".join(x["sources"]),
+        "demo": "" if shots == 0 else "So:\\n\\n" + "\\n\\n".join(["S: {}".format(ex["summary/short"]) for ex in train]) + "\\n\\nNow.\\n",
+    })
+
+def load_infbench(dataset, shots=0):
+    if "qa_eng" in dataset:
+        user_template = "A book.\\n\\n{demo}{context}\\n\\nQ: {question}"
+        system_template = "Answer:"
+    elif "choice_eng" in dataset:
+        user_template = "A book, a choice.\\n\\n{demo}{context}\\n\\nQ: {question}\\n{options}"
+        system_template = "Answer:"
+    elif "sum_eng" in dataset:
+        user_template = "Summarize.\\n\\n{demo}{context}\\n\\nNow."
+        system_template = "Summary:"
+    prompt_template = user_template + "\\n\\n" + system_template
+    def add_demos(example):
+        if "qa_eng" in dataset:
+            temp = "[text]\\nQ: {question}\\nA: {answer[0]}"
+            demo = "\\n\\n".join([temp.format(**x) for x in demos])
+        elif "choice_eng" in dataset:
+            temp = "[text]\\nQ: {question}\\n{options}\\nA: {answer[0]}"
+            demo = "\\n\\n".join([temp.format(**x) for x in demos])
+        elif "sum_eng" in dataset:
+            demo = "\\n\\n".join([f"[text]\\nS: {x['answer'][0].strip()}" for x in demos])
+        return {"demo": f"So:\\n\\n{demo}\\n\\nRead:\\n\\n"}
 """
 
 
