@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness.test_data import complains, count, harness, home, hub  # noqa: F401  # a fixture
+from tests.harness.helmet_files.test_where import complains, count, harness, home, hub  # noqa: F401  # a fixture
 
 from harness.api import HarnessError
 from harness.evaluation.sources import find_source
