@@ -61,6 +61,6 @@ def test_what_differs_fails(before: str, after: str, tmp_path: Path, capsys: pyt
 
 def test_its_icl_sets_are_those_on_disk(tmp_path: Path) -> None:
     MAKERS["icl_trec_fine"](tmp_path)
-    found = load(stand_in(tmp_path, LOADER), tmp_path).load_dataset("CogComp/trec", trust_remote_code=True)
+    found = load(stand_in(tmp_path, LOADER), tmp_path).load_dataset("CogComp/trec")
     assert set(found) == {"train", "test"}
     assert found["train"].features["fine_label"].names == [str(number) for number in range(50)]

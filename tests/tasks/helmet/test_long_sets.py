@@ -126,7 +126,7 @@ def test_a_prompt_without_room_is_cut_further(name: str, root: Path) -> None:
 @small
 @pytest.mark.parametrize("name", LONGER)
 def test_the_same_seed_gives_the_same_examples_and_another_seed_others(name: str, root: Path) -> None:
-    first, again, other = (load(name, root, 3, seed) for seed in (42, 42, 7))
+    first, again, other = (list(map(repr, load(name, root, 3, seed))) for seed in (42, 42, 7))  # a depth that is NaN equals nothing
     assert first == again
     assert first != other
 
