@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from reports.samples import COLUMNS, OPTIONAL, write
 
 # Tests run side by side, one thread each; and commands that look at the load would say so in some runs and not in others.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else str(len(os.sched_getaffinity(0))))
+
+# What the user of this machine has chosen (data, wordings, a tokenizer) is no part of any test.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="harness-tests-config-")
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 MakeSamples = Callable[..., pd.DataFrame]

@@ -49,7 +49,11 @@ def tasks_list() -> None:
 
 
 @tasks_group.command("examples")
-@click.option("--model", "model_name", default="builtin", show_default=True, help="Whose tokenizer counts; its weights are not read.")
+@click.option(
+    "--model",
+    "model_name",
+    help="Whose tokens the prompts are fitted to; its weights are not read.  [default: published prompts whole, generated ones: builtin]",
+)
 @click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]")
 @click.option("--data", default="generated", show_default=True, help="generated, or helmet (see `harness data`).")
 @click.option("--edition", type=click.Choice(EDITIONS), default=NEWEST, show_default=True, help="Of HELMET's ICL sets.")
@@ -59,21 +63,27 @@ def tasks_list() -> None:
 @click.option("--framing", type=click.Choice(FRAMINGS), default="task", show_default=True, help="Which tokens are counted.")
 @click.option("--wording", type=click.Choice(WORDINGS), default="full", show_default=True, help="Of generated tasks.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSONL to write instead of showing the ends of each prompt.")
-def tasks_examples(model_name: str, out: Path | None, **asked: Any) -> None:
+def tasks_examples(model_name: str | None, out: Path | None, **asked: Any) -> None:
     """Show exactly what is asked: prompts, right answers, depths, tokens. No weights are read.
 
     \b
     Examples:
       harness tasks examples --tasks rag_qa --lengths 512 --examples 2
-      harness tasks examples --data helmet --tasks icl_banking77 --lengths 8k --examples 60 --model MODEL --out prompts.jsonl
+      harness tasks examples --data helmet --tasks icl_banking77 --lengths 8k --examples 60 --out prompts.jsonl
+      harness tasks examples --data helmet --tasks kilt_nq --lengths 128k --model MODEL
+
+    Published prompts are whole, as their files make them, unless a model is named: they are then fitted to its tokens, and `dropped_tokens`
+    says what that took.
     """
     from harness.evaluation import looking
+    from harness.evaluation.sources import HELMET
     from harness.evaluation.suite import SuiteConfig
-    from harness.models.lookup import resolve
+    from harness.models.lookup import BUILTIN, resolve
     from tasks.files import replacing
 
     config = SuiteConfig(tasks=tuple(asked.pop("tasks") or ()), lengths=tuple(asked.pop("lengths")), **asked)
-    found = looking.records(config, resolve(model_name))
+    whole = model_name is None and config.data == HELMET
+    found = looking.whole_records(config) if whole else looking.records(config, resolve(model_name or BUILTIN))
     if out is None:
         for record in found:
             echo(looking.in_lines(record))

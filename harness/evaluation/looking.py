@@ -4,19 +4,34 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from harness.api import Json, Model
+from harness.api import HarnessError, Json, Model
 from harness.engines.framing import frame_for, has_special_tokens, rendered_prompt
 from harness.evaluation.sources import find_source
 from harness.evaluation.suite import SuiteConfig, build_examples
 from harness.models.tokenizers import load_tokenizer
 from tasks.example import Example
+from tasks.helmet import LONGER
 
 #: Characters of each end of a prompt that a terminal shows.
 _ENDS: Final = 600
 
 
+def whole_records(config: SuiteConfig) -> Iterator[dict[str, Json]]:
+    """Build published examples as their files make them, whatever their length in anybody's tokens, which are not counted.
+
+    HarnessError for sets whose contexts are cut in a model's tokens.
+    """
+    source = find_source(config.data, config.wording, config.edition)
+    for length in config.lengths:
+        for task in source.tasks(config.tasks):
+            if task.name in LONGER:
+                raise HarnessError(f"{task.name}: its contexts are cut in a model's tokens; name one with --model")
+            for example in source.build(task.name, length, lambda text, prefix: 0, config.examples, config.seed):
+                yield _record(example, None)
+
+
 def records(config: SuiteConfig, model: Model) -> Iterator[dict[str, Json]]:
-    """Build the examples of a suite one after another, each as a record of JSON.
+    """Build the examples of a suite one after another, each as a record of JSON, fitted to the tokens of ``model``.
 
     ``prompt`` is the text that HELMET would call its prompt, without a chat template, and ``answer_prefix`` what a completion goes on from;
     ``prompt_tokens`` counts both in the frame that the model gets them in.
@@ -30,7 +45,7 @@ def records(config: SuiteConfig, model: Model) -> Iterator[dict[str, Json]]:
         yield _record(example, tokens)
 
 
-def _record(example: Example, tokens: int) -> dict[str, Json]:
+def _record(example: Example, tokens: int | None) -> dict[str, Json]:
     dropped = example.meta.get("dropped_tokens", 0)
     return {
         "id": example.id,
@@ -53,5 +68,6 @@ def in_lines(record: dict[str, Json]) -> str:
     shown = prompt if hidden <= 0 else f"{prompt[:_ENDS]}\n[... {hidden:,} characters ...]\n{prompt[-_ENDS:]}"
     depth = "" if record["depth"] is None else f", depth {record['depth']:.2f}"
     dropped = f", {record['dropped_tokens']:,} tokens left out" if record["dropped_tokens"] else ""
-    head = f"== {record['task']} at {record['length']} tokens: {record['id']} ({record['prompt_tokens']:,} tokens{depth}{dropped})"
+    size = f"{len(prompt):,} characters" if record["prompt_tokens"] is None else f"{record['prompt_tokens']:,} tokens"
+    head = f"== {record['task']} at {record['length']} tokens: {record['id']} ({size}{depth}{dropped})"
     return f"{head}\n{shown}{prefix}\n-- right: {json.dumps(record['targets'], ensure_ascii=False)}\n"

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness.helmet_files.test_where import complains, count, harness, home, hub  # noqa: F401  # a fixture
 
 from harness.api import HarnessError
 from harness.evaluation.sources import find_source
@@ -14,6 +13,7 @@ from harness.helmet_files.fetch import fetch
 from tasks.helmet import LONGER, select
 from tasks.helmet.catalog import files
 from tasks.helmet.longer import LONGER_FILES, LONGER_PARQUET
+from tests.harness.helmet_files.test_where import complains, count, harness, home, hub  # noqa: F401  # a fixture
 from tests.harness.hubstub import Stub, serve
 from tests.tasks.helmet.long_files import LONG_MAKERS, shorten
 from tests.tasks.helmet.published import MAKERS, checkout
