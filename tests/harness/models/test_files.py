@@ -108,7 +108,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, se
         for kind, make in KINDS.items():
             make(root / kind)
     watched = [str(root / kind) for kind in KINDS if kind != "adapter_alone"]
-    command = [sys.executable, str(Path(__file__).with_name("opened.py")), *watched]
+    command = [sys.executable, str(Path(__file__).parents[1] / "opened.py"), *watched]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "HF_HUB_OFFLINE": "1"}
     lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=500).stdout.splitlines()
     found = [json.loads(line) for line in lines if line.startswith("{")]
