@@ -45,7 +45,8 @@ def helmet(directory: Path, output: Path | None, mode: str, judge: str | None, j
 @_DIRECTORY
 @_OUTPUT
 @click.option("--length", type=Length(), help="Context length, such as 8k, for tasks whose results do not say it.")
-def lm_eval(directory: Path, output: Path | None, length: int | None) -> None:
+@click.option("--model-name", help="Whose samples these are, where there are no results that say it.")
+def lm_eval(directory: Path, output: Path | None, length: int | None, model_name: str | None) -> None:
     """Import what `lm_eval --log_samples --output_path DIRECTORY` wrote for one model. Its scores are taken over.
 
     \b
@@ -54,7 +55,7 @@ def lm_eval(directory: Path, output: Path | None, length: int | None) -> None:
     """
     from harness.importing.lm_eval import read
 
-    _publish(read(directory, length), output)
+    _publish(read(directory, length, model_name), output)
 
 
 def _publish(results: "Results", output: Path | None) -> None:

@@ -17,14 +17,19 @@ from tasks import scoring
 _SAMPLES: Final = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
 #: A task name may end with its context length: ``helmet_recall_8k``, ``niah_mk_4096``.
 _SIZED: Final = re.compile(r"(?P<task>.+)_(?P<number>\d+)(?P<thousand>k?)")
+#: ``results_TIME.json``, or ``NAME_TIME.json`` where ``--output_path`` ended in ``NAME.json``.
+_RESULTS: Final = re.compile(r"results_.*\.json|.+_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?\.json")
 #: A metric whose name is a context length, as in lm-eval's RULER.
 _LENGTH: Final = re.compile(r"\d{1,9}")
 #: The shortest context that a number at the end of a task name can mean.
 _SHORTEST: Final = 128
 
 
-def read(directory: Path, length: int | None) -> Results:
-    """The latest samples of every task below ``directory``, with lm-eval's own scores."""
+def read(directory: Path, length: int | None, model_name: str | None = None) -> Results:
+    """The latest samples of every task below ``directory``, with lm-eval's own scores.
+
+    ``model_name`` is the model's where no results say it, as where the samples are all that was kept.
+    """
     latest: dict[str, tuple[str, Path]] = {}
     notes: list[str] = []
     for path in sorted(directory.rglob("samples_*.jsonl")):
@@ -35,7 +40,7 @@ def read(directory: Path, length: int | None) -> Results:
             latest[found["task"]] = found["time"], path
     if not latest:
         raise HarnessError(f"{directory} holds no samples_TASK_TIME.jsonl; run lm_eval with --log_samples --output_path {directory}")
-    model, worse = _results(directory)
+    model, worse = _results(directory, model_name)
     examples: list[ImportedExample] = []
     for task, (_, path) in latest.items():
         samples = read_json_lines(path)
@@ -47,13 +52,18 @@ def read(directory: Path, length: int | None) -> Results:
     return Results(model, "lm-eval", tuple(_merged(examples)), files, tuple(notes))
 
 
-def _results(directory: Path) -> tuple[str, Mapping[str, frozenset[str]]]:
+def _results(directory: Path, model_name: str | None) -> tuple[str, Mapping[str, frozenset[str]]]:
     """The model's name, and for each task the metrics of which less is better."""
-    paths = sorted(directory.rglob("results_*.json"))
+    paths = sorted(path for path in directory.rglob("*.json") if _RESULTS.fullmatch(path.name))
     found = [value for path in paths if isinstance(value := read_json_file(path), dict)]
     models = sorted({name for value in found if (name := _model_name(value))})
+    if model_name is not None:
+        models = [model_name]
     if not models:
-        raise HarnessError(f"{directory} holds no results_TIME.json with a 'model_name'; give the directory that --output_path named")
+        raise HarnessError(
+            f"{directory} holds no results_TIME.json (or NAME_TIME.json) with a 'model_name'; give the directory that --output_path named, "
+            "or say whose samples these are with --model-name"
+        )
     if len(models) > 1:
         raise HarnessError(f"{directory} holds results of {len(models)} models ({', '.join(models)}); give the directory of one of them")
     worse: dict[str, frozenset[str]] = {}

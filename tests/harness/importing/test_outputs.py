@@ -169,6 +169,23 @@ def test_lm_eval(tmp_path: Path) -> None:
     assert "metric perplexity is left out" in result.output
 
 
+def test_results_named_after_the_output_path_and_samples_alone(tmp_path: Path) -> None:
+    """``--output_path results/mine.json`` writes ``mine_TIME.json``; a colleague may send the samples without it."""
+    folder = tmp_path / "r"
+    lm_eval_samples(
+        folder, "niah_mk_4096", [{"doc_id": 0, "doc": {}, "metrics": ["acc"], "acc": 1.0, "target": "x", "filtered_resps": ["x"]}]
+    )
+    (results,) = folder.rglob("results_*.json")
+    results.rename(results.with_name(f"mine_{TIME}.json"))
+    assert run("lm-eval", folder, "--output", tmp_path / "named").exit_code == 0
+    next(folder.rglob("mine_*.json")).unlink()
+    alone = run("lm-eval", folder, "--output", tmp_path / "alone")
+    assert alone.exit_code == 2
+    assert "--model-name" in alone.output
+    assert run("lm-eval", folder, "--output", tmp_path / "alone", "--model-name", "theirs").exit_code == 0
+    assert json.loads((tmp_path / "alone/manifest.json").read_text())["model"]["name"] == "theirs"
+
+
 def test_what_lm_eval_itself_writes(tmp_path: Path) -> None:
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
