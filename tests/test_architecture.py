@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -395,3 +396,12 @@ def test_a_newcomers_walk_is_short_and_leads_somewhere(walk: str) -> None:
     named = set(re.findall(r"`([a-z_/]+\.py)`", walk.partition("\n## ")[0]))
     assert 5 <= len(named) <= 10
     assert not [name for name in named if not (ROOT / name).is_file()]
+
+
+def test_every_file_that_is_no_module_is_installed_with_its_package() -> None:
+    """What an editable installation finds anyway, a wheel has only if ``pyproject.toml`` names it."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    for package, patterns in table.items():
+        files = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+        named = {path for pattern in patterns for path in (ROOT / package).glob(pattern)}
+        assert files == named
