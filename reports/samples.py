@@ -103,7 +103,6 @@ def row_key(table: pd.DataFrame) -> list[str]:
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Validate ``frame`` and publish it at ``path`` as Parquet; a reader sees the whole table or none."""
     table = validate(frame)
-    path.parent.mkdir(parents=True, exist_ok=True)
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ from retmask.heads.masks import HeadMask
 from retmask.heads.protocols import GRID, PARITY, PROTOCOLS
 from retmask.heads.score_files import export_published, import_published, read_scores
 from retmask.heads.scores import HeadScores
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Command = TypeVar("Command", bound=Callable[..., object])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -53,6 +56,15 @@ def _model(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _network(path: Path, dtype: str, device: str) -> "PreTrainedModel":
+    """The model in ``path``, as ``--dtype`` and ``--device`` ask for it."""
+    from harness.models.footprint import device_of, number_format
+    from retmask.model import load_model
+
+    place = device_of(device)
+    return load_model(path, number_format(dtype, place, path), place)
 
 
 def _out(help_text: str, kind: click.Path = _FILE, *, required: bool = True) -> Callable[[Command], Command]:
@@ -115,7 +127,6 @@ def detect(
     if counted is not None and protocol != GRID:
         raise HarnessError(f"--counted adds trials to the grid; the {protocol} protocol has a fixed number")
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
-    from harness.models.footprint import device_of, number_format
     from retmask.heads import protocols
     from retmask.heads.counting import Counting
     from retmask.heads.detect import detect as measure
@@ -124,7 +135,7 @@ def detect(
     from retmask.heads.dump import dump
     from retmask.heads.needle_texts import read_texts
     from retmask.heads.trials import Trial, build_trials, evenly
-    from retmask.model import load_model, load_tokenizer
+    from retmask.model import load_tokenizer
 
     chosen = find_detector(detector)
     texts = read_texts(haystack, needles)
@@ -140,8 +151,7 @@ def detect(
     else:
         layout = protocols.parity_trials if protocol == PARITY else protocols.paper_trials
         built = layout(tokenizer, seed, texts, needles=len(texts.needles) or protocols.NEEDLES, depths=depths)
-    device = device_of(device)
-    model = load_model(model_path.path, number_format(dtype, device, model_path.path), device)
+    model = _network(model_path.path, dtype, device)
     scores = measure(
         model,
         tokenizer,
@@ -272,15 +282,13 @@ def audit(
       harness heads audit --model builtin --out audit
     """
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
-    from harness.models.footprint import device_of, number_format
     from retmask.heads.audit import Plan, audit_model
-    from retmask.model import load_model, load_tokenizer
+    from retmask.model import load_tokenizer
 
     plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
-    device = device_of(device)
-    model = load_model(model_path.path, number_format(dtype, device, model_path.path), device)
+    model = _network(model_path.path, dtype, device)
     found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: echo(line, err=True), scores)
     if out is not None:
         _save_audit(found.to_json(), found.scores, found.curves(), out)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import HarnessError
-from harness.models.loading import loading, try_tokenizer
+from harness.api import HarnessError, Model
+from harness.models import tokenizers
+from harness.models.loading import loading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,13 +17,8 @@ EVERY_GPU: Final = "all"
 
 
 def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer in ``path``."""
-    from transformers import AutoTokenizer
-
-    with loading(path):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    try_tokenizer(tokenizer, path)
-    return tokenizer
+    """Load the tokenizer in ``path``, running no code of its own."""
+    return tokenizers.load_tokenizer(Model(str(path), path, ""))
 
 
 def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":

@@ -155,7 +155,6 @@ def _output(record: dict[str, object], place: str) -> str:
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text file as a whole or not at all. HarnessError where that cannot be."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
     except OSError as error:

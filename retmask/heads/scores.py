@@ -183,6 +183,5 @@ class HeadScores:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, and its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_bytes(data)

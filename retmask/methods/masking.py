@@ -32,7 +32,6 @@ class HeadMasking(Method):
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
-
         return masking(self.name, parse_options(options), model)
 
     def prepare(self, context: RunContext) -> None:

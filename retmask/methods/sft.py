@@ -22,7 +22,6 @@ class Sft(Method):
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
-
         return chosen_alone(replace(parse_options(options), loss=SFT), model)
 
     def run(self, context: RunContext) -> Outcome:

@@ -24,7 +24,6 @@ class SmallerModel(Method):
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """What each step has to compute, for ``harness plan``."""
-
         return contrasting(self.name, parse_options(options), model)
 
     def run(self, context: RunContext) -> Outcome:
