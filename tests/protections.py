@@ -1072,10 +1072,10 @@ PROTECTIONS: Final = (
         ),
         (
             "every loading says whether it may run code",
-            "retmask/model.py",
-            "AutoTokenizer.from_pretrained(path, trust_remote_code=False)",
-            "AutoTokenizer.from_pretrained(path)",
-            "tests/test_architecture.py::test_a_models_own_code_is_off_or_asked_for[retmask/model.py]",
+            "harness/models/tokenizers.py",
+            "AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)",
+            "AutoTokenizer.from_pretrained(model.path)",
+            "tests/test_architecture.py::test_a_models_own_code_is_off_or_asked_for[harness/models/tokenizers.py]",
         ),
     ),
     *_protections(
