@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.api import Artifact, Model
 from harness.config import RunConfig, load_preset, override
 from harness.engines.options import EngineConfig
+from harness.evaluation import asking
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation.suite import asked_suite, prepare, source_of, suite_config
 from harness.run import Run
@@ -74,5 +75,5 @@ def evaluate_all(lm: "HarnessLM", suite: Artifact, journal: Path, batch_tokens: 
     lm.journal, lm.batch = Journal(journal), batch_of(batch_tokens)
     source, framing = source_of(suite), evaluation._framing(suite)
     for (task, length), examples in evaluation.groups(suite):
-        evaluation.ask(lm, source.tasks((task,))[0], length, examples, framing, EngineConfig())
+        asking.ask(lm, source.tasks((task,))[0], length, examples, framing, EngineConfig())
     return lm.journal

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from harness.api import HarnessError, Json
 from harness.engines.framing import FRAMINGS, Framing
-from harness.engines.options import EngineConfig
+from harness.engines.options import BACKENDS, EngineConfig
 from harness.options import check_keys, read_table
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.files import read_text
@@ -50,6 +50,15 @@ class RunConfig(EngineConfig):
     """Of HELMET, whose ICL sets were drawn otherwise before (:mod:`tasks.editions`)."""
     judge: str | None = None
     """Judges the citations of published data: an NLI model, or ``exact-words``."""
+    judge_model: str | None = None
+    """Judges the prose of published data (NarrativeQA, summaries): a model, or with the backend ``served`` the server's name for it."""
+    judge_backend: str = "hf"
+    judge_url: str = ""
+    """Where a served judge is."""
+    judge_tokens: int | None = None
+    """A verdict's budget; ``None``: as published."""
+    judge_generations: int = 1
+    """Verdicts on each answer; their mean is its score."""
     clip: bool = False
     """Leave out lengths that the model cannot take, instead of refusing them."""
     allow_unsafe_weights: bool = False
@@ -103,6 +112,7 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"seeds are {list(self.seeds)}; give different whole numbers, such as [1, 2, 3]")
         if self.stop_early and self.seeds:
             raise HarnessError("--stop-early looks at one training of a method; leave out --seeds, or evaluate in full")
+        self._check_judge()
         if not 0 <= self.stop_margin <= 100:
             raise HarnessError(f"stop_margin is {self.stop_margin}; give points from 0 to 100, such as 1.0")
         if self.margin is not None and not 0 < self.margin <= 100:
@@ -113,6 +123,20 @@ class RunConfig(EngineConfig):
             raise HarnessError(f"extra_fewshot is {self.extra_fewshot}; give 0 or more")
         if not 0 < self.confidence < 1:
             raise HarnessError(f"confidence is {self.confidence}; give a number between 0 and 1, such as 0.95")
+
+    def _check_judge(self) -> None:
+        if self.judge_model is None:
+            if self.judge_url or self.judge_backend != "hf":
+                raise HarnessError("--judge-backend and --judge-url say how a judge is asked; name it with --judge-model")
+            return
+        if self.judge_backend not in BACKENDS:
+            raise HarnessError(f"unknown judge_backend {self.judge_backend!r}; choose from {', '.join(BACKENDS)}")
+        if (self.judge_backend == "served") != bool(self.judge_url):
+            raise HarnessError("--judge-backend served and --judge-url go together, such as --judge-url http://localhost:8000/v1")
+        if self.judge_generations < 1 or (self.judge_tokens is not None and self.judge_tokens < 16):
+            raise HarnessError("a judge gives at least one verdict (judge_generations), of 16 tokens or more (judge_tokens)")
+        if self.stop_early:
+            raise HarnessError("--stop-early needs scores of every example asked, and a judge's verdict may be unreadable; leave one out")
 
     @property
     def margin_share(self) -> float:

@@ -74,15 +74,16 @@ def _asks(config: RunConfig, typed: Mapping[str, object], typed_options: Mapping
     parallel = options.get("parallel")
     if isinstance(parallel, str) and Path(parallel).suffix in _YAML:
         asks.append(_Ask("code", f"start the training as {parallel} says"))
-    if config.url and in_file("url"):
-        asks.append(_Ask("url", f"send prompts, and the key in OPENAI_API_KEY if there is one, to {host(config.url)}", host(config.url)))
+    for name, url in (("url", config.url), ("judge_url", config.judge_url)):
+        if url and in_file(name):
+            asks.append(_Ask("url", f"send prompts, and the key in OPENAI_API_KEY if there is one, to {host(url)}", host(url)))
     for name, value in options.items():
         if isinstance(value, str) and "://" in value:
             asks.append(_Ask("url", f"use {host(value)} ({name})", host(value)))
     report = options.get("report_to")
     if report not in (None, "", "none"):
         asks.append(_Ask("report", f"send training curves to {report}"))
-    sent = bool(config.url) or config.options.get("report_to") not in (None, "", "none")
+    sent = bool(config.url or config.judge_url) or config.options.get("report_to") not in (None, "", "none")
     files = code + [str(options[name]) for name in _FILES if isinstance(options.get(name), str) and Path(str(options[name])).exists()]
     if sent and files:
         asks.append(_Ask("files", f"read {', '.join(files)} for it"))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from reports import generations, samples
 from reports.bootstrap import FEWEST, POWER
-from reports.comparable import valid
+from reports.comparable import alike, valid
 from reports.compare import Tables, compare_methods
 from reports.comparison import CompareError, Comparison, MethodComparisons, percent, points
 from reports.policy import Policy
@@ -96,11 +96,14 @@ def check(
     for name, tables in zip(names, (before, after), strict=True):
         for table in tables:
             _refuse_stopped(name, table)
+    unread = max(_unread_share(table) for table in after)
+    sides, lost = alike({"": before, "candidate": after})
+    before, after = sides.values()
     asked = [table.drop_duplicates(["task", "length", "example_id", *table.columns.intersection(["generation"])]) for table in after]
-    said = generations.notes({names[0]: before, names[1]: after})
+    said = [*lost, *generations.notes({names[0]: before, names[1]: after})]
     before, after = ([generations.averaged(table) for table in each] for each in (before, after))
     completed = [_completed(before[0], table) for table in after]
-    full, missing = [table for table, _ in completed], max(share for _, share in completed)
+    full, missing = [table for table, _ in completed], max(unread, *(share for _, share in completed))
 
     def compared(confidence: float) -> MethodComparisons:
         return compare_methods(before, {names[1]: full}, resamples=resamples, seed=seed, confidence=confidence, allow=allow)
@@ -135,6 +138,12 @@ def _refuse_stopped(name: str, table: pd.DataFrame) -> None:
             f"{name}: stopped early after {mark.examples:,} of {mark.order.examples:,} examples, and a check needs them all; evaluate it "
             "without --stop-early (what it was asked is reused)"
         )
+
+
+def _unread_share(table: pd.DataFrame) -> float:
+    """The share of examples for which a judge's verdict cannot be read: they count as missing, or a candidate could gain by them."""
+    unread = {(task, length, example) for task, length, _, example in samples.unreadable(table)}
+    return len(unread) / len(unread | {*table[["task", "length", "example_id"]].itertuples(index=False, name=None)})
 
 
 def _completed(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, float]:

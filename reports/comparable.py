@@ -4,8 +4,8 @@ Answers at another temperature measure another thing, and need leave. Another nu
 thing more or less surely, and needs none: means over answers are compared, and it is said.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import pandas as pd
 
@@ -22,6 +22,8 @@ MISMATCHES: Final = {
     "temperature": ("temperature", "temperatures"),
 }
 
+#: In the name of a scorer that is a model's opinion, before the model's own.
+JUDGED: Final = " judged by "
 _IDENTITY = list(samples.KEY)
 #: These may differ between tasks: some are not framed as a chat, some are scored by a judge.
 _OF_TASKS: Final = ("template", "scorer")
@@ -66,6 +68,8 @@ def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: 
     if alike:
         return None
     found = " and ".join("+".join(each or "unknown" for each in kind) for kind in kinds)
+    if what == "scorer" and any(JUDGED in each for kind in kinds for each in kind):
+        raise CompareError(f"{name}: a judge's scores are compared with the same judge's alone ({found}); have both judged by one")
     if what not in allow:
         remedy = f"evaluate both the same way, or accept it with --allow-mismatch {what}"
         raise CompareError(f"{name}: scores from different {plural} cannot be compared ({found}); {remedy}")
@@ -88,6 +92,46 @@ def distinct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
         if not any(len(table) == len(before) and table[same].equals(before[same]) for before in found):
             found.append(table)
     return found
+
+
+def alike(tables: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[str, list[pd.DataFrame]], list[str]]:
+    """Leave out of every table the examples that a judge's verdicts left without a score in any of them, and say how many.
+
+    A score that is missing on one side only would make two means over different questions. The baseline may be called "". Raises
+    :class:`CompareError` where nothing is left of a task at some length.
+    """
+    missing = {name: [_lacking(table) for table in each] for name, each in tables.items()}
+    lacking = {row for each in missing.values() for rows in each for row in rows}
+    if not lacking:
+        return {name: list(each) for name, each in tables.items()}, []
+    found = {name: [_without(table, lacking, name or "baseline") for table in each] for name, each in tables.items()}
+    counts = [f"{name or 'baseline'}: {sum(map(len, rows))}" for name, rows in missing.items()]
+    many = len({(suite, task, length, example) for suite, task, length, _, example in lacking})
+    what = "1 example is" if many == 1 else f"{many} examples are"
+    return found, [f"{what} left out on all sides, because a judge's verdict on one side cannot be read ({', '.join(counts)})."]
+
+
+_Row: TypeAlias = tuple[str, str, int, str, str]
+"""Suite, task, length, metric and example."""
+
+
+def _lacking(table: pd.DataFrame) -> set[_Row]:
+    """The rows of which no answer has a readable verdict."""
+    unread = set(samples.unreadable(table))
+    if not unread:
+        return set()
+    read = set(table[_IDENTITY].itertuples(index=False, name=None))
+    return {(str(suite), *key) for suite in table["suite_digest"].unique() for key in unread - read}
+
+
+def _without(table: pd.DataFrame, lacking: Collection[_Row], name: str) -> pd.DataFrame:
+    rows = pd.MultiIndex.from_frame(table[["suite_digest", *_IDENTITY]])
+    kept = table[~rows.isin(list(lacking))].reset_index(drop=True)
+    kept.attrs = {key: value for key, value in table.attrs.items() if key != samples.UNREADABLE}
+    asked = {*table[["task", "length"]].itertuples(index=False, name=None), *((task, length) for _, task, length, _, _ in lacking)}
+    if gone := sorted(asked - {*kept[["task", "length"]].itertuples(index=False, name=None)}):
+        raise CompareError(f"{name}: no verdict on {gone[0][0]} at length {gone[0][1]} can be read on all sides; choose another judge")
+    return kept
 
 
 def valid(frame: pd.DataFrame, name: str) -> pd.DataFrame:

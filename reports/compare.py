@@ -12,8 +12,8 @@ from scipy import stats
 from reports import bootstrap, families, generations, hierarchy, permutation, power, stopping
 from reports.bootstrap import Interval
 from reports.comparable import MISMATCHES as MISMATCHES
+from reports.comparable import alike, check_mismatches, distinct, ordered, valid
 from reports.comparable import check_comparable as check_comparable
-from reports.comparable import check_mismatches, distinct, ordered, valid
 from reports.comparison import CompareError as CompareError
 from reports.comparison import Comparison as Comparison
 from reports.comparison import MethodComparisons as MethodComparisons
@@ -96,7 +96,8 @@ def compare_methods(
         raise CompareError(f"cannot use {resamples} resamples at confidence {confidence}: at least 2, and between 0 and 1")
     settings = Settings(resamples, seed, confidence, interval, margin)
     whole_tables = {name: [valid(each, name or _BASELINE) for each in _as_list(found)] for name, found in {"": baseline, **methods}.items()}
-    notes = generations.notes({name or _BASELINE: each for name, each in whole_tables.items()})
+    whole_tables, notes = alike(whole_tables)
+    notes += generations.notes({name or _BASELINE: each for name, each in whole_tables.items()})
     tables = {name: list(map(ordered, each)) for name, each in whole_tables.items()}
     for name, each in tables.items():
         tables[name] = distinct(each)

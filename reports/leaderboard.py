@@ -16,7 +16,7 @@ import pandas as pd
 
 from reports import generations, samples
 from reports.bootstrap import resampled, spread
-from reports.comparable import MISMATCHES, distinct, of_kind, ordered
+from reports.comparable import MISMATCHES, alike, distinct, of_kind, ordered, valid
 from reports.compare import Tables
 from reports.comparison import CompareError
 from reports.hierarchy import Design, Floats, design
@@ -111,28 +111,23 @@ def board(
     """
     if not entries:
         raise CompareError("nothing to rank: name at least one run")
+    answered, lost = _valid(entries)
     tables: dict[str, list[pd.DataFrame]] = {}
-    answered: dict[str, list[pd.DataFrame]] = {}
     stopped: list[tuple[str, str]] = []
-    for entry in entries:
+    for name, whole in answered.items():
+        mine = distinct([ordered(each) for each in whole])
         try:
-            given = [entry.table] if isinstance(entry.table, pd.DataFrame) else entry.table
-            whole = [samples.validate(each) for each in given]
-            mine = distinct([ordered(each) for each in whole])
             partial = [mark for each in mine if (mark := stopping_of(each)) is not None and not mark.complete]
-        except (samples.SamplesError, StoppingError) as error:
-            raise CompareError(f"{entry.name}: {error}") from error
-        if entry.name in tables or entry.name in dict(stopped):
-            raise CompareError(f"two evaluations are called {entry.name}; give them names, NAME=EVALUATION")
+        except StoppingError as error:
+            raise CompareError(f"{name}: {error}") from error
         if not partial:
-            tables[entry.name] = mine
-            answered[entry.name] = whole
+            tables[name] = mine
         else:
-            stopped.append((entry.name, f"stopped early after {partial[0].examples:,} of {partial[0].order.examples:,} examples"))
+            stopped.append((name, f"stopped early after {partial[0].examples:,} of {partial[0].order.examples:,} examples"))
     if not tables:
         raise CompareError(f"nothing to rank: {'; '.join(f'{name} {reason}' for name, reason in stopped)}")
     ranked, others = _comparable(tables)
-    said = generations.notes({name: answered[name] for name in ranked})
+    said = [*lost, *generations.notes({name: answered[name] for name in ranked})]
     plan = _headlines(design(tables[ranked[0]][0]))
     scores = [np.column_stack([each["score"].to_numpy(dtype=np.float64) for each in tables[name]]) for name in ranked]
     means = np.column_stack([each.mean(axis=1) for each in scores])
@@ -178,6 +173,23 @@ def ranks(
         better[one[sure & (gaps > 0)], two[sure & (gaps > 0)]] = True
         better[two[sure & (gaps < 0)], one[sure & (gaps < 0)]] = True
     return [int(1 + each) for each in better.sum(axis=0)], [int(models - each) for each in better.sum(axis=1)]
+
+
+def _valid(entries: Sequence[Entry]) -> tuple[dict[str, list[pd.DataFrame]], list[str]]:
+    """The tables of each entry, and notes: those that one judge scored have the same examples, without the ones it left unscored."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for entry in entries:
+        if entry.name in found:
+            raise CompareError(f"two evaluations are called {entry.name}; give them names, NAME=EVALUATION")
+        given = [entry.table] if isinstance(entry.table, pd.DataFrame) else entry.table
+        found[entry.name] = [valid(each, entry.name) for each in given]
+    scorers = {name: tuple(sorted({kind for each in tables for kind in of_kind(each, "scorer")})) for name, tables in found.items()}
+    said: list[str] = []
+    for scorer in dict.fromkeys(scorers.values()):
+        tables, notes = alike({name: found[name] for name in found if scorers[name] == scorer})
+        found |= tables
+        said += notes
+    return found, said
 
 
 def _comparable(tables: dict[str, list[pd.DataFrame]]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from scipy import stats
 
 from reports import generations, samples
+from reports.comparable import alike
 from reports.compare import CompareError, check_comparable, points
 from reports.hierarchy import Scope, design
 from reports.tables import length_label
@@ -50,18 +51,18 @@ def noise(first: pd.DataFrame, second: pd.DataFrame, *, allow: tuple[str, ...] =
     tables = []
     for name, frame in (("first", first), ("second", second)):
         try:
-            table = samples.validate(frame)
-            tables.append(table.sort_values(samples.row_key(table), ignore_index=True))
+            tables.append(samples.validate(frame))
         except samples.SamplesError as error:
             raise CompareError(f"{name}: {error}") from error
-    one, two = tables
+    sides, lost = alike({"first": tables[:1], "second": tables[1:]})
+    one, two = (table.sort_values(samples.row_key(table), ignore_index=True) for (table,) in sides.values())
     if set(one["model_digest"]) != set(two["model_digest"]):
         raise CompareError("the noise floor needs the same model twice, and these are two models; leave out --aa to compare them")
     if (one["output"] == "").all() != (two["output"] == "").all():
         raise CompareError("one of the two has no outputs, as a saved baseline has none; the noise floor needs both evaluations whole")
     if generations.counts(one) != generations.counts(two):
         raise CompareError("the two have other numbers of answers to each prompt; the noise floor needs the same answers twice")
-    notes = check_comparable(one, two, "second", allow)
+    notes = [*lost, *check_comparable(one, two, "second", allow)]
     changed = (one["output"] != two["output"]).to_numpy(dtype=bool)
     differences = (two["score"] - one["score"]).to_numpy(dtype=np.float64)
     example = one.groupby(["task", "length", "example_id"], sort=False).ngroup().to_numpy(dtype=np.intp)

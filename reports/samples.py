@@ -49,6 +49,9 @@ SAMPLED: Final[dict[str, str]] = {
 }
 #: A column of tables that say what was read as the answer: it follows from the output, and a table without it is the same table.
 READ: Final[dict[str, str]] = {"parsed": "string"}
+#: A column of files alone, in rows without a score (NaN): why the verdict that would make it cannot be read. :func:`read` leaves these rows
+#: out, so that no mean takes one for a 0, and names their examples in ``DataFrame.attrs``.
+UNREADABLE: Final = "unreadable"
 _TOKENS: Final = ("prompt_tokens", "output_tokens", "truncated_tokens", "thinking_tokens", "dropped_tokens", "dropped_passages")
 
 #: Key of a file's metadata that holds what is true of the whole table (``DataFrame.attrs``), as JSON.
@@ -101,8 +104,11 @@ def row_key(table: pd.DataFrame) -> list[str]:
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Validate ``frame`` and publish it at ``path`` as Parquet; a reader sees the whole table or none."""
-    table = validate(frame)
+    """Validate ``frame`` and publish it at ``path`` as Parquet; a reader sees the whole table or none.
+
+    Rows with a reason in the column :data:`UNREADABLE` need no score.
+    """
+    table = _with_unreadable(frame) if UNREADABLE in frame.columns else validate(frame)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -126,7 +132,42 @@ def read(path: Path) -> pd.DataFrame:
     except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
         raise SamplesError(f"{path} is not a readable Parquet file ({error}); delete it and evaluate again") from error
     frame.attrs = about if isinstance(about, dict) else {}
-    return validate(frame)
+    return validate(_readable(frame) if UNREADABLE in frame.columns else frame)
+
+
+def unreadable(table: pd.DataFrame) -> list[tuple[str, int, str, str]]:
+    """List the rows that a table was read without, by :data:`KEY`; one for each of several answers."""
+    found = table.attrs.get(UNREADABLE, [])
+    return [(str(task), int(length), str(metric), str(example)) for task, length, metric, example in found]
+
+
+def _with_unreadable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Validate a table of which some rows have a reason instead of a score."""
+    reasons = _column(frame, UNREADABLE, "string")
+    lacking = (reasons != "").to_numpy(dtype=bool)
+    if not lacking.any():
+        return validate(frame.drop(columns=UNREADABLE))
+    if (torn := lacking != frame["score"].isna().to_numpy(dtype=bool)).any():
+        raise SamplesError(f"{_where(frame, torn)}: a row has a score, or the reason why it has none")
+    table = validate(frame.drop(columns=UNREADABLE).assign(score=frame["score"].fillna(0.0)))
+    table["score"] = table["score"].mask(lacking)
+    table[UNREADABLE] = reasons.reset_index(drop=True)
+    return table
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out, and list, the rows whose verdict cannot be read."""
+    lacking = (_column(frame, UNREADABLE, "string") != "").to_numpy(dtype=bool)
+    if lacking.all():
+        raise SamplesError("no verdict on any answer in the samples table can be read; choose another judge")
+    found = frame[~lacking].drop(columns=UNREADABLE).reset_index(drop=True)
+    keys = frame.loc[lacking, list(KEY)]
+    found.attrs = {**frame.attrs, UNREADABLE: [list(map(_plain, key)) for key in keys.itertuples(index=False, name=None)]}
+    return found
+
+
+def _plain(value: object) -> str | int:
+    return value if isinstance(value, str) else int(str(value))
 
 
 def digest(frame: pd.DataFrame) -> str:

@@ -71,6 +71,7 @@ def evaluation_options(command: Any) -> Any:
         ),
         click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
+        *judge_options(),
         click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
         click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
         click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
@@ -105,6 +106,17 @@ def evaluation_options(command: Any) -> Any:
         click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
         click.option("--extra-chat-template", is_flag=True, default=None, help="Put extra tasks into the model's chat template."),
     )
+
+
+def judge_options() -> list[Callable[[Any], Any]]:
+    """Who judges prose."""
+    return [
+        click.option("--judge-model", help="For the prose of --data helmet (NarrativeQA, summaries): a model, or a server's name for it."),
+        click.option("--judge-backend", type=click.Choice(BACKENDS), help="Engine of the judge.  [default: hf]"),
+        click.option("--judge-url", help="Server of the judge, such as http://localhost:8000/v1; it gets OPENAI_API_KEY."),
+        click.option("--judge-tokens", type=click.IntRange(min=16), help="Budget of a verdict.  [default: as published, 2048 or 4096]"),
+        click.option("--judge-generations", type=click.IntRange(min=1), help="Verdicts on each answer; their mean counts.  [default: 1]"),
+    ]
 
 
 def yes_option(command: Any) -> Any:

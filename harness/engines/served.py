@@ -162,7 +162,7 @@ class Served:
         self._client = Client(config.url.rstrip("/"), config.timeout)
         self._config = config
         self._context = ModelShape.read(model).context or 1 << 30
-        self._name = _served_name(self._client, config.served_model)
+        self._name = served_name(self._client, config.served_model)
         self._path_name = model.path.name
 
     @property
@@ -301,7 +301,7 @@ def _unframed(prompt: Prompt) -> str:
     return plain if prompt.text == plain else str(example["prompt"])
 
 
-def _served_name(client: Client, asked: str) -> str:
+def served_name(client: Client, asked: str) -> str:
     """What the server calls the model. HarnessError if it has not got it, or has several and none was asked for."""
     names = client.models()
     shown = ", ".join(name[:_LONGEST_TOKEN] for name in names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")

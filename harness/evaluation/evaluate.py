@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,9 +16,12 @@ import pandas as pd
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.config import RunConfig
 from harness.engines import generations, open_engine
-from harness.engines.framing import FRAMINGS, Framing, frame_for, is_continued, rendered_prompt, template_digest, template_name
+from harness.engines.framing import FRAMINGS, Framing, frame_for, template_digest, template_name
 from harness.engines.options import EngineConfig
+from harness.evaluation import judging as opinions
 from harness.evaluation import lmeval_tasks as lmeval
+from harness.evaluation.asking import GENERATION_VERSION, ask
+from harness.evaluation.judging import Answer, Judging, Verdicts
 from harness.evaluation.sources import Source, TaskInfo
 from harness.evaluation.suite import infos, load, source_of
 from harness.models import generation_config as decoding
@@ -29,14 +31,13 @@ from harness.store.steps import begun
 from reports import samples
 from reports.safe import encodable
 from tasks.example import Example
+from tasks.helmet.judged import METRICS
 from tasks.modes import Mode
 
 if TYPE_CHECKING:
-    from harness.engines.lm import HarnessLM
     from harness.run import Run
 
-#: Raise when the same inputs should give other answers, or other scores, than before.
-GENERATION_VERSION: Final = 3
+#: Raise when the same answers should have other scores than before.
 SCORING_VERSION: Final = 3
 _JOURNAL: Final = "generations.journal"
 _FILE: Final = "samples.parquet"
@@ -50,6 +51,12 @@ class Scoring:
     """``None``: parity for published data, strict for generated."""
     judge: str | None = None
     """Judge of the citations of published data: a model, or ``exact-words``."""
+    judging: Judging | None = None
+    """Who judges the prose of published data; None: nobody, and its other metrics are its scores."""
+
+    def metrics(self, task: TaskInfo) -> tuple[str, ...]:
+        """The metrics that the samples of a task will have."""
+        return (task.opinion,) if self.judging is not None and task.opinion else task.metrics
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,15 @@ class Part:
 
 def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
     """HarnessError if what is asked for cannot be scored, before anything is generated."""
-    judged = [task.name for task in source.tasks(tasks) if task.judged]
+    chosen = source.tasks(tasks)
+    if scoring.judging is not None:
+        if not any(task.opinion for task in chosen):
+            raise HarnessError(
+                f"--judge-model {scoring.judging.model.name}: none of the tasks is judged by a model; ask for --data helmet with "
+                f"--tasks {','.join(METRICS)}, or leave it out"
+            )
+        opinions.key_points(chosen)
+    judged = [task.name for task in chosen if task.judged]
     if judged and scoring.judge is None:
         raise HarnessError(
             f"{', '.join(judged)}: citations need a judge; give --judge google/t5_xxl_true_nli_mixture (the published one, 11B), "
@@ -74,7 +89,7 @@ def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
 
 def scoring(config: RunConfig) -> Scoring:
     """Say how a run's settings have answers scored."""
-    return Scoring(config.scoring, config.judge)
+    return Scoring(config.scoring, config.judge, opinions.judging(config))
 
 
 def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring, part: Part | None = None) -> Artifact:
@@ -83,13 +98,27 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     source = source_of(suite)
     mode = scoring.mode or source.mode
     generated = _generate(run, model, suite, engine, part)
+    verdicts = None if scoring.judging is None else _judged(run, scoring.judging, generated, suite, part)
 
     def build(work: Path) -> dict[str, Json]:
-        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring.judge, part)))
+        frame = pd.DataFrame.from_records(list(_rows(generated, suite, source, mode, scoring, part, verdicts)))
         frame = frame.assign(model_digest=model.digest, suite_digest=str(facts["digest"]), backend=engine.backend)
         samples.write(frame, work / _FILE)
         once = frame.drop_duplicates("example_id")
         answers = frame.drop_duplicates(["example_id", "generation"]) if "generation" in frame.columns else once
+        if verdicts is not None:
+            verdicts.write(work / opinions.JUDGEMENTS)
+        unread = 0
+        if samples.UNREADABLE in frame.columns:
+            frame[samples.UNREADABLE] = frame[samples.UNREADABLE].fillna("")
+            unread = int((frame[samples.UNREADABLE] != "").sum())
+        if unread == len(frame):
+            raise HarnessError(
+                f"none of the verdicts of {scoring.judging.model.name if scoring.judging else 'the judge'} can be read, such as on "
+                f"{frame['example_id'].iloc[0]}: {frame[samples.UNREADABLE].iloc[0]}. The answers are kept; choose another --judge-model"
+            )
+        if unread:
+            run.say(f"{unread} of {len(frame)} scores are missing, since the judge's verdicts on them cannot be read; no mean counts them")
         shorter = int((once["dropped_passages"] > 0).sum())
         if shorter:
             run.say(f"{shorter} of {len(once)} published prompts lost passages without an answer, so that they fit their length")
@@ -100,10 +129,13 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
             **totals,
             "mode": mode,
             "judge": scoring.judge,
+            **({} if verdicts is None else {"judge_model": verdicts.name, "unreadable": unread}),
             "samples": samples.digest(samples.read(work / _FILE)),
         }
 
     inputs: dict[str, Json] = {"generations": generated.key, "suite": facts["digest"], "mode": mode, "judge": scoring.judge}
+    if verdicts is not None:
+        inputs["verdicts"] = verdicts.key
     return run.step("eval", inputs, build, version=SCORING_VERSION)
 
 
@@ -215,33 +247,6 @@ def _wanted(suite: Artifact, part: Part | None, config: EngineConfig) -> frozens
     return frozenset(name for example in examples for name in generations.names(example, config.generations, config.temperature))
 
 
-def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], framing: Framing, engine: EngineConfig) -> None:
-    """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
-    from lm_eval import evaluate as lm_evaluate
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks import TaskManager
-
-    frame = frame_for(framing, chat=task.chat, has_template=lm.has_chat_template)
-    until = task.until if is_continued(frame) else ()
-
-    def render(example: Example) -> str:
-        return rendered_prompt(lm.tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=engine.think_tokens > 0)
-
-    config = {
-        **lmeval.task_config(f"{task.name}_{length}", task.max_new_tokens, task.metrics, until, engine.temperature),
-        "repeats": engine.generations,
-        "custom_dataset": partial(lmeval.dataset, examples, render),
-        "doc_to_text": lmeval.text,
-        "doc_to_target": lmeval.target,
-        "process_results": lambda document, results: {lmeval.MEAN: 0.0},  # scores come later, in batches
-        "metric_list": [{"metric": lmeval.MEAN, "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": GENERATION_VERSION},
-    }
-    nothing = TaskManager(include_defaults=False)  # by default lm-eval reads the YAML of all its own tasks, for seconds
-    # simple_evaluate would do the same, and each time list the machine's packages and devices, for more than a second
-    lm_evaluate(lm, nothing.load([ConfigurableTask(config=config)]), bootstrap_iters=0, log_samples=False)
-
-
 def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
     """The samples of a finished evaluation, labelled with the name this run gives it."""
     return samples.read(artifact.path / _FILE).assign(run=name)
@@ -253,7 +258,7 @@ def write_samples(table: pd.DataFrame, work: Path) -> None:
 
 
 def suite_rows(suite: Artifact) -> pd.DataFrame:
-    """What a suite's samples table will have rows for, with the columns that need no answer."""
+    """What a suite's samples table will have rows for where no model judges, with the columns that need no answer."""
     metrics = {task.name: task.metrics for task in infos(suite)}
     columns = ("category", "task", "metric", "length", "example_id", "cluster")
     rows = [
@@ -264,15 +269,39 @@ def suite_rows(suite: Artifact) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=list(columns))
 
 
+def _judged(run: "Run", judging: Judging, generated: Artifact, suite: Artifact, part: Part | None) -> Verdicts | None:
+    """The verdicts on the answers that a model judges; None if the suite has no such task."""
+    tasks = [task for task in infos(suite) if task.opinion]
+    if not tasks:
+        return None
+    names = {task.name for task in tasks}
+
+    def answers() -> Iterator[Answer]:
+        found = Journal(generated.path / _JOURNAL, read_only=True).finished
+        for (task, _), examples in groups(suite, part):
+            if task in names:
+                yield from (Answer(example, name, found[name].output) for example, name in _given(generated, examples))
+
+    return Verdicts(judging, opinions.judge(run, judging, generated, tasks, answers), tasks)
+
+
+def _given(generated: Artifact, examples: Sequence[Example]) -> list[tuple[Example, str]]:
+    """Each answer's example, and what the journal calls it."""
+    temperature, count = generated.facts.get("temperature", 0.0), generated.facts.get("generations", 1)
+    assert isinstance(temperature, float)
+    assert isinstance(count, int)
+    return [(example, name) for example in examples for name in generations.names(example.id, count, temperature)]
+
+
 def _rows(
-    generated: Artifact, suite: Artifact, source: Source, mode: Mode, judge_name: str | None, part: Part | None
+    generated: Artifact, suite: Artifact, source: Source, mode: Mode, scoring: Scoring, part: Part | None, verdicts: Verdicts | None
 ) -> Iterator[dict[str, object]]:
     from harness.evaluation.score_files import find_judge
     from tasks.records import FieldError
 
     facts = generated.facts
     answers = Journal(generated.path / _JOURNAL, read_only=True).finished
-    judge = find_judge(judge_name, None)
+    judge = find_judge(scoring.judge, None)
     digest, think_tokens = facts["chat_template"], facts["think_tokens"]
     assert isinstance(digest, str | None)
     assert isinstance(think_tokens, int)
@@ -283,8 +312,8 @@ def _rows(
         task = _info(source, name)
         frame = frame_for(_framing(suite), chat=task.chat, has_template=digest is not None)
         template = template_name(frame, digest, think_tokens)
-        scorer = f"{mode}-{SCORING_VERSION}" + (f" {judge_name}" if task.judged else "")
-        given = [(example, name) for example in examples for name in generations.names(example.id, count, temperature)]
+        scorer = f"{mode}-{SCORING_VERSION}" + (f" {scoring.judge}" if task.judged else "") + opinions.scorer(scoring.judging, task)
+        given = _given(generated, examples)
         pairs = [(example, lmeval.as_scored(example, answers[name].output, mode, frame)) for example, name in given]
         try:
             scored = source.score(task, length, pairs, mode, judge if task.judged else None)
@@ -294,7 +323,12 @@ def _rows(
             columns = {**_columns(example, answers[name]), "template": template, "scorer": scorer, "parsed": encodable(result.parsed)}
             if temperature:
                 columns |= {"generation": place % count + 1, "temperature": temperature}
-            yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
+            if verdicts is None or not task.opinion:
+                yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
+                continue
+            opinion = verdicts.opinion(Answer(example, name, answers[name].output))
+            columns |= {"parsed": opinion.parts, samples.UNREADABLE: encodable(opinion.reason)}
+            yield {**columns, "metric": task.opinion, "score": float("nan") if opinion.score is None else opinion.score}
 
 
 def _columns(example: Example, generation: Generation) -> dict[str, object]:

@@ -34,6 +34,8 @@ class TaskInfo:
     max_new_tokens: int
     judged: bool = False
     """Whether its citations need a judge (generated facts are known and need none)."""
+    opinion: str = ""
+    """The metric that a model's judgement of its prose makes, in place of its others; empty where there is none."""
     chat: bool = True
     """Whether by itself it is asked in the model's chat template, if there is one: :mod:`harness.engines.framing`."""
     until: tuple[str, ...] = ()
@@ -167,9 +169,18 @@ class Helmet:
 
     def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
         from harness.helmet_files.where import chosen
+        from tasks.helmet.judged import METRICS
 
         return tuple(
-            TaskInfo(task.name, task.category, task.metrics, task.max_new_tokens, judged=task.category == "cite", chat=task.chat)
+            TaskInfo(
+                task.name,
+                task.category,
+                task.metrics,
+                task.max_new_tokens,
+                judged=task.category == "cite",
+                opinion=METRICS.get(task.name, ""),
+                chat=task.chat,
+            )
             for task in chosen(names)
         )
 

@@ -9,6 +9,7 @@ A file appears under its name only when it is whole and its digest is right; the
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,9 +39,13 @@ from tasks.helmet import (
     select,
 )
 from tasks.helmet import examples as read_examples
+from tasks.helmet import judge_words as judge_words_of
 from tasks.helmet.catalog import File, files, megabytes
 from tasks.helmet.checkout import read as read_checkout
 from tasks.helmet.cutting import Tokenized
+from tasks.helmet.judge_words import JudgeWords
+from tasks.helmet.judged import key_points as key_points_of
+from tasks.helmet.judged import points_file
 from tasks.helmet.longer import GROUPS
 from tasks.helmet.longer_wordings import LongWordings
 from tasks.helmet.request import locate
@@ -151,8 +156,12 @@ def use_templates(directory: Path) -> dict[str, str]:
     except WordingError as error:
         raise HarnessError(str(error)) from None
     kept: dict[str, Json] = {"wordings": json.loads(dump(wordings)), "longer": json.loads(longer_wordings.dump(longer))}
-    _keep("templates.json", {"source": str(directory.absolute()), "files": {**used}, **kept})
-    return used
+    of_judge: dict[str, str] = {}
+    with suppress(WordingError):  # a checkout without them has all else, and judge_words says what is missing
+        judging, of_judge = judge_words_of.read(directory)
+        kept["judge"] = json.loads(judge_words_of.dump(judging))
+    _keep("templates.json", {"source": str(directory.absolute()), "files": {**used, **of_judge}, **kept})
+    return {**used, **of_judge}
 
 
 def use_own_wordings() -> None:
@@ -180,6 +189,33 @@ def long_wordings() -> LongWordings:
         return longer_wordings.load(json.dumps(kept.get("longer")))
     except WordingError as error:
         raise HarnessError(f"{_config('templates.json')}: {error}; run `harness data templates DIR` again") from None
+
+
+def judge_words() -> JudgeWords:
+    """The words in which prose is judged: the checkout's, or our own."""
+    kept = _settings("templates.json")
+    if not kept:
+        return judge_words_of.OWN
+    if "judge" not in kept:
+        raise HarnessError(
+            f"the wordings from {kept.get('source')} lack a judge's prompts (scripts/eval_gpt4_longqa.py and eval_gpt4_summ.py); run "
+            "`harness data templates DIR` with a checkout that has them, or `harness data templates --own`"
+        )
+    try:
+        return judge_words_of.load(json.dumps(kept["judge"]))
+    except WordingError as error:
+        raise HarnessError(f"{_config('templates.json')}: {error}; run `harness data templates DIR` again") from None
+
+
+def key_points(dataset: Dataset) -> tuple[dict[str, tuple[str, ...]], str]:
+    """The key points that a judge of ``dataset`` needs, by record, and the SHA-256 of their file; nothing where it needs none."""
+    searched, name = roots(), points_file(dataset)
+    try:
+        points = key_points_of(dataset, searched)
+    except DataError as error:
+        raise HarnessError(str(error)) from None
+    path = None if name is None else locate(searched, name)
+    return points, "" if name is None or path is None else _digest(name, path, searched)
 
 
 def use_tokenizer(directory: Path | None) -> str:

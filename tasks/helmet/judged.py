@@ -54,6 +54,11 @@ class Call:
         return sha256(self.prompt.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def points_file(dataset: Dataset) -> str | None:
+    """Name the file of key points that a judge of ``dataset`` needs, by its path in a data directory; None if it needs none."""
+    return _POINTS[dataset.name][0] if dataset.name in _POINTS else None
+
+
 def key_points(dataset: Dataset, roots: Sequence[Path]) -> dict[str, tuple[str, ...]]:
     """The key points of each record of ``dataset``, by the id in its examples' ``meta``; empty for NarrativeQA, which needs none.
 

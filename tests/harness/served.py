@@ -140,9 +140,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
+def serving(kind: type[Server] = Server) -> Iterator[Server]:
     """A server, up for the length of the block."""
-    server = Server()
+    server = kind()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
