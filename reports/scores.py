@@ -5,7 +5,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from reports import categories, generations, hierarchy
+from reports import categories, generations, hierarchy, samples
 from reports.hierarchy import Target
 from reports.tables import length_label
 
@@ -18,7 +18,7 @@ def terminal(frame: pd.DataFrame) -> Table:
     means = plan.means(frame[["score"]].to_numpy(dtype=np.float64))[:, 0]
     found = {(_label(target), target.length): mean for target, mean in zip(plan.targets, means, strict=True)}
     lengths = sorted({target.length for target in plan.targets if target.length is not None})
-    about = categories.said(set(categories.counted(frame)["category"]))
+    about = "; ".join(filter(None, (categories.said(set(categories.counted(frame)["category"])), _unread(frame))))
     table = Table(title=Text("scores x 100" + (f"; mean of {said}" if said else "")), caption=Text(about) if about else None)
     table.add_column()
     for length in lengths:
@@ -26,6 +26,12 @@ def terminal(frame: pd.DataFrame) -> Table:
     for label in dict.fromkeys(_label(target) for target in plan.targets):
         table.add_row(Text(label), *(f"{100 * found[label, length]:.1f}" if (label, length) in found else "" for length in lengths))
     return table
+
+
+def _unread(frame: pd.DataFrame) -> str:
+    """Say how many scores are missing for want of a readable verdict."""
+    many = len(samples.unreadable(frame))
+    return f"without {many} score{'s' if many > 1 else ''}, as the judge's verdicts on them cannot be read" if many else ""
 
 
 def _label(target: Target) -> str:

@@ -18,6 +18,8 @@ _NAMED: Final = "tests/harness/models/test_named.py::"
 _DATA: Final = "tests/harness/helmet_files/test_where.py::"
 _SAFE: Final = "tests/reports/test_safe.py::"
 _CONSENT: Final = "tests/harness/test_consent.py::"
+_JUDGING: Final = "tests/harness/evaluation/test_judging.py::"
+_UNREADABLE: Final = "tests/reports/test_unreadable.py::"
 _REDACT: Final = "tests/harness/screen/test_redact.py::"
 _ACCESS: Final = "tests/harness/test_access.py::"
 _EXTRA: Final = "tests/harness/evaluation/test_extra_tasks.py::"
@@ -1251,9 +1253,16 @@ PROTECTIONS: Final = (
         (
             "servers",
             "harness/consent.py",
-            '    if config.url and in_file("url"):\n',
-            "    if False:\n",
+            "        if url and in_file(name):\n",
+            "        if False:\n",
             _CONSENT + "test_a_preset_sends_no_key_anywhere",
+        ),
+        (
+            "a judge's server",
+            "harness/consent.py",
+            '(("url", config.url), ("judge_url", config.judge_url))',
+            '(("url", config.url),)',
+            _JUDGING + "test_a_preset_does_not_choose_where_prompts_go",
         ),
         (
             "another host",
@@ -1507,6 +1516,37 @@ PROTECTIONS: Final = (
             '        if task.get("unsafe_code"):\n',
             "        if False:\n",
             _EXTRA + "test_what_cannot_be_asked_is_one_line[humaneval-more5-runs the code that a model writes]",
+        ),
+    ),
+    *_protections(
+        "a judge's verdicts",
+        (
+            "what was judged once is not judged again",
+            "harness/evaluation/judging.py",
+            "            journal.append({name: found[name] for name in sorted(names & found.keys() - journal.finished.keys())})\n",
+            "",
+            _JUDGING + "test_the_same_answers_are_judged_once_in_a_run",
+        ),
+        (
+            "an unreadable one is left out on all sides",
+            "reports/comparable.py",
+            "    kept = table[~rows.isin(list(lacking))].reset_index(drop=True)\n",
+            "    kept = table.reset_index(drop=True)\n",
+            _UNREADABLE + "test_a_comparison_leaves_them_out_on_all_sides_and_says_so",
+        ),
+        (
+            "and counts as missing in a check",
+            "reports/check.py",
+            "    unread = max(_unread_share(table) for table in after)\n",
+            "    unread = 0.0\n",
+            _UNREADABLE + "test_a_check_counts_them_as_missing_and_never_as_zero",
+        ),
+        (
+            "two judges are two scales",
+            "reports/comparable.py",
+            '    if what == "scorer" and any(JUDGED in each for kind in kinds for each in kind):\n',
+            "    if False:\n",
+            _UNREADABLE + "test_two_judges_are_never_compared",
         ),
     ),
     *_protections(

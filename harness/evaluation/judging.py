@@ -18,7 +18,7 @@ from harness.config import RunConfig
 from harness.engines import generations, open_engine
 from harness.engines.options import EngineConfig
 from harness.evaluation.asking import ask
-from harness.evaluation.sources import TaskInfo
+from harness.evaluation.sources import TaskInfo, find_source
 from harness.files import digest
 from harness.models.footprint import device_of, number_format
 from harness.models.lookup import resolve
@@ -100,6 +100,17 @@ def judging(config: RunConfig) -> Judging | None:
         timeout=config.timeout,
     )
     return Judging(model, engine, judge_words(), config.judge_tokens)
+
+
+def judge_calls(config: RunConfig) -> int:
+    """Count the verdicts that one model's answers take with these settings, at most; 0 if nobody judges."""
+    if config.judge_model is None:
+        return 0
+    source = find_source(config.data, config.wording, config.edition)
+    tasks = [task for task in source.tasks(config.tasks) if task.opinion]
+    each = {task.name: source.expected((task.name,), config.lengths, config.examples) for task in tasks}
+    parts = {name: 3 if DATASETS[name].category == "summ" else 1 for name in each}
+    return config.judge_generations * config.generations * sum(parts[name] * number for name, number in each.items())
 
 
 def scorer(judging: Judging | None, task: TaskInfo) -> str:

@@ -18,13 +18,15 @@ from typing import IO, Final
 from harness.api import HarnessError, Json
 from harness.files import file_digest, write_json
 from harness.helmet_files.hub import Hub, NoAccessError, RemoteFile, mismatch
-from harness.helmet_files.where import MANIFEST, Source, sources
+from harness.helmet_files.where import MANIFEST, Source, roots, sources
 from harness.screen.progress import bar, say
 from tasks.files import open_bytes
 from tasks.helmet import DataError, Dataset
 from tasks.helmet.catalog import HUB_PARQUET as FIVE_PARQUET
 from tasks.helmet.catalog import File, files, megabytes
+from tasks.helmet.judged import points_file
 from tasks.helmet.longer import LONGER_FILES, LONGER_PARQUET
+from tasks.helmet.request import locate
 
 #: HELMET's files one by one, and the archive its authors publish.
 FILES_REPO: Final = "allenai/helmet-plus"
@@ -60,15 +62,17 @@ def fetch(
         before = sources(directory)
         there = {name: source for name, source in before.items() if has(directory, name, source.size)}
         missing = [file for file in wanted if file.path not in there]
+        named = [name for name in dict.fromkeys(map(points_file, datasets)) if name is not None]
+        points = [name for name in named if locate((directory, *roots()), name) is None]
         added: dict[str, Source] = {}
         if archive is not None:
             packed = [file for file in missing if file.path not in _ELSEWHERE]
-            added.update(_unpack(archive, packed, directory))
+            added.update(_unpack(archive, [file.path for file in packed], directory, extra=points))
             missing = [file for file in missing if file.path in _ELSEWHERE]
         if missing:
             source = hub or Hub()
             pins = {entry.repo: entry.commit for entry in there.values() if entry.commit}
-            added.update(_download(_plan(source, missing, pins), directory, source))
+            added.update(_download({**_plan(source, missing, pins), **_points(source, points, pins)}, directory, source))
         entries: dict[str, Json] = {name: asdict(source) for name, source in {**there, **added}.items()}
         write_json(directory / MANIFEST, {"format": 1, "files": entries})
     return added
@@ -124,6 +128,24 @@ def _plan(hub: Hub, wanted: Sequence[File], pins: Mapping[str, str]) -> dict[str
         plan[path] = _parquet(hub, path, pins)
     for path in (file.path for file in wanted if file.path in LONGER_FILES):
         plan[path] = _whole(hub, path, pins)
+    return plan
+
+
+def _points(hub: Hub, names: Sequence[str], pins: Mapping[str, str]) -> dict[str, RemoteFile]:
+    """Key points, which a judge alone needs: where the Hub does not give them, a line says where they are."""
+    if not names:
+        return {}
+    try:
+        snapshot = hub.snapshot(FILES_REPO, pins.get(FILES_REPO, "main"))
+        found = {name: place for name in names if (place := snapshot.locate(name)) is not None}
+        plan = dict(zip(found, hub.files(snapshot, list(found.values())), strict=True)) if found else {}
+    except NoAccessError:
+        plan = {}
+    if absent := [name for name in names if name not in plan]:
+        say(
+            f"{' and '.join(absent)}, HELMET's key points, are not among the files that can be had one by one: a judge of summaries needs "
+            f"them, and `harness data fetch --archive data.tar.gz` takes them from the authors' archive ({_GET_ARCHIVE} gets it, 11.3 GB)"
+        )
     return plan
 
 
@@ -191,9 +213,10 @@ def _in_megabytes(advance: Callable[[int], None]) -> Callable[[int], None]:
     return step
 
 
-def _unpack(archive: Path, wanted: Sequence[File], directory: Path) -> dict[str, Source]:
-    """Those of ``wanted`` out of a tar archive, read once from front to back. Nothing else in it is written anywhere."""
-    left = {file.path for file in wanted}
+def _unpack(archive: Path, wanted: Sequence[str], directory: Path, extra: Sequence[str] = ()) -> dict[str, Source]:
+    """Those of ``wanted`` out of a tar archive, read once from front to back, and of ``extra`` if they are there. Nothing else in it is
+    written anywhere."""
+    left = {*wanted, *extra}
     got: dict[str, Source] = {}
     if not left:
         return got
@@ -217,8 +240,8 @@ def _unpack(archive: Path, wanted: Sequence[File], directory: Path) -> dict[str,
         if error.filename is None:  # from the decompressor
             raise HarnessError(f"{archive} is no tar archive, or is cut short ({error}); get it again") from None
         raise HarnessError(f"{error.filename}: {error.strerror}") from None
-    if left:
-        raise HarnessError(f"{archive} does not have {sorted(left)[0]}; it is not HELMET's data.tar.gz, or another edition of it")
+    if lacking := sorted(left & set(wanted)):
+        raise HarnessError(f"{archive} does not have {lacking[0]}; it is not HELMET's data.tar.gz, or another edition of it")
     return got
 
 

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,12 +19,14 @@ from harness.evaluation import evaluate as evaluation
 from harness.evaluation import extra_tasks as extras
 from harness.evaluation import references
 from harness.evaluation.evaluate import scoring
+from harness.evaluation.judging import judge_calls
 from harness.evaluation.sources import find_source
-from harness.evaluation.suite import asked_suite, clipped, prepare, suite_config
+from harness.evaluation.suite import asked_suite, prepare, suite_config
 from harness.methods import find_method
 from harness.models.footprint import DeviceMemory, ModelShape, device_of, devices, gib, width
 from harness.models.lookup import resolve
 from harness.pipeline import resolve_model
+from harness.planning import tokens
 from harness.planning.estimate import seconds
 from harness.planning.speed import Speed, probe
 from harness.run import Run
@@ -39,8 +40,6 @@ _OPERATIONS, _PASSES, _LITTLE = 1e10, 100, 300
 _LOGIT_COPIES: Final = 3
 #: A training checkpoint: weights and both of AdamW's moments in float32.
 _CHECKPOINT_BYTES: Final = 12
-#: A prompt of a reference point, which has a few passages and at most two worked examples.
-_REFERENCE_TOKENS: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -182,6 +181,10 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     warnings = _warnings(needs, disk, found, config, root)
     if any(step.work.step == extras.STEP and step.state != "finished" for step in steps):
         warnings.append("the extra tasks' tokens, memory and time are not counted: their documents are read when they are asked")
+    if any(step.work.step == "judge" and step.state != "finished" for step in steps):
+        warnings.append(
+            f"{judge_calls(config):,} verdicts of {config.judge_model} on each model's answers are not counted: its speed is not known"
+        )
     return Plan(model_name, shape.parameters, tuple(steps), needs, found, tuple(warnings), disk, None)
 
 
@@ -228,7 +231,7 @@ def _only(stage: Stage, steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
 
 
 def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
-    generation = _generation(run)
+    generation = tokens.generation(run)
     suite: Artifact | None = None
     try:
         suite = prepare(run, suite_config(run.config), run.model)
@@ -238,6 +241,8 @@ def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks |
     yield PlannedStep("suite", run.taken("suite"), Work("suite"))
     yield PlannedStep("generate: baseline", run.taken("generate"), generation)
     yield PlannedStep("eval: baseline", run.taken("eval"), Work("eval"))
+    if judge_calls(run.config):
+        yield PlannedStep("judge: baseline", run.taken("judge"), Work("judge"))
     yield from _references(run)
     yield from _extra(run, run.model, "baseline", extra)
     told: set[str] = set()
@@ -267,7 +272,7 @@ def _method(
         if suite is not None:
             evaluation.evaluate(run, trained, suite, run.config, scoring(run.config))
     run.states = {key: state for key, state in run.states.items() if key[0] != "suite"}
-    evaluated = run.taken("generate"), run.taken("eval")
+    evaluated, verdicts = (run.taken("generate"), run.taken("eval")), run.taken("judge")
     works: Sequence[Work] = plugin.plan(run.config.options, run.model)
     planned = [(work, run.taken(work.step)) for work in works]
     planned += [(Work(step), state) for (step, _), state in run.states.items()]
@@ -279,6 +284,8 @@ def _method(
         yield PlannedStep(title if work.shared else f"{title} ({name})", state, work)
     yield PlannedStep(f"generate: {name}", evaluated[0], generation)
     yield PlannedStep(f"eval: {name}", evaluated[1], Work("eval"))
+    if judge_calls(run.config):
+        yield PlannedStep(f"judge: {name}", verdicts, Work("judge"))
     yield from _extra(run, trained, name, extra)
 
 
@@ -289,23 +296,8 @@ def _references(run: _Look) -> Iterator[PlannedStep]:
     run.states.clear()
     with suppress(_MissingError):
         references.ask(run, run.model, suite_config(run.config), scoring(run.config))
-    yield PlannedStep("generate: reference points", run.taken("generate"), _reference_work(run))
+    yield PlannedStep("generate: reference points", run.taken("generate"), tokens.reference_points(run))
     run.states.clear()
-
-
-def _reference_work(run: _Look) -> Work:
-    config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data, config.wording, config.edition)
-    prompts = prefill = new = passes = longest = 0
-    for task in source.tasks(config.tasks):
-        for length in config.lengths:
-            count = source.expected_references((task.name,), (length,), config.examples) * run.config.generations
-            size, budget = min(length, _REFERENCE_TOKENS), task.max_new_tokens + config.think_tokens
-            prompts, prefill, new = prompts + count, prefill + count * size, new + count * budget
-            passes += ceil(count / max(1, run.config.batch_tokens // size)) * budget
-            longest = max(longest, size + budget)
-    in_flight = max(run.config.batch_tokens, longest)
-    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
 
 
 def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
@@ -317,24 +309,6 @@ def _extra(run: _Look, model: Model | None, name: str, extra: extras.ExtraTasks 
         with suppress(_MissingError):
             extras.evaluate(run, model, extra, run.config)
     yield PlannedStep(f"{extras.STEP}: {name}", run.taken(extras.STEP), Work(extras.STEP))
-
-
-def _generation(run: _Look) -> Work:
-    """Every example of every task and length, full to its length and with its whole answer budget."""
-    config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data, config.wording, config.edition)
-    prompts = prefill = new = budget = passes = 0
-    for task in source.tasks(config.tasks):
-        for length in config.lengths:
-            count = source.expected((task.name,), (length,), config.examples) * run.config.generations
-            budget = max(budget, task.max_new_tokens + config.think_tokens)
-            prompts, prefill, new = prompts + count, prefill + count * length, new + count * (task.max_new_tokens + config.think_tokens)
-            rows = max(1, run.config.batch_tokens // length)
-            passes += ceil(count / rows) * (task.max_new_tokens + config.think_tokens)
-    longest = max(config.lengths) + config.think_tokens
-    batch = max(run.config.batch_tokens, longest) + budget * max(1, run.config.batch_tokens // longest)
-    in_flight = longest if run.config.backend == "vllm" else batch
-    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
 
 
 def _needs(steps: Sequence[PlannedStep], shape: ModelShape, config: RunConfig) -> Iterator[Need]:

@@ -33,6 +33,8 @@ def preview(
         return
     if plan.is_little:
         progress.say(f"{_count(plan)}: too little to be timed first; harness plan times it")
+        for warning in plan.warnings:
+            progress.say(warning)
         return
     progress.say(f"looking at what is to do (at most {PROBE_LIMIT:.0f} s) ...")
     plan = timed(plan, config, limit=PROBE_LIMIT)

@@ -1,7 +1,9 @@
 """LongQA and summaries from the command line: fetched, cut, and no part of what is not named."""
 
 import json
+import tarfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,16 @@ import pytest
 from harness.api import HarnessError
 from harness.evaluation.sources import find_source
 from harness.helmet_files import where as store
-from harness.helmet_files.fetch import fetch
+from harness.helmet_files.fetch import FILES_REPO, fetch
 from tasks.helmet import LONGER, select
 from tasks.helmet.catalog import files
+from tasks.helmet.judge_words import OWN
 from tasks.helmet.longer import LONGER_FILES, LONGER_PARQUET
 from tests.harness.helmet_files.test_where import complains, count, harness, home, hub  # noqa: F401  # a fixture
 from tests.harness.hubstub import Stub, serve
 from tests.tasks.helmet.long_files import LONG_MAKERS, shorten
 from tests.tasks.helmet.published import MAKERS, checkout
+from tests.tasks.helmet.test_judged import scripts
 
 LENGTH = 8_192
 NAMES = ("longqa", "summ")
@@ -110,3 +114,39 @@ def test_what_is_not_named_is_as_before() -> None:
     assert len(source.tasks(("seven",))) == 21
     shown = harness("show").output
     assert all(name in shown for name in ("json_kv", *LONGER))
+
+
+def test_key_points_are_fetched_where_the_hub_has_them_and_named_where_not(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "without"))
+    assert "infbench/longbook_sum_eng_keypoints.jsonl" not in fetch(
+        select(["infbench_sum_eng"]), [LENGTH], tmp_path / "without", hub=hub(stub)
+    )
+    assert "HELMET's key points, are not among the files" in " ".join(capsys.readouterr().err.split())
+    points = (tmp_path / "upstream/infbench/longbook_sum_eng_keypoints.jsonl").read_bytes()
+    stub.files.setdefault(FILES_REPO, {})["infbench/longbook_sum_eng_keypoints.jsonl"] = points
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "with"))
+    fetch(select(["infbench_sum_eng"]), [LENGTH], tmp_path / "with", hub=hub(stub))
+    assert (tmp_path / "with/infbench/longbook_sum_eng_keypoints.jsonl").read_bytes() == points
+    known, digest = store.key_points(LONGER["infbench_sum_eng"])
+    assert known["0"] == ("Point 0.1", "Point 0.2")
+    assert digest == sha256(points).hexdigest()
+
+
+def test_an_archive_gives_the_key_points_too(stub: Stub, tmp_path: Path) -> None:
+    archive = tmp_path / "data.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "upstream", "data")
+    fetch(select(["multi_lexsum"]), [LENGTH], tmp_path / "out", hub=hub(stub), archive=archive)
+    assert (tmp_path / "out/multi_lexsum/multi_lexsum_val.jsonl").is_file()
+
+
+def test_a_checkouts_judge_is_kept_with_its_wordings(tmp_path: Path, home: Path) -> None:  # noqa: F811  # the fixture
+    store.use_templates(checkout(tmp_path / "old"))
+    with pytest.raises(HarnessError, match="lack a judge's prompts"):
+        store.judge_words()
+    store.use_templates(scripts(checkout(tmp_path / "new")))
+    assert store.judge_words().answer.startswith("Q {question}")
+    store.use_own_wordings()
+    assert store.judge_words() == OWN
