@@ -34,9 +34,13 @@ def check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> 
     """Raise HarnessError on a key that nobody reads."""
     for key in table:
         if key not in known:
-            close = get_close_matches(key, known, 1)
-            advice = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            raise HarnessError(f"{where}: unknown key {key!r}; {advice}")
+            raise HarnessError(f"{where}: unknown key {key!r}; {near(key, known, 'known: ')}")
+
+
+def near(name: str, known: Collection[str], otherwise: str = "choose from ") -> str:
+    """Advise on a name that is not ``known``: "did you mean 'kilt_nq'?", or all that are."""
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"{otherwise}{', '.join(known)}"
 
 
 def _read(value: object, kind: Any, where: str) -> Any:

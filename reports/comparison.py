@@ -114,6 +114,11 @@ def p_value(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
+def p_words(p: float) -> str:
+    """A p-value within a sentence: "p = 0.02", "p < 0.0001"."""
+    return f"p = {p_value(p)}".replace("= <", "< ")
+
+
 def chance(share: float) -> str:
     """A probability from questions that were counted, in whole percent; "" where it is unknown. Only a certain one is 0 or 100."""
     if math.isnan(share):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import safe
-from reports.comparison import p_value
+from reports.comparison import p_words
 from reports.extra_tasks import ByName, Change, ExtraScores, count, records
 
 _MARKS: Final = {1: "▲", 0: "", -1: "▼"}
@@ -81,7 +81,7 @@ def cells(changes: ByName, *, top: bool) -> list[tuple[list[str], list[tuple[str
 
 
 def _probability(change: Change) -> str:
-    return "" if math.isnan(change.p) else f", p = {p_value(change.p)}"
+    return "" if math.isnan(change.p) else f", {p_words(change.p)}"
 
 
 def sentence(changes: Sequence[Change], name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reports.bootstrap import FEWEST, POWER
-from reports.comparison import CompareError, Comparison, MethodComparisons, chance, p_value, percent, points
+from reports.comparison import CompareError, Comparison, MethodComparisons, chance, p_words, percent, points
 from reports.seeds import needed_seeds
 
 _AGAINST_BASELINE: Final = ("improved on", "got worse than")
@@ -88,11 +88,11 @@ def _figures(overall: Comparison) -> str:
     change = f"Overall score {points(overall.baseline)} → {points(overall.candidate)}: {points(overall.delta, signed=True)} points"
     questions = f"{overall.n_clusters:,} questions"
     if math.isnan(overall.low):
-        return f"{change} (p = {p_value(overall.p)}; {overall.n_examples:,} examples of {questions}{seeds})."
+        return f"{change} ({p_words(overall.p)}; {overall.n_examples:,} examples of {questions}{seeds})."
     kind = "always-valid interval" if overall.always_valid else "interval"
     return (
         f"{change}. As far as {questions} tell, the true difference lies between {points(overall.low, signed=True)} and "
-        f"{points(overall.high, signed=True)} points ({percent(overall.confidence)} {kind}, p = {p_value(overall.p)}; "
+        f"{points(overall.high, signed=True)} points ({percent(overall.confidence)} {kind}, {p_words(overall.p)}; "
         f"{overall.n_examples:,} examples{seeds})."
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from harness.api import HarnessError, Json
+from harness.options import near
 from tasks import plugins
 from tasks.build import Budget, BudgetError, build
 from tasks.editions import NEWEST, Edition
@@ -116,8 +117,8 @@ class Generated:
         try:
             return select(tuple(names), self._wording)
         except KeyError as error:
-            known = ", ".join((*GROUPS["seven"], *GROUPS, *EVERY, *plugins.names()))
-            raise HarnessError(f"unknown task {error.args[0]!r}; choose from {known}") from None
+            known = (*GROUPS["seven"], *GROUPS, *EVERY, *plugins.names())
+            raise HarnessError(f"unknown task {error.args[0]!r}; {near(error.args[0], known)}") from None
         except PluginError as error:
             raise HarnessError(str(error)) from None
 

@@ -19,6 +19,7 @@ import click
 from harness import cache
 from harness.api import HarnessError, Json
 from harness.files import file_digest, write_json
+from harness.options import near
 from tasks.build import BudgetError
 from tasks.editions import NEWEST, Edition
 from tasks.example import Example
@@ -252,7 +253,7 @@ def chosen(names: Sequence[str]) -> tuple[Dataset, ...]:
     try:
         return select(tuple(names))
     except KeyError as error:
-        raise HarnessError(f"unknown task {error.args[0]!r}; choose from {', '.join((*GROUPS['seven'], *GROUPS, *EVERY))}") from None
+        raise HarnessError(f"unknown task {error.args[0]!r}; {near(error.args[0], (*GROUPS['seven'], *GROUPS, *EVERY))}") from None
 
 
 def published(

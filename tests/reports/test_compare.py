@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reports.compare import CompareError, Comparison, compare, compare_methods, points, verdict, verdicts
+from reports.comparison import p_words
 
 Make = Callable[..., pd.DataFrame]
 Row = Callable[..., dict[str, object]]
@@ -282,3 +283,8 @@ def test_tasks_may_be_scored_differently_if_both_evaluations_do_it_alike(make_sa
     suites = mixed.assign(suite_digest=judged.map({True: "one", False: "two"}))
     with pytest.raises(CompareError, match="different suites"):
         compare(suites, suites, resamples=20)
+
+
+@pytest.mark.parametrize(("p", "words"), [(0.021, "p = 0.021"), (1.0, "p = 1"), (1e-4, "p = 0.0001"), (9e-5, "p < 0.0001")])
+def test_a_p_value_within_a_sentence(p: float, words: str) -> None:
+    assert p_words(p) == words

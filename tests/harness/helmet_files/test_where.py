@@ -471,7 +471,7 @@ def test_fetch_says_what_it_would_fetch(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "kilt/nq-train-multikilt_1000_k3_dep6.jsonl" in result.output
     assert re.search(r"3 files, about \d+ MB, estimated, into .*home/cache/retmask-harness/helmet", result.output)
-    complains(harness("fetch", "--tasks", "kilt", "--dry-run"), "unknown task 'kilt'", "kilt_nq")
+    complains(harness("fetch", "--tasks", "kilt", "--dry-run"), "unknown task 'kilt'", "did you mean 'kilt_nq'")
     complains(harness("fetch", "--lengths", "4k", "--dry-run"), "no length 4096", "8k,16k")
 
 
