@@ -12,7 +12,7 @@ from harness.api import HarnessError
 from harness.evaluation.judging import JUDGEMENTS
 from harness.evaluation.score_files import read_json_lines
 from harness.store.find import Evaluation
-from reports.agreement import Agreement, AgreementError, Correction, agreement, corrected_mean
+from reports.agreement import FEWEST, Agreement, AgreementError, Correction, agreement, corrected_mean
 from reports.comparison import percent, points
 
 SCORE: Final = "score"
@@ -34,11 +34,15 @@ class Found:
     mean: Correction | None
     """Of the scores; None where labels have none."""
     confidence: float
+    unreadable: int = 0
+    """Labelled answers without a verdict that can be read."""
 
     def text(self) -> str:
         """A few lines for the terminal."""
         answers = max((each.answers for each in self.grades.values()), default=self.mean.labelled if self.mean else 0)
-        lines = [f"{self.task} at {self.length:,} tokens: {answers} answers are labelled"]
+        lines = [f"{self.task} at {self.length:,} tokens: {answers} answers are labelled and judged"]
+        if self.unreadable:
+            lines.append(f"  the verdicts on {self.unreadable} more labelled answers cannot be read")
         for name, each in self.grades.items():
             kappa = "no kappa: one grade only" if math.isnan(each.kappa) else f"kappa {each.kappa:.2f}, linear weights {_shown(each)}"
             lines.append(f"  {name:<12} the same grade in {100 * each.alike:.0f}% of answers; {kappa}")
@@ -56,7 +60,8 @@ class Found:
         """The same for programs; what is not a number is null."""
         mean = None if self.mean is None else asdict(self.mean)
         grades = {name: {key: _json(value) for key, value in asdict(each).items()} for name, each in self.grades.items()}
-        return {"task": self.task, "length": self.length, "confidence": self.confidence, "grades": grades, "mean": mean}
+        about = {"task": self.task, "length": self.length, "confidence": self.confidence, "unreadable": self.unreadable}
+        return {**about, "grades": grades, "mean": mean}
 
 
 def _shown(each: Agreement) -> str:
@@ -119,6 +124,11 @@ def compare(evaluation: Evaluation, labels: Labels, where: str, confidence: floa
 
 def _compare(task: str, length: int, judged: Labels, labels: Labels, confidence: float) -> Found:
     both = [example for example in judged if example in labels]
+    lost = [example for example in both if SCORE not in judged[example]]
+    if len(both) >= FEWEST > len(both) - len(lost):
+        raise AgreementError(
+            f"the judge's verdicts on {len(lost)} of the {len(both)} labelled answers cannot be read; choose another judge"
+        )
     grades = {}
     for name in _STEPS:
         pairs = [(judged[each][name], labels[each][name]) for each in both if name in judged[each] and name in labels[each]]
@@ -130,7 +140,7 @@ def _compare(task: str, length: int, judged: Labels, labels: Labels, confidence:
         rest = [grade[SCORE] for example, grade in judged.items() if SCORE in grade and example not in set(scored)]
         on_labelled, said = [judged[each][SCORE] for each in scored], [labels[each][SCORE] for each in scored]
         mean = corrected_mean(rest, on_labelled, said, confidence=confidence)
-    return Found(task, length, grades, mean, confidence)
+    return Found(task, length, grades, mean, confidence, len(lost))
 
 
 def _judgements(evaluation: Evaluation) -> dict[tuple[str, int], dict[str, dict[str, float]]]:

@@ -48,7 +48,7 @@ def test_a_judge_that_says_what_people_say(tmp_path: Path) -> None:
     same = labels(tmp_path / "labels.jsonl", [{"fluency": one, "correctness": two} for one, two in GRADES])
     result = agree(tmp_path, same, "--output", str(tmp_path / "found.json"))
     assert result.exit_code == 0, result.output
-    assert "narrativeqa at 8,192 tokens: 12 answers are labelled" in result.output
+    assert "narrativeqa at 8,192 tokens: 12 answers are labelled and judged" in result.output
     assert "correctness  the same grade in 100% of answers; kappa 1.00" in result.output
     assert "over all 42 answers" in result.output
     (found,) = json.loads((tmp_path / "found.json").read_text())
@@ -95,3 +95,17 @@ def test_answers_that_nobody_judged(tmp_path: Path) -> None:
     assert "evaluate with --judge-model" in result.output
     (tmp_path / JUDGEMENTS).write_text('{"task": "narrativeqa"}\n')
     assert "line 1: not a judgement" in agree(tmp_path, tmp_path / "labels.jsonl").output
+
+
+@pytest.mark.parametrize(
+    ("lost", "code", "words"), [(2, 0, "the verdicts on 2 more labelled answers cannot be read"), (3, 2, "it is no judge of these")]
+)
+def test_verdicts_that_cannot_be_read_are_counted(tmp_path: Path, lost: int, code: int, words: str) -> None:
+    judged(tmp_path, GRADES)
+    lines = [json.loads(line) for line in (tmp_path / JUDGEMENTS).read_text().splitlines()]
+    for line in lines[:lost]:
+        line |= {"score": None, "parts": {}, "unreadable": {"answer": "it holds no JSON object"}}
+    (tmp_path / JUDGEMENTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = agree(tmp_path, labels(tmp_path / "labels.jsonl", [{"fluency": one, "correctness": two} for one, two in GRADES]))
+    assert result.exit_code == code
+    assert words in result.output
