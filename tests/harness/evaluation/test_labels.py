@@ -98,7 +98,7 @@ def test_answers_that_nobody_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "code", "words"), [(2, 0, "the verdicts on 2 more labelled answers cannot be read"), (3, 2, "it is no judge of these")]
+    ("lost", "code", "words"), [(2, 0, "the verdicts on 2 more labelled answers cannot be read"), (3, 2, "choose another judge")]
 )
 def test_verdicts_that_cannot_be_read_are_counted(tmp_path: Path, lost: int, code: int, words: str) -> None:
     judged(tmp_path, GRADES)
