@@ -19,7 +19,7 @@ from tasks import plugins
 from tasks.example import Example
 from tasks.modes import Mode
 from tasks.plugins import PluginError
-from tasks.suite import TASKS, find
+from tasks.suite import EVERY, GROUPS, find
 
 if TYPE_CHECKING:
     import datasets
@@ -152,29 +152,36 @@ def task_config(
 
 LENGTHS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 """In thousands of 1024 tokens."""
+#: Groups of all tasks -> the categories that they are of.
+_MEANS: Final = {"helmet": "five", "helmet_seven": "seven"}
 
 
 def yaml_files() -> dict[str, str]:
-    """Name -> text of every file under :func:`include_path`: each task at each length, and groups of the suite's own."""
+    """Name -> text of every file under :func:`include_path`: each task at each length, and groups of the suite's own.
+
+    ``helmet`` is the mean over five categories, ``helmet_seven`` that over seven.
+    """
     files = {}
-    for name, task in {**TASKS, **{name: find(name) for name in plugins.names()}}.items():
+    for name, task in {**EVERY, **{name: find(name) for name in plugins.names()}}.items():
         for thousand in LENGTHS:
             config = task_config(f"helmet_{name}_{thousand}k", task.max_new_tokens, task.metrics)
             source = {"helmet_task": name, "helmet_length": thousand * 1024}
             files[f"{name}_{thousand}k.yaml"] = _yaml({**config, "dataset_kwargs": source}) + _FUNCTIONS
-    categories = {task.category: [name for name, other in TASKS.items() if other.category == task.category] for task in TASKS.values()}
+    categories = {category: [name for name, task in EVERY.items() if task.category == category] for category in GROUPS["seven"]}
     for thousand in LENGTHS:
         for category, names in categories.items():
             group = f"helmet_{category}_{thousand}k"
             mean = [{"metric": MEAN, "aggregation": "mean", "weight_by_size": False}]
             members = [f"helmet_{name}_{thousand}k" for name in names]
             files[f"_{category}_{thousand}k.yaml"] = _yaml({"group": group, "task": members, "aggregate_metric_list": mean})
-        members = [f"helmet_{category}_{thousand}k" for category in categories]
-        files[f"_all_{thousand}k.yaml"] = _yaml({"group": f"helmet_{thousand}k", "task": members})
+        for name, group in _MEANS.items():
+            members = [f"helmet_{category}_{thousand}k" for category in GROUPS[group]]
+            files[f"_{group}_{thousand}k.yaml"] = _yaml({"group": f"{name}_{thousand}k", "task": members})
     for category in categories:
         members = [f"helmet_{category}_{thousand}k" for thousand in LENGTHS if thousand >= 8]
         files[f"_{category}.yaml"] = _yaml({"group": f"helmet_{category}", "task": members})
-    files["_all.yaml"] = _yaml({"group": "helmet", "task": [f"helmet_{category}" for category in categories]})
+    for name, group in _MEANS.items():
+        files[f"_{group}.yaml"] = _yaml({"group": name, "task": [f"helmet_{category}" for category in GROUPS[group]]})
     return files
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from harness.commands.root import main
 from harness.evaluation.lmeval_tasks import LENGTHS, MEAN, include_path, yaml_files
 from harness.models.lookup import resolve
-from tasks.suite import CATEGORIES, TASKS
+from tasks.suite import EVERY, GROUPS, LONGER_TASKS, TASKS
 
 
 def test_the_yaml_files_are_what_the_code_says() -> None:
@@ -22,9 +22,9 @@ def test_lm_eval_finds_every_task_and_group() -> None:
 
     found = set(TaskManager(include_path=str(include_path()), include_defaults=False).all_tasks)
     for thousand in LENGTHS:
-        assert {f"helmet_{name}_{thousand}k" for name in (*TASKS, *CATEGORIES)} <= found
-        assert f"helmet_{thousand}k" in found
-    assert {"helmet", *(f"helmet_{category}" for category in CATEGORIES)} <= found
+        assert {f"helmet_{name}_{thousand}k" for name in (*EVERY, *GROUPS["seven"])} <= found
+        assert {f"helmet_{thousand}k", f"helmet_seven_{thousand}k"} <= found
+    assert {"helmet", "helmet_seven", *(f"helmet_{category}" for category in GROUPS["seven"])} <= found
 
 
 def test_tasks_path_prints_the_directory_and_list_every_task() -> None:
@@ -34,7 +34,16 @@ def test_tasks_path_prints_the_directory_and_list_every_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "framing"), [("recall", "chat"), ("cite", "chat"), ("recall", "task"), ("cite", "task"), ("icl", "prefill")]
+    ("group", "framing"),
+    [
+        ("recall", "chat"),
+        ("cite", "chat"),
+        ("recall", "task"),
+        ("cite", "task"),
+        ("icl", "prefill"),
+        ("longqa", "task"),
+        ("summ", "chat"),
+    ],
 )
 def test_both_routes_agree_example_by_example(group: str, framing: str, tmp_path: Path) -> None:
     from lm_eval import simple_evaluate
@@ -63,7 +72,7 @@ def test_both_routes_agree_example_by_example(group: str, framing: str, tmp_path
     assert len(theirs) == len(ours["example_id"].unique())
     for sample in theirs:
         rows = ours[ours["example_id"] == sample["doc"]["id"]]
-        until = "\n" if framing != "chat" and rows["task"].iloc[0] not in ("niah_mv", "cite_facts") else "\0"
+        until = "\n" if framing != "chat" and rows["task"].iloc[0] not in ("niah_mv", "cite_facts", *LONGER_TASKS) else "\0"
         assert rows["output"].unique().tolist() == [sample["resps"][0][0].partition(until)[0]]
         for row in rows.itertuples():
             assert sample[str(row.metric)] == row.score
