@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 from harness.commands.root import main
 from harness.engines.framing import rendered_prompt
+from harness.evaluation.sources import find_source
 from harness.evaluation.suite import SuiteConfig, build_examples
 from harness.models.lookup import resolve
 from harness.models.tokenizers import load_tokenizer
-from tasks.suite import TASKS
+from tasks.suite import EVERY
 
 LENGTHS = (8_192, 16_384, 32_768, 65_536, 131_072)
 
@@ -29,12 +30,17 @@ def letters() -> PreTrainedTokenizerFast:
 @pytest.mark.slow
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("which", ["builtin", "letters"])
-def test_every_example_is_within_budget_and_full_to_a_passage(which: str, length: int) -> None:
+def test_every_example_of_seven_categories_is_within_budget_full_to_a_passage_and_right_or_wrong(which: str, length: int) -> None:
+    source = find_source("generated")
     tokenizer = load_tokenizer(resolve("builtin")) if which == "builtin" else letters()
-    for example in build_examples(SuiteConfig((), (length,), 3, 0, framing="chat"), tokenizer):
+    for example in build_examples(SuiteConfig(("seven",), (length,), 3, 0, framing="chat"), tokenizer):
         prompt = rendered_prompt(tokenizer, example.prompt, example.answer_prefix)
-        used = len(tokenizer(prompt)["input_ids"]) + TASKS[example.task].max_new_tokens
+        used = len(tokenizer(prompt)["input_ids"]) + EVERY[example.task].max_new_tokens
         assert 0.98 * length <= used <= length
+        (task,) = source.tasks((example.task,))
+        right, wrong = source.score(task, length, [(example, example.answer), (example, "")], "strict", None)
+        assert set(right.metrics.values()) == {1}
+        assert set(wrong.metrics.values()) == {0}
 
 
 @pytest.mark.slow

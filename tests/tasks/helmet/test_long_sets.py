@@ -78,7 +78,7 @@ def test_every_file_has_its_place_on_the_hub() -> None:
 
 
 @small
-@pytest.mark.parametrize("length", [8_192, 131_072])
+@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("name", LONGER)
 def test_every_set_loads(name: str, length: int, root: Path) -> None:
     dataset, made = LONGER[name], load(name, root, length=length)
