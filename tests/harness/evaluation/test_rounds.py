@@ -134,3 +134,28 @@ def test_a_baseline_of_another_suite_is_refused_before_anything_is_generated(bas
     assert done.returncode == 2
     assert "evaluated on another suite" in done.stderr
     assert not list((tmp_path / "new").glob("steps/generate-*"))
+
+
+@pytest.mark.slow
+def test_sampled_answers_stop_early_too_and_an_example_keeps_all_of_its_answers(tmp_path: Path, untrained: Path) -> None:
+    sampled = (*SUITE[:-1], "40", "--generations", "2", "--temperature", "0.7")
+    done = harness("eval", "--model", "builtin", *sampled, "--output", tmp_path / "base")
+    assert done.returncode == 0, done.stderr
+    arguments = ("eval", "--model", untrained, *sampled, "--output", tmp_path / "new", "--stop-early", "--against", tmp_path / "base")
+    done = harness(*arguments)
+    assert done.returncode == 0, done.stderr
+    table = samples(tmp_path / "new")
+    mark = stopping_of(table)
+    assert mark is not None
+    assert mark.examples == table["example_id"].nunique() < mark.order.examples
+    assert (table.groupby(["task", "length", "metric", "example_id"])["generation"].agg(sorted).map(tuple) == (1, 2)).all()
+    told = harness("compare", tmp_path / "base", f"new={tmp_path / 'new'}", "--common", "--format", "json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert any("stopped early (worse)" in note for note in found["notes"])
+    assert any("2 answers to each prompt, sampled at temperature 0.7" in note for note in found["notes"])
+    overall = next(each for each in found["comparisons"] if each["scope"] == "overall" and each["length"] is None)
+    assert overall["n_examples"] <= mark.examples, "answers never count as questions"
+    other = harness(*arguments, "--temperature", "0.2", "--output", tmp_path / "colder")
+    assert other.returncode == 2
+    assert "written at another temperature; give --temperature 0.7" in other.stderr
