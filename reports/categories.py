@@ -32,4 +32,5 @@ def said(categories: Collection[str]) -> str:
         return ""
     if set(categories) == {*FIVE, *LONGER}:
         return "overall: the mean over HELMET's seven categories"
-    return f"overall: the mean over {len(set(categories))} categories, not over HELMET's seven"
+    many = len(set(categories))
+    return f"overall: {'one category' if many == 1 else f'the mean over {many} categories'}, not HELMET's seven"

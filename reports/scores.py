@@ -8,6 +8,7 @@ from rich.text import Text
 from reports import categories, generations, hierarchy, samples
 from reports.hierarchy import Target
 from reports.tables import length_label
+from tasks.thoughts import holds_thoughts
 
 
 def terminal(frame: pd.DataFrame) -> Table:
@@ -26,6 +27,24 @@ def terminal(frame: pd.DataFrame) -> Table:
     for label in dict.fromkeys(_label(target) for target in plan.targets):
         table.add_row(Text(label), *(f"{100 * found[label, length]:.1f}" if (label, length) in found else "" for length in lengths))
     return table
+
+
+def little_answered(frame: pd.DataFrame) -> str:
+    """Say so if most answers of an evaluation are empty or ended with their budget, so that its scores say little; "" otherwise."""
+    answers = frame.drop_duplicates(["task", "length", "example_id", *frame.columns.intersection(["generation"])])
+    empty = int((answers["output"].str.strip() == "").sum())
+    cut = int(((answers["finish_reason"] == "length") & (answers["output"].str.strip() != "")).sum())
+    if 2 * (empty + cut) <= len(answers):
+        return ""
+    thinks = " They may be a reasoning model's thoughts: see --think-tokens." if _thinks(answers) else ""
+    found = [
+        f"{many:,} {'is' if many == 1 else 'are'} {what}" for many, what in ((empty, "empty"), (cut, "cut off at their budget")) if many
+    ]
+    return f"Of {len(answers):,} answers {' and '.join(found)}: the scores may say more about that than about what the model knows.{thinks}"
+
+
+def _thinks(answers: pd.DataFrame) -> bool:
+    return bool((answers["thinking_tokens"] > 0).any() or answers["output"].map(holds_thoughts).any())
 
 
 def _unread(frame: pd.DataFrame) -> str:

@@ -60,7 +60,43 @@ class Comparison:
 
 
 def _holds_words(text: str, gold: str) -> bool:
-    return bool(gold) and f" {gold} " in f" {text} "
+    return holds(text, gold, str.isspace)
+
+
+#: Scripts that put no blanks between words: Thai, Lao, Tibetan, Myanmar, Khmer, Han, kana, Bopomofo, Yi.
+_UNSPACED: Final = re.compile(
+    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f"
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\ua000-\ua4cf\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+
+
+def holds(text: str, gold: str, parts: Callable[[str], bool]) -> bool:
+    """Whether ``gold`` stands in ``text`` as words of its own; ``parts`` says of a letter beside it that it is no part of a word.
+
+    In scripts without blanks any letter may be where a word begins or ends, but not one that is combined with the next.
+    """
+    at = text.find(gold) if gold else -1
+    while at >= 0:
+        end = at + len(gold)
+        before, after = text[at - 1 : at], text[end : end + 1]
+        if _apart(before, gold[0], parts) and _apart(after, gold[-1], parts) and not _combines(after):
+            return True
+        at = text.find(gold, at + 1)
+    return False
+
+
+def _apart(beside: str, edge: str, parts: Callable[[str], bool]) -> bool:
+    return not beside or parts(beside) or bool(_UNSPACED.match(beside) or _UNSPACED.match(edge))
+
+
+def _combines(letter: str) -> bool:
+    return bool(letter) and unicodedata.category(letter)[0] == "M"
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether some of ``text`` is in a script without blanks."""
+    return _UNSPACED.search(text) is not None
 
 
 PARITY: Final = Comparison(normalize, lambda text, gold: text == gold, lambda text, gold: gold in text)
@@ -108,7 +144,11 @@ def ruler_recall(output: str, golds: Sequence[str], mode: Mode = "strict") -> fl
     text = output.lower()
     if mode == "parity":
         return sum(gold.lower() in text for gold in golds) / len(golds)
-    return sum(bool(gold.strip()) and bool(re.search(rf"(?<!\w){re.escape(gold.lower())}(?!\w)", text)) for gold in golds) / len(golds)
+    return sum(bool(gold.strip()) and holds(text, gold.lower(), _is_no_letter) for gold in golds) / len(golds)
+
+
+def _is_no_letter(letter: str) -> bool:
+    return not (letter.isalnum() or letter == "_")
 
 
 def check_rouge(output: str, golds: Sequence[str]) -> None:

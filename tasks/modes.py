@@ -38,8 +38,14 @@ DIFFERENCES: Final = (
     Difference(
         "whole-words",
         "a gold matches anywhere, so 3 matches 13",
-        "a gold matches whole words",
+        "a gold matches whole words; in scripts without blanks (Han, kana, Thai, Lao, Khmer, ...) any letters are",
         "part of another number or name is another answer",
+    ),
+    Difference(
+        "thoughts",
+        "a reasoning model's thoughts are a part of its answer",
+        "what stands before the end of the thoughts (`</think>` and other families' marks) is not read; without an end there is no answer",
+        "a model that considers every answer would be right",
     ),
     Difference(
         "empty-gold",

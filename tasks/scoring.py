@@ -7,7 +7,7 @@ judged in batches; all other families never ask.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -16,10 +16,11 @@ from tasks import alce, citations, keypoints, metrics, parsing, records
 from tasks.citations import remove_citations, remove_listed_citations
 from tasks.example import Example
 from tasks.judges import Judge, Rounds, settle_all
-from tasks.metrics import COMPARISONS
+from tasks.metrics import COMPARISONS, is_unspaced
 from tasks.modes import Mode
 from tasks.records import FieldError, Record
 from tasks.sentences import SPLITTERS, Splitter
+from tasks.thoughts import answer_after, holds_thoughts
 
 _CITED: Final = ("citation_rec", "citation_prec")
 #: trec_eval's figures as HELMET writes them.
@@ -123,10 +124,17 @@ def _numbered(scorer: Scorer, index: int, item: tuple[Example | Record, str], ho
     try:
         if len(item[1]) > _LONGEST_OUTPUT:
             raise FieldError("output", f"has {len(item[1])} characters; no answer to these tasks has more than {_LONGEST_OUTPUT}")
-        return (yield from scorer(fields(item[0]), item[1], how))
+        output = answer_after(item[1]) if how.mode == "strict" else item[1]
+        return (yield from scorer(fields(item[0]), output, how))
     except FieldError as error:
         error.index = index
         raise
+
+
+def later_rules(outputs: Iterable[str]) -> list[str]:
+    """Name the strict rules that were added after version 3 of the scoring and touch these outputs, so that they are scored anew."""
+    rules = {"thoughts": holds_thoughts, "unspaced": is_unspaced}
+    return sorted({name for output in outputs for name, touches in rules.items() if touches(output)})
 
 
 def family(task: str) -> Family:

@@ -44,7 +44,7 @@ def score_command(task: str, source: Path, target: Path, mode: str, judge: str |
       harness score --task kilt_nq --input outputs.jsonl --output scores.jsonl
       harness score --task alce_asqa_30 --input result.json --output scores.jsonl --judge google/t5_xxl_true_nli_mixture
     """
-    from harness.evaluation.score_files import find_judge, means, read_outputs, score_outputs, write_lines
+    from harness.evaluation.score_files import find_judge, means, read_outputs, score_outputs, thoughts_note, write_lines
     from tasks import records, scoring
 
     try:
@@ -61,5 +61,7 @@ def score_command(task: str, source: Path, target: Path, mode: str, judge: str |
         lines.append(line | ({"left_out": list(found.left_out)} if found.left_out else {}))
     write_lines(target, (json.dumps(line) for line in lines))
     echo(means(scored))
+    if note := thoughts_note(outputs, cast("Mode", mode)):
+        echo(note, err=True)
     if scoring.family(task).judged and judge is None:
         echo("citation scores are left out; --judge MODEL adds them", err=True)

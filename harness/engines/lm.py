@@ -1,7 +1,7 @@
 """What lm-eval drives, whichever engine generates: journal, check of lengths, thoughts, progress."""
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import groupby
@@ -18,6 +18,7 @@ from harness.engines.generations import draw_seed
 from harness.engines.generations import name as generation_name
 from harness.files import digest
 from harness.store.journal import Generation, Journal, Records
+from tasks.thoughts import holds_thoughts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -146,6 +147,8 @@ class HarnessLM(LM):
         self.begin: Callable[[str, int], None] = lambda kind, total: None
         """Called with what is asked for, and how many of it."""
         self.advance: Callable[[int], None] = lambda done: None
+        self.notice: Callable[[str], None] = lambda _: None
+        """Called once if answers hold thoughts that have no budget."""
         self.failed: dict[str, str] = {}
         """Examples that the engine could not do, and why."""
         self.taken_over = 0
@@ -234,10 +237,19 @@ class HarnessLM(LM):
                 {name: self._generation(waiting[name], asked[name], prompts[name], found) for name, found in finished.items()}
             )
             self.advance(len(finished))
+            self._look_for_thoughts(finished.values())
         missing = [name for name in waiting if name not in self.journal.finished and name not in self.failed]
         if missing:
             raise HarnessError(f"the engine gave no answer to {len(missing)} prompts, such as {missing[0]}; run the command again")
         return [self.journal.finished[name].output if name in self.journal.finished else "" for name in names]
+
+    def _look_for_thoughts(self, answers: Iterable[Completion]) -> None:
+        if not self._think_tokens and any(answer.thoughts or holds_thoughts(answer.text) for answer in answers):
+            self.notice(
+                "the model thinks before it answers, and its thoughts take the answer's tokens: give them a budget of their own, such as "
+                "--think-tokens 2048, or its scores mean little"
+            )
+            self.notice = lambda _: None
 
     def check_complete(self) -> None:
         """IncompleteError that names the examples which the engine could not do."""

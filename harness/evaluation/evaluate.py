@@ -33,6 +33,7 @@ from reports.safe import encodable
 from tasks.example import Example
 from tasks.helmet.judged import METRICS
 from tasks.modes import Mode
+from tasks.scoring import later_rules
 
 if TYPE_CHECKING:
     from harness.run import Run
@@ -136,6 +137,9 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     inputs: dict[str, Json] = {"generations": generated.key, "suite": facts["digest"], "mode": mode, "judge": scoring.judge}
     if verdicts is not None:
         inputs["verdicts"] = verdicts.key
+    rules: list[Json] = [*later_rules(generation.output for generation in _finished(generated).values())] if mode == "strict" else []
+    if rules:
+        inputs["rules"] = rules
     return run.step("eval", inputs, build, version=SCORING_VERSION)
 
 
@@ -172,6 +176,7 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
             run.say(line)
         with closing(open_engine(model, config)) as lm, run.bar(f"evaluating {model.name}", total) as advance:
             lm.journal, lm.batch, lm.advance, lm.seed = journal, Batch(config.batch_tokens, run.say), advance, run.seed
+            lm.notice = run.say
             lm.known_answers = _answered(run.relatives("generate", inputs, apart_from="suite", version=GENERATION_VERSION))
             for (task, length), examples in groups(suite, part):
                 ask(lm, _info(source, task), length, examples, _framing(suite), config)
@@ -277,12 +282,16 @@ def _judged(run: "Run", judging: Judging, generated: Artifact, suite: Artifact, 
     names = {task.name for task in tasks}
 
     def answers() -> Iterator[Answer]:
-        found = Journal(generated.path / _JOURNAL, read_only=True).finished
+        found = _finished(generated)
         for (task, _), examples in groups(suite, part):
             if task in names:
                 yield from (Answer(example, name, found[name].output) for example, name in _given(generated, examples))
 
     return Verdicts(judging, opinions.judge(run, judging, generated, tasks, answers), tasks)
+
+
+def _finished(generated: Artifact) -> dict[str, Generation]:
+    return Journal(generated.path / _JOURNAL, read_only=True).finished
 
 
 def _given(generated: Artifact, examples: Sequence[Example]) -> list[tuple[Example, str]]:
@@ -300,7 +309,7 @@ def _rows(
     from tasks.records import FieldError
 
     facts = generated.facts
-    answers = Journal(generated.path / _JOURNAL, read_only=True).finished
+    answers = _finished(generated)
     judge = find_judge(scoring.judge, None)
     digest, think_tokens = facts["chat_template"], facts["think_tokens"]
     assert isinstance(digest, str | None)

@@ -41,6 +41,15 @@ def score_outputs(task: str, outputs: Sequence[Output], mode: "Mode", judge: "Ju
         raise HarnessError(f"{place}: {error}") from None
 
 
+def thoughts_note(outputs: Sequence[Output], mode: "Mode") -> str:
+    """Say how many outputs hold a reasoning model's thoughts, and what became of them; empty if none does."""
+    from tasks.thoughts import holds_thoughts
+
+    many = sum(holds_thoughts(each.text) for each in outputs)
+    done = "read as answers, as the published scorers do; --mode strict cuts them off" if mode == "parity" else "cut off"
+    return f"{many} of {len(outputs)} outputs hold thoughts, which are {done}" if many else ""
+
+
 def find_judge(name: str | None, cache: Path | None) -> "Judge | None":
     """The judge that ``--judge`` names, with its verdicts kept."""
     import sqlite3

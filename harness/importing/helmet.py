@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError, Json
-from harness.evaluation.score_files import Output, read_json_file, read_outputs, score_outputs
+from harness.evaluation.score_files import Output, read_json_file, read_outputs, score_outputs, thoughts_note
 from harness.files import file_digest
 from harness.importing.outputs import ImportedExample, Results
 from tasks import records, scoring
@@ -50,6 +50,8 @@ def read(directory: Path, mode: "Mode", judge: "Judge | None") -> Results:
             notes.append(f"{task}: citation scores are left out; --judge MODEL adds them")
         outputs = read_outputs(path)
         scored = score_outputs(task, outputs, mode, judge)
+        if note := thoughts_note(outputs, mode):
+            notes.append(f"{task}: {note}")
         notes += _remarks(task, family, outputs, scored, mode)
         examples += _examples(task, length, family, outputs, scored, args)
     if not examples:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +16,24 @@ from harness.importing.outputs import ImportedExample, Results
 from tasks import scoring
 
 _SAMPLES: Final = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
-#: A task name may end with its context length: ``helmet_recall_8k``, ``niah_mk_4096``.
+#: A task name may end with its context length: ``helmet_recall_8k``, ``niah_mk_4096``. A bare number has to be one of 1,024 tokens each:
+#: ``exam_2022`` names a year.
 _SIZED: Final = re.compile(r"(?P<task>.+)_(?P<number>\d+)(?P<thousand>k?)")
 #: ``results_TIME.json``, or ``NAME_TIME.json`` where ``--output_path`` ended in ``NAME.json``.
 _RESULTS: Final = re.compile(r"results_.*\.json|.+_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?\.json")
 #: A metric whose name is a context length, as in lm-eval's RULER.
 _LENGTH: Final = re.compile(r"\d{1,9}")
-#: The shortest context that a number at the end of a task name can mean.
-_SHORTEST: Final = 128
+_UNIT: Final = 1_024
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one line of a samples file says of one example."""
+
+    example: ImportedExample
+    filtered: object
+    """The name of the filter that the answer went through, where the file says it."""
+    place: str
 
 
 def read(directory: Path, length: int | None, model_name: str | None = None) -> Results:
@@ -41,15 +52,25 @@ def read(directory: Path, length: int | None, model_name: str | None = None) -> 
     if not latest:
         raise HarnessError(f"{directory} holds no samples_TASK_TIME.jsonl; run lm_eval with --log_samples --output_path {directory}")
     model, worse = _results(directory, model_name)
-    examples: list[ImportedExample] = []
+    rows: list[_Row] = []
+    read = 0
     for task, (_, path) in latest.items():
         samples = read_json_lines(path)
         metrics = _metrics(task, samples, worse.get(task, frozenset()), notes)
-        examples += [each for sample, place in samples for each in _examples(task, sample, place, metrics, length)]
-    if not examples:
+        if not any(_list(sample.get("metrics")) for sample, _ in samples):
+            notes.append(f"{path.name} has no list of metrics in its rows, which later versions of lm-eval write: evaluate again with one")
+        found_rows = [(sample, [_Row(each, sample.get("filter"), place) for each in _examples(task, sample, place, metrics, length)])
+                      for sample, place in samples]  # fmt: skip
+        read += len(samples)
+        if empty := sum(not made for _, made in found_rows):
+            notes.append(f"{task}: {empty} of {len(samples)} rows have no metric that can be imported")
+        rows += [row for _, made in found_rows for row in made]
+    if not rows:
         raise HarnessError(f"{directory}: no metric can be imported; {'; '.join(notes)}")
+    examples = list(_merged(rows))
+    notes.append(f"{read:,} rows of {len(latest)} tasks became {len(examples):,} examples")
     files: dict[str, Json] = {path.name: file_digest(path) for _, path in latest.values()}
-    return Results(model, "lm-eval", tuple(_merged(examples)), files, tuple(notes))
+    return Results(model, "lm-eval", tuple(examples), files, tuple(notes))
 
 
 def _results(directory: Path, model_name: str | None) -> tuple[str, Mapping[str, frozenset[str]]]:
@@ -105,11 +126,13 @@ def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequenc
     base, sized = _name_and_length(task)
     lengths = {int(name): {"ruler_recall": score} for name, score in scores.items() if _LENGTH.fullmatch(name) and score >= 0}
     if not lengths:
-        known = next((value for value in (ours.get("length"), sized, document.get("max_length"), length) if isinstance(value, int)), None)
+        base, sized = (task, None) if length is not None and not ours else (base, sized)
+        known = next((value for value in (ours.get("length"), length, sized, document.get("max_length")) if isinstance(value, int)), None)
         if known is None:
             raise HarnessError(f"{place}: the context length of task {task} is not known; give it with --length")
         lengths = {known: {name: score for name, score in scores.items() if not _LENGTH.fullmatch(name)}}
-    name = str(ours.get("id") or document.get("id") or sample.get("doc_id"))
+    name = str(ours["id"]) if ours else _identity(sample, document, place)
+    shared = next((value for value in (ours.get("cluster"), document.get("qid"), document.get("id")) if value is not None), name)
     depth = ours.get("depth")
     for tokens, values in lengths.items():
         if values:
@@ -118,7 +141,7 @@ def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequenc
                 category=str(ours.get("category") or _category(base, task)),
                 length=tokens,
                 example_id=name,
-                cluster=str(ours.get("cluster") or document.get("qid") or name),
+                cluster=str(shared),
                 metrics=_named(values, sample.get("filter")),
                 output=_output(sample),
                 targets=_targets(ours.get("targets"), sample.get("target")),
@@ -127,16 +150,39 @@ def _examples(task: str, sample: dict[str, object], place: str, metrics: Sequenc
             )
 
 
-def _merged(examples: Sequence[ImportedExample]) -> Iterator[ImportedExample]:
-    """lm-eval repeats an example for every filter; its metrics belong to one example, under the filter's name where names collide."""
-    groups: dict[tuple[str, int, str], list[ImportedExample]] = {}
-    for each in examples:
-        groups.setdefault((each.task, each.length, each.example_id), []).append(each)
+def _identity(sample: Mapping[str, object], document: Mapping[str, object], place: str) -> str:
+    """What lm-eval numbers a document by, and only where it does not, the document's own ``id``, which several may share."""
+    found = next((value for value in (sample.get("doc_id"), document.get("id")) if value is not None), None)
+    if found is None:
+        raise HarnessError(f"{place}: neither doc_id nor doc.id says which document this is")
+    return str(found)
+
+
+def _merged(rows: Sequence[_Row]) -> Iterator[ImportedExample]:
+    """lm-eval repeats a document for every filter; its metrics belong to one example, under the filter's name where names collide.
+
+    HarnessError for two documents that are called alike, and for one that went through a filter twice.
+    """
+    groups: dict[tuple[str, int, str], list[_Row]] = {}
+    for row in rows:
+        groups.setdefault((row.example.task, row.example.length, row.example.example_id), []).append(row)
     for group in groups.values():
+        first = group[0]
+        for row in group[1:]:
+            if row.example.content != first.example.content:
+                raise HarnessError(
+                    f"{row.place}: document {row.example.example_id} is another one than in {first.place}; keep one result in a folder"
+                )
+        filters = [row.filtered for row in group if row.filtered is not None]
+        if len(set(map(str, filters))) < len(filters):
+            raise HarnessError(f"{group[1].place}: document {first.example.example_id} is there already, in {first.place}; keep it once")
         metrics: dict[str, float] = {}
-        for each in group:
-            metrics.update(each.metrics if len(group) > 1 else {name.partition(",")[0]: score for name, score in each.metrics.items()})
-        yield ImportedExample(**{**vars(group[0]), "metrics": metrics})
+        for number, row in enumerate(group, 1):
+            for name, score in row.example.metrics.items():
+                bare = name.partition(",")[0]
+                unnamed = bare if number == 1 else f"{bare},{number}"
+                metrics[bare if len(group) == 1 else name if row.filtered is not None else unnamed] = score
+        yield replace(first.example, metrics=metrics)
 
 
 def _named(values: Mapping[str, float], filtered: object) -> dict[str, float]:
@@ -158,7 +204,7 @@ def _name_and_length(task: str) -> tuple[str, int | None]:
     if found is None:
         return task, None
     number = int(found["number"]) * (1024 if found["thousand"] else 1)
-    return (found["task"], number) if number >= _SHORTEST else (task, None)
+    return (found["task"], number) if number and number % _UNIT == 0 else (task, None)
 
 
 def _category(*names: str) -> str:

@@ -124,8 +124,9 @@ def show_scores(samples: Artifact) -> None:
     if (passed := passk.terminal(table)) is not None:
         terminal.show(passed)
     mark = stopping_of(table)
-    if mark is not None:
-        terminal.echo(f"Note: {mark.sentence('this evaluation')}")
+    notes = [scores.little_answered(table), "" if mark is None else mark.sentence("this evaluation")]
+    for note in filter(None, notes):
+        terminal.echo(f"Note: {note}")
 
 
 def show_extra(root: Path) -> None:

@@ -162,11 +162,17 @@ def _read(path: Path) -> "pd.DataFrame":
 
 def _named(argument: str) -> tuple[str, str]:
     name, equals, where = argument.partition("=")
-    if not equals or Path(argument).exists() or "/" in name:
+    if not equals or Path(argument).exists() or ("/" in name and not _is_there(where)):
         return "", argument
     if not name or not where:
         raise HarnessError(f"{argument!r} is not NAME=EVALUATION")
     return name, where
+
+
+def _is_there(where: str) -> bool:
+    """Whether a name with a slash, such as a Hub id, can stand before ``where``."""
+    path, colon, _ = where.rpartition(":")
+    return Path(where).exists() or bool(colon and Path(path).exists())
 
 
 def _place(where: str) -> tuple[Path, str]:

@@ -60,4 +60,5 @@ def test_the_mean_over_five_stays_available() -> None:
 def test_a_table_says_what_its_overall_score_is() -> None:
     assert said(FIVE) == ""
     assert said(SEVEN) == "overall: the mean over HELMET's seven categories"
-    assert said(["recall", "longqa"]) == "overall: the mean over 2 categories, not over HELMET's seven"
+    assert said(["recall", "longqa"]) == "overall: the mean over 2 categories, not HELMET's seven"
+    assert said(["longqa"]) == "overall: one category, not HELMET's seven"

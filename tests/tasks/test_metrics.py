@@ -79,3 +79,25 @@ META = {"support": {"Mira Tolvane owns the pale drum.": [3], "Mira Tolvane owns 
 )
 def test_citations(output: str, recall: float, precision: float) -> None:
     assert score_citations(output, META) == (recall, precision)
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "found"),
+    [
+        ("答えは東京です。", "東京", 1),
+        ("เมืองหลวงคือกรุงเทพมหานคร", "กรุงเทพ", 1),
+        ("ນະຄອນຫຼວງແມ່ນວຽງຈັນ", "ວຽງຈັນ", 1),
+        ("រាជធានីគឺភ្នំពេញ", "ភ្នំពេញ", 1),
+        ("答えは42です", "42", 1),
+        ("答えは142です", "42", 0),
+        ("北京", "北京", 1),
+        ("南京", "北京", 0),
+        ("กี่", "ก", 0),  # a letter with its vowel is another one
+        ("العاصمة هي القاهرة.", "القاهرة", 1),
+        ("والقاهرة", "القاهرة", 0),
+        ("서울입니다", "서울", 0),  # Korean has blanks, and particles on its words
+    ],
+)
+def test_scripts_without_blanks_have_no_word_ends(output: str, gold: str, found: int) -> None:
+    assert substring_exact_match(output, [gold]) == found
+    assert ruler_recall(output, [gold], "strict") == found

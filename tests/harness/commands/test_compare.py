@@ -178,3 +178,11 @@ def test_a_command_s_help_loads_nothing_heavy(module: str) -> None:
 def test_help_teaches_by_example(command: click.Command) -> None:
     text = CliRunner().invoke(command, ["--help"]).output
     assert f"harness {command.name}" in text.split("Example", 1)[1]
+
+
+def test_a_name_may_be_a_hub_id(tmp_path: Path, make_samples: MakeSamples) -> None:
+    write(make_samples(questions=20), tmp_path / "a.parquet")
+    result = harness(f"org/base={tmp_path / 'a.parquet'}", f"org/tuned={tmp_path / 'a.parquet'}", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "org/tuned" in result.output
+    assert harness(f"org/base={tmp_path / 'nowhere.parquet'}", f"org/tuned={tmp_path / 'a.parquet'}").exit_code == 2

@@ -23,6 +23,7 @@ from harness.engines.lm import Batch, Prompt
 from harness.engines.options import EngineConfig
 from harness.engines.served import Client
 from harness.models.lookup import resolve
+from harness.store.journal import Journal
 from tests.harness.served import DRIPS, Server, serving
 
 SMALL = ("--model", "builtin", "--preset", "builtin", "--tasks", "niah_mk,icl_coarse", "--lengths", "256", "--examples", "5")
@@ -246,3 +247,24 @@ def test_a_run_with_a_method_needs_more_than_one_model(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert "harness eval for each" in result.output
+
+
+@pytest.mark.parametrize(
+    ("choice", "think_tokens", "said"),
+    [
+        ({"message": {"content": "<think>Hm."}, "finish_reason": "length"}, 0, 1),
+        ({"message": {"content": "", "reasoning_content": "Hm."}, "finish_reason": "length"}, 0, 1),
+        ({"message": {"content": "Oslo"}, "finish_reason": "stop"}, 0, 0),
+        ({"message": {"content": "Oslo", "reasoning_content": "Hm."}, "finish_reason": "stop"}, 64, 0),
+    ],
+)
+def test_thoughts_without_a_budget_are_said_once_with_the_first_answers(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: dict[str, object], think_tokens: int, said: int
+) -> None:
+    monkeypatch.setattr(server, "complete", lambda body: {"choices": [choice], "usage": {}})
+    config = EngineConfig("served", "auto", "cpu", 4096, url=server.url, served_api="chat", concurrency=1, think_tokens=think_tokens)
+    engine, notices = open_engine(resolve("builtin"), config), list[str]()
+    engine.journal, engine.batch, engine.notice = Journal(tmp_path / "journal"), Batch(4096), notices.append
+    engine.generate_until([Instance("generate_until", {}, (f"the {n}", {"until": [], "max_gen_toks": 4}), n) for n in range(3)])
+    assert len(notices) == said
+    assert all("--think-tokens" in notice for notice in notices)

@@ -236,6 +236,64 @@ def test_lm_eval_filters_are_metrics_of_one_example(tmp_path: Path) -> None:
     assert set(found["category"]) == {"gsm8k"}
 
 
+def test_documents_that_share_an_id_are_not_merged(tmp_path: Path) -> None:
+    rows = [sample(n, doc={"id": name}, exact_match=score) for n, name, score in ((0, "a", 1.0), (1, "a", 0.0), (2, 0, 1.0), (3, 0, 1.0))]
+    lm_eval_samples(tmp_path / "r", "longqa_4096", rows)
+    result = run("lm-eval", tmp_path / "r", "--output", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "4 rows of 1 tasks became 4 examples" in result.output
+    found = table(tmp_path / "run").sort_values("example_id")
+    assert found["example_id"].tolist() == ["0", "1", "2", "3"]
+    assert found["cluster"].tolist() == ["a", "a", "0", "0"]
+    assert set(found["metric"]) == {"exact_match"}
+
+
+def test_filters_without_a_name_lose_no_score(tmp_path: Path) -> None:
+    rows = [{name: value for name, value in sample(0, exact_match=score).items() if name != "filter"} for score in (0.0, 1.0)]
+    lm_eval_samples(tmp_path / "r", "gsm8k", rows)
+    assert run("lm-eval", tmp_path / "r", "--length", "4k", "--output", tmp_path / "run").exit_code == 0
+    found = table(tmp_path / "run")
+    assert dict(zip(found["metric"], found["score"], strict=True)) == {"exact_match": 0, "exact_match,2": 1}
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [({"doc_hash": "other"}, "document 0 is another one than in"), ({}, "document 0 is there already, in")],
+)
+def test_a_document_that_is_there_twice_is_one_line(tmp_path: Path, second: dict[str, object], words: str) -> None:
+    lm_eval_samples(tmp_path / "r", "kilt_nq_8k", [sample(0, exact_match=1.0), {**sample(0, exact_match=0.0), **second}])
+    result = run("lm-eval", tmp_path / "r", "--output", tmp_path / "run")
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "line 2" in result.output
+
+
+def test_a_year_is_no_length_and_a_given_length_counts_first(tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        lm_eval_samples(tmp_path / "r", f"exam_{year}", [sample(0, acc=1.0)])
+    lm_eval_samples(tmp_path / "r", "niah_mk_4096", [sample(0, acc=1.0)])
+    refused = run("lm-eval", tmp_path / "r", "--output", tmp_path / "run")
+    assert refused.exit_code == 2
+    assert "give it with --length" in refused.output
+    assert run("lm-eval", tmp_path / "r", "--length", "2k", "--output", tmp_path / "run").exit_code == 0
+    found = table(tmp_path / "run")
+    assert set(zip(found["task"], found["length"], strict=True)) == {("exam_2022", 2048), ("exam_2023", 2048), ("niah_mk_4096", 2048)}
+
+
+def test_samples_of_an_old_lm_eval_say_what_they_lack(tmp_path: Path) -> None:
+    row = {name: value for name, value in sample(0, acc=1.0).items() if name != "metrics"}
+    lm_eval_samples(tmp_path / "r", "copa", [row])
+    result = run("lm-eval", tmp_path / "r", "--length", "2k", "--output", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "has no list of metrics in its rows" in result.output
+
+
+def test_thoughts_are_counted(tmp_path: Path) -> None:
+    helmet_result(tmp_path / "r", "kilt_nq", nq("<think>Rome?</think>Oslo"))
+    result = run("helmet", tmp_path / "r", "--output", tmp_path / "run")
+    assert "outputs hold thoughts, which are read as answers" in " ".join(result.output.split())
+
+
 def test_this_harness_s_own_tasks_keep_what_they_know(tmp_path: Path) -> None:
     example = {"id": "rag_qa-512-0000-1", "cluster": "rag_qa-512-0000", "task": "rag_qa", "category": "rag", "length": 512, "depth": 0.25}
     document = {"id": example["id"], "example": json.dumps({**example, "targets": ["cello"]})}
