@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TypeAlias
 
+import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from reports import safe
+from reports import categories, safe
 from reports.comparison import Comparison, chance, percent, points
 from reports.hierarchy import Scope
 
@@ -65,7 +66,16 @@ def legend(comparisons: ByName) -> str:
         "Scores and differences are points out of 100. In brackets: where the true difference may lie "
         f"({percent(confidence)} interval). {chances}▲ better, ▼ worse: claimed, by a test corrected for everything shown; no mark: not "
         f"shown either way. All marks of a table together are wrong in at most {percent(1 - confidence)} of tables of equal methods."
+        f"{_overall(comparisons)}"
     )
+
+
+def _overall(comparisons: ByName) -> str:
+    """A sentence about which categories the overall score is the mean of, where LongQA or summaries are among them."""
+    cells = [(each.category, each.length) for column in comparisons.values() for each in column if each.scope == "category"]
+    frame = pd.DataFrame([cell for cell in cells if cell[1] is not None], columns=["category", "length"])
+    said = categories.said(set(categories.counted(frame)["category"]))
+    return f" {said[0].upper()}{said[1:]}." if said else ""
 
 
 def label(comparison: Comparison) -> str:

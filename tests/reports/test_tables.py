@@ -10,7 +10,7 @@ from rich.console import Console
 from reports.compare import Comparison, MethodComparisons, compare_methods
 from reports.comparison import chance
 from reports.safe import cell
-from reports.tables import csv_text, difference, json_text, length_label, lines, markdown, records, terminal
+from reports.tables import csv_text, difference, json_text, legend, length_label, lines, markdown, records, terminal
 
 Make = Callable[..., pd.DataFrame]
 
@@ -116,3 +116,14 @@ def test_no_text_cell_starts_like_a_formula(text: str) -> None:
 @pytest.mark.parametrize(("length", "label"), [(512, "512"), (1024, "1K"), (131072, "128K"), (1000, "1000"), (None, "mean")])
 def test_lengths_are_named_as_in_helmet(length: int | None, label: str) -> None:
     assert length_label(length) == label
+
+
+def test_the_legend_says_which_categories_the_overall_score_is_over(make_samples: Callable[..., pd.DataFrame]) -> None:
+    def legend_of(*names: str) -> str:
+        suite = [(f"task_{name}", name, ["m"]) for name in names]
+        return legend(compare_methods(make_samples(suite=suite), {"m": make_samples(seed=1, suite=suite)}, resamples=100).methods)
+
+    five = ("recall", "rag", "cite", "rerank", "icl")
+    assert "verall: " not in legend_of(*five)
+    assert legend_of(*five, "longqa", "summ").endswith("Overall: the mean over HELMET's seven categories.")
+    assert legend_of(*five, "summ").endswith("Overall: the mean over 6 categories, not HELMET's seven.")
