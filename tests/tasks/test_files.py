@@ -43,6 +43,8 @@ def test_a_file_is_measured_before_it_is_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(OSError, match="more than 64 MiB"):
         files.read_text(tmp_path / "sparse")
+    with pytest.raises(OSError, match="more than 1 MiB"):
+        files.open_bytes(tmp_path / "sparse", 1 << 20)
 
 
 def test_a_file_of_the_systems_has_an_end_too() -> None:

@@ -80,6 +80,19 @@ def test_an_odd_run_keeps_no_other_from_being_listed(run: Path, value: Json) -> 
     assert "tiny" in harness("list", run.parent).stdout
 
 
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e12])
+def test_odd_times_are_none(run: Path, value: float) -> None:
+    odd = run.parent / "odd"
+    (odd / "steps").mkdir(parents=True)
+    (odd / "manifest.json").write_text(json.dumps({"version": 1, "started": value, "seconds": value, "steps": []}))
+    for command in (["list", run.parent], ["show", odd]):
+        result = harness(*command)
+        assert result.exit_code == 0, result.output
+    listed = {Path(each["path"]).name: each for each in json.loads(harness("list", run.parent, "--json").stdout)}
+    assert listed["odd"]["state"] == "finished"
+    assert listed["odd"]["started"] is listed["odd"]["seconds"] is None
+
+
 def test_an_odd_run_is_one_line_whatever_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.store import inspect as module
 

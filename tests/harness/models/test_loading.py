@@ -92,7 +92,7 @@ ODD: Mapping[str, tuple[Change, str]] = {
     ),
     "a wide model": (config(hidden_size=1_000_000_000), "describes a model of more than"),
     "a large vocabulary": (config(vocab_size=2_000_000_000), "describes a model of more than"),
-    "a number of labels": (config(num_labels=10**9), "num_labels is 1000000000"),
+    "a number of labels": (config(num_labels=20_000), "num_labels is 20000"),
     "a long number": (config(max_position_embeddings=10**400), "more than any model has"),
     "a bogus cache": (json_file("generation_config.json", cache_implementation="bogus"), "cache_implementation"),
     "no tokens to write": (json_file("generation_config.json", max_new_tokens=-5), "max_new_tokens"),

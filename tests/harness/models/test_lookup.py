@@ -76,6 +76,7 @@ def test_even_with_the_flag_a_pickle_runs_nothing(pickled: Path, tmp_path: Path)
     torch.save({"lm_head.weight": Bomb(tmp_path / "exploded")}, pickled / "pytorch_model.bin")
     result = harness("eval", "--model", pickled, *SMALL, "--output", tmp_path / "run", "--allow-unsafe-weights")
     assert result.exit_code == 2, repr(result.exception)
+    assert "pickled weights with other objects than tensors in them, which could run code" in result.output
     assert not (tmp_path / "exploded").exists()
     Bomb(tmp_path / "exploded").__reduce__()[0](tmp_path / "exploded")  # type: ignore[operator]
     assert (tmp_path / "exploded").exists(), "the bomb works"

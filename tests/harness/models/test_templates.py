@@ -1,5 +1,8 @@
 """Chat templates are programs of a model's: rendered as transformers would, and ended when they take too much."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,23 @@ def test_a_template_that_never_ends_is_ended(tokenizer: Any, monkeypatch: pytest
     assert time.monotonic() - begun < 10
     monkeypatch.undo()
     assert rendered(tokenizer, "x") == "x"
+
+
+def test_a_process_that_does_not_answer_is_ended(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(templates._Process):
+        def _start(self) -> "subprocess.Popen[bytes]":
+            command = [sys.executable, "-c", "import time; time.sleep(600)"]
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            self._owner = os.getpid()
+            return self._child
+
+    monkeypatch.setattr(templates, "_PROCESS", Silent())
+    monkeypatch.setattr(templates, "SECONDS", 1.0)
+    monkeypatch.setattr(templates, "_START", 1.0)
+    begun = time.monotonic()
+    with pytest.raises(TemplateError, match="not rendered within 1 s"):
+        rendered(tokenizer, "{% for i in range(99999) %}{{ i }}{% endfor %}")
+    assert time.monotonic() - begun < 15
 
 
 def test_the_error_names_the_model(tmp_path: Path, tokenizer: Any) -> None:

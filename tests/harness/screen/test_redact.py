@@ -98,6 +98,14 @@ def test_a_refusal_that_repeats_the_key_does_not_show_it(tmp_path: Path, echoing
             assert secret not in said
 
 
+def test_half_a_key_is_not_left_where_an_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.engines.served import _excerpt
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for blanks in range(380, 405):  # which make one in the line that is shown
+        assert KEY[:6] not in _excerpt(b" " * blanks + KEY.encode())
+
+
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY} {KEY}", f"{KEY}\u2026"])
 def test_a_key_that_cannot_be_a_header_is_one_line_without_it(
     tmp_path: Path, echoing: str, key: str, monkeypatch: pytest.MonkeyPatch

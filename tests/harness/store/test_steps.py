@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from harness.store import steps as artifacts
 from harness.store.journal import Records, read_lines
 from harness.store.locks import if_free, locked
 from harness.store.steps import Store, check
+from tasks import files as writing
 
 
 def write(text: str):
@@ -91,8 +93,12 @@ def _journalled(root: Path, made: Path) -> None:
         write_sealed(root / "manifest.json", {"number": number})
 
 
+#: The code that writes files: the store, the journal, and what both of them write with.
+TRACED = (artifacts.__file__, journal.__file__, files.__file__, writing.__file__)
+
+
 def _killed_at(line: int, root: Path, made: Path) -> bool:
-    """:func:`_journalled` in a process that gets SIGKILL before the ``line``-th line of the store's and the journal's code it comes to.
+    """:func:`_journalled` in a process that gets SIGKILL before the ``line``-th line it comes to of the code that writes files.
 
     Whether it came to it.
     """
@@ -101,7 +107,9 @@ def _killed_at(line: int, root: Path, made: Path) -> bool:
         left = itertools.count(line, -1)
 
         def trace(frame: FrameType, event: str, _: Any) -> Any:
-            if frame.f_code.co_filename not in (artifacts.__file__, journal.__file__):
+            code = frame.f_code
+            writes = code.co_filename == pathlib.__file__ and code.co_name in ("write_text", "write_bytes")
+            if not writes and code.co_filename not in TRACED:
                 return None
             if event == "line" and next(left) == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
