@@ -163,8 +163,8 @@ class RunContext(Protocol):
         """Run ``build(work_dir)`` once for these inputs; what it writes below ``work_dir`` becomes the artifact's content.
 
         ``inputs`` holds everything that can change the result and nothing that cannot; raise ``version`` when ``build`` itself comes to
-        give another result. The mapping that ``build`` returns lands in the
-        manifest under ``facts``. If ``build`` raises, nothing is published; the work directory stays, so ``build`` may resume from it.
+        give another result. The mapping that ``build`` returns lands in the manifest under ``facts``. If ``build`` raises, nothing is
+        published; the work directory stays, so ``build`` may resume from it.
         """
 
     def suite(self) -> EvaluationSuite:

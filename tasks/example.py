@@ -104,7 +104,7 @@ class Task(Protocol):
 
     @property
     def category(self) -> str:
-        """One of :data:`tasks.suite.CATEGORIES`."""
+        """One of HELMET's seven, or one of its own: a mean over categories counts it."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -398,6 +398,24 @@ def test_a_newcomers_walk_is_short_and_leads_somewhere(walk: str) -> None:
     assert not [name for name in named if not (ROOT / name).is_file()]
 
 
+ROOMS = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("package", ["harness", "retmask"])
+def test_every_room_stands_in_the_docs_on_its_floor(package: str) -> None:
+    table = ROOMS.partition(f"| room of `{package}` |")[2].partition("\n\n")[0]
+    named = [name for line in table.splitlines()[1:] for name in re.findall(r"`(\w+)(?:\.py|/)`", line.split("|")[1])]
+    floors = [floor.partition(".")[2] for floor in FLOORS if floor.startswith(f"{package}.")]
+    assert [name for name in named if name != "presets"] == floors  # presets are no modules
+
+
+@pytest.mark.parametrize("package", ["tasks", "reports"])
+def test_the_files_to_open_are_there(package: str) -> None:
+    named = re.findall(r"`([\w/]+\.py)`", ROOMS.partition(f"| in `{package}` |")[2].partition("\n\n")[0])
+    assert len(named) > 10
+    assert not [name for name in named if not (ROOT / package / name).is_file()]
+
+
 def test_every_file_that_is_no_module_is_installed_with_its_package() -> None:
     """What an editable installation finds anyway, a wheel has only if ``pyproject.toml`` names it."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
