@@ -117,7 +117,7 @@ class Outcome:
     head_scores: tuple[tuple[float, ...], ...] | None = None
     """Retrieval scores, layers x heads, if the method measured them."""
     head_scores_after: tuple[tuple[float, ...], ...] | None = None
-    """The same, measured on the trained model."""
+    """The same, measured on the trained model. Pages show the first alone, and what ``facts`` say of the change."""
     masked_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs that the method ablated."""
     instructions: tuple[str, ...] = ()

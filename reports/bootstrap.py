@@ -28,7 +28,6 @@ Interval: TypeAlias = Literal["percentile", "bca"]
 #: Column of differences -> for each side with several training seeds, its seeds' deviations from their mean, (rows, seeds).
 Seeds: TypeAlias = Mapping[int, Sequence[Floats]]
 
-INTERVALS: Final = ("percentile", "bca")
 POWER: Final = 0.80
 #: Questions below which no claim is made: two equal models all differ the same way on five in one of 16 cases.
 FEWEST: Final = 6

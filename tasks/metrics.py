@@ -164,8 +164,3 @@ def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: S
         f"{name}@{cutoff}": float(found.get(f"{measure}_{cutoff}", 0.0)) for measure, name in _MEASURES.items() for cutoff in cutoffs
     }
     return {**metrics, "MRR": float(found.get("recip_rank", 0.0))}
-
-
-def ndcg(ranked: Sequence[str], grades: Mapping[str, int], cutoff: int) -> float:
-    """trec_eval's NDCG at ``cutoff`` of document IDs, best first, against graded relevance."""
-    return ranking_metrics(ranked, grades, [cutoff])[f"NDCG@{cutoff}"]

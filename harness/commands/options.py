@@ -18,6 +18,7 @@ from harness.models.lookup import resolve
 from harness.screen.terminal import echo
 from reports.safe import file_name
 from tasks.editions import EDITIONS
+from tasks.modes import MODES
 from tasks.suite import WORDINGS
 
 
@@ -61,7 +62,7 @@ def evaluation_options(command: Any) -> Any:
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
-        click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
+        click.option("--scoring", type=click.Choice(MODES), help="As published, or corrected.  [default: as the data]"),
         click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
         click.option(
             "--reference-points",

@@ -124,12 +124,13 @@ def audited_count(context: RunContext, options: Options, measured: Artifact) -> 
     }
 
     def build(work: Path) -> Mapping[str, Json]:
-        from retmask.heads.audit import Plan, audit_model
+        from retmask.heads.audit import AuditSettings, audit_model
 
-        plan = Plan(lengths=(min(options.detection_lengths),), trials=2 * options.detection_trials, seed=derive(context.seed, "audit"))
+        lengths, trials = (min(options.detection_lengths),), 2 * options.detection_trials
+        asked = AuditSettings(lengths=lengths, trials=trials, seed=derive(context.seed, "audit"))
         scores = HeadScores.load(measured.path / "heads.safetensors")
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
-        found = audit_model(model, load_tokenizer(context.model.path), context.model.digest, plan, context.say, scores)
+        found = audit_model(model, load_tokenizer(context.model.path), context.model.digest, asked, context.say, scores)
         write_atomically(work / "audit.json", (json.dumps(found.to_json(), indent=1) + "\n").encode())
         return {"verdict": found.verdict, "k": found.k, "reason": found.in_words()}
 
