@@ -168,10 +168,10 @@ class RunContext(Protocol):
         """
 
     def suite(self) -> EvaluationSuite:
-        """The examples of the run's evaluation."""
+        """Give the examples of the run's evaluation."""
 
     def say(self, message: str) -> None:
-        """One line of progress for the person watching."""
+        """Show one line of progress for the person watching."""
 
 
 class Method:
@@ -205,10 +205,10 @@ class StagedMethod(Protocol):
     """
 
     def prompts(self, context: RunContext) -> Artifact:
-        """The step whose ``prompts.jsonl`` holds the instructions that are answered."""
+        """Build the step whose ``prompts.jsonl`` holds the instructions that are answered."""
 
     def pairs(self, context: RunContext) -> Artifact:
-        """The step whose ``pairs.jsonl`` holds what is trained on."""
+        """Build the step whose ``pairs.jsonl`` holds what is trained on."""
 
     def train(self, context: RunContext) -> Artifact:
-        """The step whose ``model`` is the trained checkpoint."""
+        """Build the step whose ``model`` is the trained checkpoint."""

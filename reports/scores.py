@@ -11,7 +11,10 @@ from reports.tables import length_label
 
 
 def terminal(frame: pd.DataFrame) -> Table:
-    """Rows: dataset-metrics, categories, overall; columns: lengths. ``frame`` is a valid samples table; scores are shown times 100."""
+    """Make a table. Rows: dataset-metrics, categories, overall; columns: lengths.
+
+    ``frame`` is a valid samples table; scores are shown times 100.
+    """
     said = generations.answers(frame) if generations.temperature(frame) else ""
     frame = generations.averaged(frame)
     plan = hierarchy.design(frame)

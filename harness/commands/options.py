@@ -23,7 +23,7 @@ from tasks.suite import WORDINGS
 
 
 def run_options(command: Any) -> Any:
-    """The options of every command that works on a model in a run directory."""
+    """Add the options of every command that works on a model in a run directory."""
     return _with(
         command,
         click.option(
@@ -48,7 +48,7 @@ def run_options(command: Any) -> Any:
 
 
 def allow_options() -> list[Callable[[Any], Any]]:
-    """What a file of somebody else's may ask for."""
+    """List the options for what a file of somebody else's may ask for."""
     return [
         click.option("--allow", type=click.Choice(KINDS), multiple=True, help="What a preset's file may ask for; repeat it for several."),
         click.option("--allow-url", multiple=True, metavar="HOST", help="A host that a preset's file may send prompts, and your key, to."),
@@ -56,7 +56,7 @@ def allow_options() -> list[Callable[[Any], Any]]:
 
 
 def evaluation_options(command: Any) -> Any:
-    """The options of every command that evaluates."""
+    """Add the options of every command that evaluates."""
     return _with(
         run_options(command),
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
@@ -109,12 +109,12 @@ def evaluation_options(command: Any) -> Any:
 
 
 def yes_option(command: Any) -> Any:
-    """The option of commands that may take days."""
+    """Add the option of commands that may take days."""
     return _with(command, click.option("--yes", "-y", is_flag=True, help="Do not ask, however long it takes."))
 
 
 def stopping_options(command: Any) -> Any:
-    """The options of commands whose evaluation may stop before its last example."""
+    """Add the options of commands whose evaluation may stop before its last example."""
     return _with(
         command,
         click.option("--stop-early", is_flag=True, default=None, help="Ask in rounds; stop when the difference to the baseline is known."),
@@ -127,7 +127,7 @@ def stopping_options(command: Any) -> Any:
 
 
 def margin_option(command: Any) -> Any:
-    """The option of commands that compare."""
+    """Add the option of commands that compare."""
     option = click.option(
         "--margin",
         type=click.FloatRange(0, 100, min_open=True),
@@ -143,7 +143,7 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
-    """The preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
+    """Read the preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
 
     HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
     """
@@ -167,6 +167,6 @@ def _suitable(model_name: str, settings: dict[str, Any]) -> str:
 
 
 def run_root(output: Path | None, model_name: str) -> Path:
-    """The run directory."""
+    """Name the run directory."""
     path = Path(model_name)
     return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)

@@ -87,7 +87,7 @@ class _Process:
         self._lock = threading.Lock()
 
     def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Its answer, or one that says which limit it went beyond."""
+        """Give its answer, or one that says which limit it went beyond."""
         with self._lock:
             started = self._child is not None and self._owner == os.getpid() and self._child.poll() is None
             child = self._child if started and self._child is not None else self._start()

@@ -82,11 +82,11 @@ class Audit:
     settings: AuditSettings
 
     def in_words(self) -> str:
-        """Two or three lines for a person."""
+        """Say it in two or three lines for a person."""
         return f"{'nothing to mask' if self.verdict == 'nothing' else self.verdict}: {self.reason}"
 
     def curves(self) -> dict[str, list[tuple[int, Interval, Interval]]]:
-        """Kind -> (k, accuracy, perplexity) for each k; k = 0 is the intact model."""
+        """Map kind -> (k, accuracy, perplexity) for each k; k = 0 is the intact model."""
         if self.intact is None:
             return {}
         start = (0, self.intact, Interval(1.0, 1.0, 1.0))
@@ -94,7 +94,7 @@ class Audit:
         return {kind: [start, *((p.k, p.accuracy, p.perplexity) for p in self.points if p.kind == kind)] for kind in kinds}
 
     def to_json(self) -> dict[str, Json]:
-        """Everything but the scores' trials."""
+        """Give everything but the scores' trials."""
         sparsity: dict[str, Json] = {} if self.scores is None else self.scores.summary()
         return {
             "verdict": self.verdict,
@@ -175,7 +175,7 @@ def _search(lab: Lab, scores: HeadScores, settings: AuditSettings, say: Callable
 
 
 def sizes(heads: int) -> list[int]:
-    """Numbers of heads to mask: about seven from one to half of all, in even proportions."""
+    """List the numbers of heads to mask: about seven from one to half of all, in even proportions."""
     most = max(1, int(heads * _LARGEST))
     return sorted({round(most ** (step / 6)) for step in range(7)})
 
@@ -198,7 +198,7 @@ def _specific(points: Sequence[Point], margin: float) -> tuple[list[int], list[i
 
 
 def judge(scores: HeadScores, intact: Interval, points: Sequence[Point], settings: AuditSettings) -> Audit:
-    """The verdict that the points give."""
+    """Judge by the points."""
     retrieval = {point.k: point for point in points if point.kind == "retrieval"}
     controls = {k: [point for point in points if point.k == k and point.excess is not None] for k in retrieval}
     specific = _specific(points, settings.margin)[1]

@@ -65,7 +65,7 @@ class _OnModel:
 
 
 def heads_after(context: RunContext, options: Options, trained: Artifact) -> HeadScores | None:
-    """The trained model's scores on the same trials; None if they are not wanted, or it finds no needle at all."""
+    """Score the trained model's heads on the same trials; None if they are not wanted, or it finds no needle at all."""
     if not options.heads_after:
         return None
     path = trained.path / "model"
@@ -115,7 +115,7 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
 
 
 def audited_count(context: RunContext, options: Options, measured: Artifact) -> int:
-    """The number of heads that an audit of these scores chooses. HarnessError with its reasons if there is none."""
+    """Choose the number of heads by an audit of these scores. HarnessError with its reasons if there is none."""
     settings: dict[str, Json] = {
         "length": min(options.detection_lengths),
         "trials": 2 * options.detection_trials,

@@ -91,7 +91,7 @@ class TrainConfig:
 
 
 def launcher(parallel: str, processes: int, lora_rank: int = 0) -> tuple[str, ...]:
-    """What to put before ``-m retmask.training.train``. ``parallel`` is one of :data:`PARALLEL` or a file of ``accelerate config``.
+    """Say what to put before ``-m retmask.training.train``. ``parallel`` is one of :data:`PARALLEL` or a file of ``accelerate config``.
 
     ``processes`` is the number of devices; 0 leaves it to the user's file. HarnessError for what cannot work.
     """
