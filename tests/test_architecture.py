@@ -437,3 +437,10 @@ def test_every_file_that_is_no_module_is_installed_with_its_package() -> None:
         files = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
         named = {path for pattern in patterns for path in (ROOT / package).glob(pattern)}
         assert files == named
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_processes_of_our_own_find_our_packages(path: Path) -> None:
+    """They get the folder of our packages as PYTHONPATH, not one of the packages, whose modules would hide others' of the same name."""
+    for number in re.findall(r"Path\(__file__\)\.parents\[(\d)\]", path.read_text(encoding="utf-8")):
+        assert path.parents[int(number)] == ROOT

@@ -104,7 +104,7 @@ class _Process:
             return found
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        root = str(Path(__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         command = [sys.executable, "-m", "harness.models.template_process"]
         pipe = subprocess.PIPE

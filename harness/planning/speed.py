@@ -78,7 +78,7 @@ def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float
         "context": shape.context,
         "parameters": shape.parameters,
     }
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
     command = [sys.executable, "-m", "harness.planning.speed", json.dumps(asked)]
     quiet: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

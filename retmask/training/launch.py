@@ -148,7 +148,7 @@ def _start(command: Sequence[str], errors: IO[bytes], environment: Mapping[str, 
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", FOLLOW_STDIN: "1", **_on(config.device)}
 
