@@ -17,7 +17,7 @@ from _sides import timed
 from harness.models.lookup import resolve
 from retmask.heads import audit, masks
 from retmask.heads.ablate import ablated
-from retmask.heads.audit import CONTROLS, Plan, audit_model
+from retmask.heads.audit import CONTROLS, AuditSettings, audit_model
 from retmask.heads.detect import detect, run_trials
 from retmask.heads.lab import Lab, _longest_answer
 from retmask.heads.trials import build_trials, evenly
@@ -32,9 +32,9 @@ def main(name: str, length: int, trials: int) -> None:
     """Print processor seconds of a mask and of the whole, both ways, and the ratio."""
     found = resolve(name)
     tokenizer, model = load_tokenizer(found.path), load_model(found.path, "float32", "cpu")
-    plan = Plan(lengths=(length,), trials=trials)
-    scores = detect(model, tokenizer, build_trials(tokenizer, plan.lengths, trials, evenly(10), plan.seed), found.digest)
-    asked = build_trials(tokenizer, plan.lengths, trials, evenly(10), plan.seed + 1)
+    settings = AuditSettings(lengths=(length,), trials=trials)
+    scores = detect(model, tokenizer, build_trials(tokenizer, settings.lengths, trials, evenly(10), settings.seed), found.digest)
+    asked = build_trials(tokenizer, settings.lengths, trials, evenly(10), settings.seed + 1)
     measured: list[float] = []
 
     class Counted(Lab):
@@ -46,16 +46,16 @@ def main(name: str, length: int, trials: int) -> None:
             return answers[0]
 
     with mock.patch.object(audit, "Lab", Counted):
-        whole = timed(lambda: print(audit_model(model, tokenizer, found.digest, plan, print, scores).in_words()))
+        whole = timed(lambda: print(audit_model(model, tokenizer, found.digest, settings, print, scores).in_words()))
     mask = masks.retrieval(scores, top_k=2)
-    lab = Lab(model, tokenizer, asked, plan.seed)
+    lab = Lab(model, tokenizer, asked, settings.seed)
     still: list[np.ndarray] = []
     with ablated(model, mask):
         results = []
         writing = timed(lambda: (results.extend(run_trials(model, tokenizer, asked, rules=_longest_answer(asked))), lab._losses()))
     ours = timed(lambda: still.append(lab.measure(mask)[0]))
     written = np.array([result.success for result in results])
-    every = len(audit.sizes(len(scores.heads()))) * (1 + plan.controls * len(CONTROLS)) + 1
+    every = len(audit.sizes(len(scores.heads()))) * (1 + settings.controls * len(CONTROLS)) + 1
     print(json.dumps({"needles": int(lab.found.sum()), "same_found": still[0].tolist() == (written * lab.found).tolist()}))
     print(
         json.dumps({"a_mask_written_out": round(writing.own, 1), "a_mask": round(ours.own, 1), "masks": len(measured), "all_masks": every})

@@ -11,7 +11,7 @@ class AccessError(HarnessError):
 
 
 def denied(error: OSError, path: Path | str | None = None) -> AccessError:
-    """One line for a PermissionError at ``path``, if the error itself does not name it."""
+    """Give one line for a PermissionError at ``path``, if the error itself does not name it."""
     where = Path(path if path is not None else error.filename or "a file")
     return AccessError(
         f"{where} cannot be read or written ({error.strerror}){_whose(where)}; nothing is wrong with it: ask for access, or choose another "
@@ -20,7 +20,7 @@ def denied(error: OSError, path: Path | str | None = None) -> AccessError:
 
 
 def is_denied(error: OSError) -> bool:
-    """Whether it was for want of permission."""
+    """Say whether it was for want of permission."""
     return error.errno in (errno.EACCES, errno.EPERM)
 
 

@@ -117,7 +117,7 @@ class Outcome:
     head_scores: tuple[tuple[float, ...], ...] | None = None
     """Retrieval scores, layers x heads, if the method measured them."""
     head_scores_after: tuple[tuple[float, ...], ...] | None = None
-    """The same, measured on the trained model."""
+    """The same, measured on the trained model. Pages show the first alone, and what ``facts`` say of the change."""
     masked_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs that the method ablated."""
     instructions: tuple[str, ...] = ()
@@ -163,15 +163,15 @@ class RunContext(Protocol):
         """Run ``build(work_dir)`` once for these inputs; what it writes below ``work_dir`` becomes the artifact's content.
 
         ``inputs`` holds everything that can change the result and nothing that cannot; raise ``version`` when ``build`` itself comes to
-        give another result. The mapping that ``build`` returns lands in the
-        manifest under ``facts``. If ``build`` raises, nothing is published; the work directory stays, so ``build`` may resume from it.
+        give another result. The mapping that ``build`` returns lands in the manifest under ``facts``. If ``build`` raises, nothing is
+        published; the work directory stays, so ``build`` may resume from it.
         """
 
     def suite(self) -> EvaluationSuite:
-        """The examples of the run's evaluation."""
+        """Give the examples of the run's evaluation."""
 
     def say(self, message: str) -> None:
-        """One line of progress for the person watching."""
+        """Show one line of progress for the person watching."""
 
 
 class Method:
@@ -205,10 +205,10 @@ class StagedMethod(Protocol):
     """
 
     def prompts(self, context: RunContext) -> Artifact:
-        """The step whose ``prompts.jsonl`` holds the instructions that are answered."""
+        """Build the step whose ``prompts.jsonl`` holds the instructions that are answered."""
 
     def pairs(self, context: RunContext) -> Artifact:
-        """The step whose ``pairs.jsonl`` holds what is trained on."""
+        """Build the step whose ``pairs.jsonl`` holds what is trained on."""
 
     def train(self, context: RunContext) -> Artifact:
-        """The step whose ``model`` is the trained checkpoint."""
+        """Build the step whose ``model`` is the trained checkpoint."""

@@ -23,24 +23,24 @@ _APP: Final = "retmask-harness"
 
 
 def directory() -> Path:
-    """The cache's root, whether it is there or not."""
+    """Give the cache's root, whether it is there or not."""
     if chosen := os.environ.get(ENVIRONMENT):
         return Path(chosen).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _APP
 
 
 def store(kind: str, say: Callable[[str], None] = lambda _: None, *, read_only: bool = False) -> Store:
-    """What the cache holds of one kind, as steps. HarnessError if it cannot be written to."""
+    """Open what the cache holds of one kind, as steps. HarnessError if it cannot be written to."""
     return Store(directory() / kind, read_only=read_only, say=say, remedy=f"set {ENVIRONMENT} to a folder that can be written to")
 
 
 def models(say: Callable[[str], None] = lambda _: None, *, read_only: bool = False) -> Store:
-    """The models in the cache. HarnessError if it cannot be written to."""
+    """Open the models in the cache. HarnessError if it cannot be written to."""
     return store("models", say, read_only=read_only)
 
 
 def remembered(kind: str, inputs: Mapping[str, Json], find: Callable[[Path], Mapping[str, Json]], *, version: int) -> Mapping[str, Json]:
-    """What ``find`` returned for these inputs, found now unless it is in the cache; it is not kept where that cannot be written to.
+    """Recall what ``find`` returned for these inputs, or find it now and keep it; it is not kept where that cannot be written to.
 
     ``inputs`` holds everything that can change it. ``find`` gets a folder of its own, as a step does; what it raises is raised here.
     """

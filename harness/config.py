@@ -150,7 +150,7 @@ class RunConfig(EngineConfig):
 
 
 def load_preset(name: str) -> RunConfig:
-    """A preset by name, or from a TOML file of the user's."""
+    """Read a preset by name, or from a TOML file of the user's."""
     path = Path(name)
     if path.suffix == ".toml":
         text, where = _read(path), str(path)
@@ -172,7 +172,9 @@ def load_preset(name: str) -> RunConfig:
 
 
 def from_manifest(table: Mapping[str, Any], where: str, granted: Collection[str] = ()) -> RunConfig:
-    """The settings that a run's manifest recorded. ``granted`` are the risks that the command line takes on, such as ``trust_remote_code``.
+    """Read the settings that a run's manifest recorded.
+
+    ``granted`` are the risks that the command line takes on, such as ``trust_remote_code``.
 
     HarnessError for settings that this version does not know, of another type, or whose risk was not granted.
     """
@@ -195,14 +197,14 @@ def _checked(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def preset_names() -> list[str]:
-    """The presets that ship with the project."""
+    """List the presets that ship with the project."""
     return sorted(
         item.name.removesuffix(".toml") for item in (resources.files("harness") / "presets").iterdir() if item.name.endswith(".toml")
     )
 
 
 def override(config: RunConfig, settings: Mapping[str, Any], options: Mapping[str, Json]) -> RunConfig:
-    """``config`` with the command line's choices; ``None`` leaves a setting as it is."""
+    """Give ``config`` with the command line's choices; ``None`` leaves a setting as it is."""
     given = {key: value for key, value in settings.items() if value is not None and value != ()}
     return replace(config, **given, options={**config.options, **options})
 

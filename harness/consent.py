@@ -34,7 +34,7 @@ class Allowed:
 
 
 def check(config: RunConfig, where: str, allowed: Allowed, typed: Mapping[str, object], typed_options: Mapping[str, Json]) -> None:
-    """HarnessError, in one line that says what would happen, if the file ``where`` asks for what was not allowed.
+    """Raise HarnessError, in one line that says what would happen, if the file ``where`` asks for what was not allowed.
 
     ``typed`` and ``typed_options`` are the settings that came from the command line instead.
     """
@@ -91,7 +91,7 @@ def _asks(config: RunConfig, typed: Mapping[str, object], typed_options: Mapping
 
 
 def host(url: str) -> str:
-    """``HOST`` or ``HOST:PORT``, without user and password; what cannot be read as an address as it is, shortened.
+    """Give ``HOST`` or ``HOST:PORT``, without user and password; what cannot be read as an address as it is, shortened.
 
     >>> host("https://ann:secret@example.org:8000/v1?key=1")
     'example.org:8000'

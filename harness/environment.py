@@ -19,13 +19,16 @@ _CPU: Final = Path("/proc/cpuinfo")
 
 
 def versions(backend: str = "hf") -> dict[str, Json]:
-    """Of Python and the libraries that compute."""
+    """List the versions of Python and the libraries that compute."""
     found: dict[str, Json] = {"python": platform.python_version()}
     return found | {name: _version(name) for name in (*_RECORDED, *_ENGINES.get(backend, ()))}
 
 
 def environment(model: Model, config: "EngineConfig") -> dict[str, Json]:
-    """The machine and how the engine uses it. ``threads`` and ``device_name`` are known only to a command that has loaded torch."""
+    """Describe the machine and how the engine uses it.
+
+    ``threads`` and ``device_name`` are known only to a command that has loaded torch.
+    """
     torch = sys.modules.get("torch")
     device_name = None
     if torch is not None and config.device.startswith("cuda") and torch.cuda.is_available():

@@ -25,12 +25,12 @@ class DamagedError(HarnessError):
 
 
 def digest(value: Json | Mapping[str, Json]) -> str:
-    """SHA-256 of a JSON value, independent of key order and white space."""
+    """Compute the SHA-256 of a JSON value, independent of key order and white space."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes. Large files (weights) are read once in a process, unless they change."""
+    """Compute the SHA-256 of a file's bytes. Large files (weights) are read once in a process, unless they change."""
     found = path.stat()
     if found.st_size <= ALWAYS_HASHED:
         return sha256(path)
@@ -50,7 +50,7 @@ def write_json(path: Path, value: Json | Mapping[str, Json], *, sort_keys: bool 
 
 
 def read_json(path: Path) -> dict[str, Json]:
-    """A JSON object written by :func:`write_json`. DamagedError if there is none, AccessError if it may not be read."""
+    """Read a JSON object written by :func:`write_json`. DamagedError if there is none, AccessError if it may not be read."""
     try:
         value = json.loads(read_bytes(path))
     except PermissionError as error:
@@ -63,13 +63,13 @@ def read_json(path: Path) -> dict[str, Json]:
 
 
 def write_sealed(path: Path, value: Mapping[str, Json]) -> None:
-    """As :func:`write_json`, with a checksum of the whole inside."""
+    """Write as :func:`write_json`, with a checksum of the whole inside."""
     plain: dict[str, Json] = json.loads(json.dumps({**value, "format": _FORMAT}))
     write_json(path, {**plain, "checksum": digest(plain)})
 
 
 def read_sealed(path: Path) -> dict[str, Json]:
-    """What :func:`write_sealed` wrote. DamagedError if it is something else.
+    """Read what :func:`write_sealed` wrote. DamagedError if it is something else.
 
     What an earlier version wrote has no checksum, and is believed.
     """

@@ -9,7 +9,7 @@ _GROUP: Final = "harness.methods"
 
 
 def method_names() -> list[str]:
-    """Names of the installed methods."""
+    """List the names of the installed methods."""
     return sorted({point.name for point in entry_points(group=_GROUP)})
 
 

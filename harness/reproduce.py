@@ -90,7 +90,7 @@ class Recorded:
 
 
 def recorded(root: Path, granted: Collection[str] = (), allowed: Allowed = _NOTHING, url: str = "") -> Recorded:
-    """``granted`` as for :func:`harness.config.from_manifest`; ``url`` is a server instead of the run's.
+    """Read the recorded command. ``granted`` is as for :func:`harness.config.from_manifest`; ``url`` is a server instead of the run's.
 
     HarnessError for a run that cannot be made again: unfinished, damaged, imported, of another version, or whose model has changed."""
     with reading(root):
@@ -130,7 +130,7 @@ def reproduce(root: Path, again: Path, granted: Collection[str] = (), allowed: A
 
 
 def compared(root: Path, again: Path) -> Reproduction:
-    """What is different between two runs of the same command."""
+    """Say what is different between two runs of the same command."""
     from reports.samples import digest
 
     then, now = in_run(root), in_run(again)
@@ -153,7 +153,7 @@ def _pairs(then: list[Evaluation], now: list[Evaluation]) -> "list[tuple[str, pd
 
 
 def differences(name: str, then: "pd.DataFrame", now: "pd.DataFrame") -> list[TaskDifference]:
-    """By task and length. An example counts once, however many metrics it has."""
+    """Count differences by task and length. An example counts once, however many metrics it has."""
     import pandas as pd
 
     key = [*_KEY, *(column for column in ("generation",) if column in then.columns and column in now.columns)]

@@ -66,7 +66,7 @@ class Anchors:
     """The same mean over the tasks that can tell something; NaN without any."""
 
     def sentences(self) -> list[str]:
-        """What a reader should know before the scores."""
+        """Say what a reader should know before the scores."""
         said = []
         for tasks, why in (
             (self.low, f"ceiling below {100 * LOWEST:.0f} points: measures whether instructions are followed, not what context does"),
@@ -89,11 +89,11 @@ class Anchors:
         return tuple(sorted(name for name, line in chosen.items() if line.score - line.ceiling > _OVER))
 
     def of(self, scope: str) -> list[Anchor]:
-        """The lines of one scope."""
+        """List the lines of one scope."""
         return [line for line in self.lines if line.scope == scope]
 
     def curves(self) -> dict[str, dict[int, tuple[float, float]]]:
-        """Category or "overall" -> length -> (ceiling, floor)."""
+        """Map category or "overall" -> length -> (ceiling, floor)."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
         for line in self.lines:
             if line.scope != "task" and line.length is not None and not math.isnan(line.ceiling):
@@ -102,7 +102,9 @@ class Anchors:
 
 
 def anchors(samples: pd.DataFrame, references: pd.DataFrame) -> Anchors:
-    """Both are samples tables of one model on the same questions; ``run`` of the references is :data:`CEILING` or :data:`FLOOR`.
+    """Set the scores of one model beside its reference points, both samples tables of the same questions.
+
+    ``run`` of the references is :data:`CEILING` or :data:`FLOOR`.
 
     Categories and the overall score are means over the tasks that have reference points.
     """
@@ -141,7 +143,7 @@ def _is_clear(task: pd.DataFrame) -> bool:
 
 
 def rows(found: Anchors) -> list[tuple[str, ...]]:
-    """Cells under :data:`HEAD`: overall, categories, tasks; the mean over lengths where there are several."""
+    """Make cells under :data:`HEAD`: overall, categories, tasks; the mean over lengths where there are several."""
     several = len({line.length for line in found.lines} - {None}) > 1
     shown = [line for scope in ("overall", "category", "task") for line in found.of(scope) if several or line.length is not None]
     return [_row(line) for line in shown]
@@ -156,7 +158,7 @@ HEAD: Final = ("", "length", "score", "ceiling", "floor")
 
 
 def terminal(found: Anchors) -> Table:
-    """A rich table."""
+    """Make a rich table."""
     table = Table(title=Text("ceiling: gold passages alone; floor: without them"))
     for at, name in enumerate(HEAD):
         table.add_column(name, justify="left" if at == 0 else "right")
@@ -166,19 +168,19 @@ def terminal(found: Anchors) -> Table:
 
 
 def markdown(found: Anchors) -> str:
-    """The sentences, and a GitHub-flavoured table."""
+    """Make the sentences, and a GitHub-flavoured table."""
     lines = [f"| {' | '.join(map(safe.markdown, row))} |" for row in (HEAD, *rows(found))]
     return "\n\n".join([*map(safe.markdown, found.sentences()), "\n".join([lines[0], "|-|-:|-:|-:|-:|", *lines[1:]])]) + "\n"
 
 
 def record(found: Anchors) -> dict[str, Any]:
-    """For JSON; unknown figures are None."""
+    """Make a record for JSON; unknown figures are None."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(found)), parse_constant=lambda name: None)
     return plain
 
 
 def from_record(record: Mapping[str, Any] | None) -> Anchors | None:
-    """What :func:`record` was made of; None for None. KeyError or TypeError for something else."""
+    """Read what :func:`record` was made of; None for None. KeyError or TypeError for something else."""
     if record is None:
         return None
 

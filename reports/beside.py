@@ -26,7 +26,7 @@ class NotOursError(Exception):
 
 
 def folder_of(page: str) -> str:
-    """The name of the folder beside the page of that file name.
+    """Give the name of the folder beside the page of that file name.
 
     >>> folder_of("report.html")
     'report_files'

@@ -33,7 +33,7 @@ _HEAD: Final = ("rank", "model", "overall", "alike")
 
 
 def caption(board: Board) -> str:
-    """What a reader has to know about ranks and intervals."""
+    """Say what a reader has to know about ranks and intervals."""
     return (
         "Scores are points out of 100. A rank is a range of places: 1–3 means that up to two others may be better. Rows that share a "
         "letter cannot be told apart by these questions; the gap between their scores may be luck. Read so, "
@@ -43,7 +43,7 @@ def caption(board: Board) -> str:
 
 
 def headline(column: Column) -> str:
-    """Which model is the best, as far as that is known."""
+    """Say which model is the best, as far as that is known."""
     first = [row.name for row in column.rows if row.best == 1]
     others = len(column.rows) - len(first)
     if len(column.rows) < 2:
@@ -59,7 +59,7 @@ def headline(column: Column) -> str:
 
 
 def terminal(board: Board, length: int | None) -> RenderableType:
-    """The table at one length, and what is not in it."""
+    """Make the table at one length, and what is not in it."""
     column = _at(board, length)
     table = Table(title=Text(_title(column)), caption=caption(board), caption_justify="left")
     for name in (*_HEAD, *board.categories):
@@ -72,7 +72,7 @@ def terminal(board: Board, length: int | None) -> RenderableType:
 
 
 def markdown(board: Board) -> str:
-    """One table for each length."""
+    """Make one table for each length."""
     blocks = []
     for column in board.columns:
         rows = [[_rank(row), _called(row), *_cells(row)] for row in column.rows]
@@ -88,7 +88,7 @@ def markdown(board: Board) -> str:
 
 
 def csv_text(board: Board) -> str:
-    """A row for each model and length, unrounded fractions of 1; ``kind`` is run, published or not ranked."""
+    """Make a row for each model and length, unrounded fractions of 1; ``kind`` is run, published or not ranked."""
     out = io.StringIO()
     writer = csv.writer(out)
     categories = map(cell, board.categories)
@@ -111,7 +111,7 @@ def csv_text(board: Board) -> str:
 
 
 def html(board: Board) -> str:
-    """A page of its own: a table for each length, sortable by every column."""
+    """Make a page of its own: a table for each length, sortable by every column."""
     sections = []
     for at, column in enumerate(board.columns):
         hidden = "" if at == 0 else " hidden"

@@ -28,7 +28,6 @@ Interval: TypeAlias = Literal["percentile", "bca"]
 #: Column of differences -> for each side with several training seeds, its seeds' deviations from their mean, (rows, seeds).
 Seeds: TypeAlias = Mapping[int, Sequence[Floats]]
 
-INTERVALS: Final = ("percentile", "bca")
 POWER: Final = 0.80
 #: Questions below which no claim is made: two equal models all differ the same way on five in one of 16 cases.
 FEWEST: Final = 6
@@ -58,7 +57,7 @@ def estimate(
     seeds: Seeds | None = None,
     expand: bool = True,
 ) -> Estimate:
-    """Intervals, p-values and detectable effects of paired ``differences`` (rows of the table, columns).
+    """Compute intervals, p-values and detectable effects of paired ``differences`` (rows of the table, columns).
 
     Columns are separate comparisons on the same examples; they share resamples. A column of a comparison with several training seeds
     holds the difference of the seeds' means, and ``seeds`` their deviations; its p-value takes these seeds as given. A target that
@@ -73,7 +72,7 @@ def estimate(
 
 
 def detectable(found: "Spread", confidence: float) -> Floats:
-    """True differences that a test at this level would find with 80% power, by the normal approximation."""
+    """Compute the true differences that a test at this level would find with 80% power, by the normal approximation."""
     return np.asarray((stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(POWER)) * found.deviation, dtype=np.float64)
 
 
@@ -111,7 +110,7 @@ class Spread:
         return found
 
     def limits(self, tail: float | Floats) -> tuple[Floats, Floats]:
-        """Lower and upper limits, each of which is wrong with a chance of ``tail``; NaN where nothing is known of the spread.
+        """Compute lower and upper limits, each of which is wrong with a chance of ``tail``; NaN where nothing is known of the spread.
 
         The distance to a limit from questions and that from training seeds (Student's, from as many seeds as there are) are added
         as squares: exact where one of the two rules, on the safe side between (Graybill & Wang 1980, JASA 75).
@@ -137,7 +136,7 @@ class Spread:
         return low, high
 
     def p_values(self) -> Floats:
-        """The two-sided level at which each interval would just exclude 0."""
+        """Compute the two-sided level at which each interval would just exclude 0."""
         outside, inside = np.full(self.observed.shape, 1e-9), np.full(self.observed.shape, 0.5)  # tails
         for _ in range(_BISECTIONS):
             middle = np.sqrt(outside * inside)
@@ -160,7 +159,7 @@ def spread(
     seen: Floats | None = None,
     extra: Sequence[tuple[int, int, Floats]] = (),
 ) -> Spread:
-    """The bootstrap distribution of every target's mean of each column of ``values`` (rows of the table, columns).
+    """Draw the bootstrap distribution of every target's mean of each column of ``values`` (rows of the table, columns).
 
     ``rare`` leaves room for questions of a kind that was not seen (:mod:`reports.rare`), for values that differ by 1 at most; how much,
     the values that were ``seen`` say where ``values`` are adjusted ones. ``extra`` variance, (targets,), of a column's mean, and how
@@ -188,7 +187,7 @@ def spread(
 
 
 def resampled(plan: Design, values: Floats, *, resamples: int, rng: np.random.Generator) -> Floats:
-    """Every target's mean of each column of ``values`` (rows, columns) in each resample: (resamples, targets, columns)."""
+    """Compute every target's mean of each column of ``values`` (rows, columns) in each resample: (resamples, targets, columns)."""
     return np.asarray(plan.weights @ bootstrap_cells(plan, values, resamples, rng), dtype=np.float64)
 
 
@@ -216,19 +215,19 @@ class _Moments:
         return np.divide(self.variance**2, self.spread, out=np.full_like(self.spread, np.inf), where=known)
 
     def student(self, tail: float | Floats) -> Floats:
-        """How far Student's limit lies from the mean where there are fewer than six questions, else 0."""
+        """Compute how far Student's limit lies from the mean where there are fewer than six questions, else 0."""
         few = self.freedom < FEWEST - 1
         return np.where(few, -stats.t.ppf(tail, np.where(few, self.freedom, 1.0)) * np.sqrt(self.variance), 0.0)
 
     def tails(self, tail: float | Floats) -> Floats:
-        """The level at which to read the bootstrap distribution for a nominal ``tail``."""
+        """Compute the level at which to read the bootstrap distribution for a nominal ``tail``."""
         known, freedom = self.squares > 1e-30, self.freedom
         ratio = np.divide(self.variance, self.squares, out=np.ones_like(self.squares), where=known)
         return np.asarray(stats.norm.cdf(stats.t.ppf(tail, freedom) * np.sqrt(ratio)), dtype=np.float64)
 
 
 def influences(plan: Design, values: Floats) -> Iterator[tuple[Ints, Floats]]:
-    """For each stratum how many of its clusters each target draws on, (targets,), and how far each pulls the target's mean of each
+    """Say for each stratum how many of its clusters each target draws on, (targets,), and how far each pulls the target's mean of each
     column of ``values``, (clusters, targets, columns)."""
     for stratum in plan.strata:
         counts, weights = stratum.counts(), plan.weights[:, stratum.cells].T

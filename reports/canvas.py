@@ -74,24 +74,24 @@ METHODS: Final = (
 
 
 def short(name: str, letters: int = 16) -> str:
-    """A name for the axis of a narrow figure, which must leave most of the width to what it shows."""
+    """Shorten a name for the axis of a narrow figure, which must leave most of the width to what it shows."""
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def look(position: int) -> Series:
-    """The look of the method at ``position``; looks repeat after the last."""
+    """Give the look of the method at ``position``; looks repeat after the last."""
     return METHODS[position % len(METHODS)]
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Our rcParams while drawing; what was set before comes back."""
+    """Set our rcParams while drawing; what was set before comes back."""
     with mpl.rc_context(_RC):
         yield
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element to put into a page.
+    """Make the figure as an ``<svg>`` element to put into a page.
 
     Text stays text, ids start with ``name`` so that several figures can share a page, ink is ``currentColor``, and the same figure
     gives the same bytes. ``description`` is what a screen reader says.

@@ -16,7 +16,7 @@ _STYLES: Final[dict[Status, str]] = {"pass": "green", "fail": "red", "undecided"
 
 
 def terminal(report: Report) -> RenderableType:
-    """A short table, reasons, and the headline last, where a log ends."""
+    """Make a short table, reasons, and the headline last, where a log ends."""
     table = Table(show_edge=False)
     for column in ("", "statement", "on", "found"):
         table.add_column(column)
@@ -28,7 +28,7 @@ def terminal(report: Report) -> RenderableType:
 
 
 def markdown(report: Report) -> str:
-    """For a job's summary page."""
+    """Write it for a job's summary page."""
     rows = [f"| {_MARKS[each.status]} | {each.kind} | {escaped(each.name)} | {escaped(each.figures)} |" for each in report.findings]
     reasons = [f"- {_MARKS[each.status]} **{escaped(each.name)}**: {escaped(each.reason)}" for each in report.findings if each.reason]
     notes = [f"> {escaped(note)}" for note in report.notes]
@@ -41,7 +41,7 @@ def markdown(report: Report) -> str:
 
 
 def junit(report: Report) -> str:
-    """JUnit XML: a regression is a failure, a statement that the data do not decide is an error."""
+    """Make JUnit XML: a regression is a failure, a statement that the data do not decide is an error."""
     counts = {status: sum(each.status == status for each in report.findings) for status in _MARKS}
     totals = {"tests": str(len(report.findings)), "failures": str(counts["fail"]), "errors": str(counts["undecided"]), "skipped": "0"}
     root = ET.Element("testsuites", totals)

@@ -52,7 +52,7 @@ def check_comparable(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str,
 
 
 def check_mismatches(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, allow: Sequence[str]) -> list[str]:
-    """Notes about allowed mismatches of :data:`MISMATCHES`; raises :class:`CompareError` for one that ``allow`` does not name."""
+    """List notes about allowed mismatches of :data:`MISMATCHES`; raises :class:`CompareError` for one that ``allow`` does not name."""
     return [note for what in MISMATCHES if (note := _mismatch(baseline, candidate, name, what, allow))]
 
 
@@ -85,7 +85,7 @@ def of_kind(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def distinct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """The tables without those that are another one again: the same model's same answers are one training seed, not two."""
+    """Leave out those tables that are another one again: the same model's same answers are one training seed, not two."""
     same = ["model_digest", "score", "output"]
     found: list[pd.DataFrame] = []
     for table in tables:

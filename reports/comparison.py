@@ -100,7 +100,7 @@ class MethodComparisons:
 
 
 def points(value: float, *, signed: bool = False) -> str:
-    """A score or difference in [-1, 1] as points out of 100 with one decimal; "n/a" for NaN."""
+    """Write a score or difference in [-1, 1] as points out of 100 with one decimal; "n/a" for NaN."""
     if math.isnan(value):
         return "n/a"
     text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
@@ -110,22 +110,22 @@ def points(value: float, *, signed: bool = False) -> str:
 
 
 def p_value(p: float) -> str:
-    """Two significant digits, never "0"."""
+    """Write a p-value: two significant digits, never "0"."""
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
 def p_words(p: float) -> str:
-    """A p-value within a sentence: "p = 0.02", "p < 0.0001"."""
+    """Write a p-value within a sentence: "p = 0.02", "p < 0.0001"."""
     return f"p = {p_value(p)}".replace("= <", "< ")
 
 
 def chance(share: float) -> str:
-    """A probability from questions that were counted, in whole percent; "" where it is unknown. Only a certain one is 0 or 100."""
+    """Write a probability from questions that were counted, in whole percent; "" where it is unknown. Only a certain one is 0 or 100."""
     if math.isnan(share):
         return ""
     return f"{share:.0%}" if share in (0, 1) else f"{min(99, max(1, round(100 * share)))}%"
 
 
 def percent(share: float) -> str:
-    """A level as a person writes it: 0.95 is "95%", 0.995 is "99.5%"."""
+    """Write a level as a person writes it: 0.95 is "95%", 0.995 is "99.5%"."""
     return f"{100 * share:.6g}%"

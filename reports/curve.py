@@ -95,7 +95,7 @@ def curve(
     seeds: Sequence[int] = SEEDS,
     wanted: float | None = None,
 ) -> Curve:
-    """The chances of a method's overall difference, whose variance ``parts`` take apart."""
+    """Simulate the chances of a method's overall difference, whose variance ``parts`` take apart."""
     sizes = tuple(sorted({min(_MOST, max(6, round(overall.n_clusters * factor))) for factor in _FACTORS}))
     answers = max(1, round(parts.generations))
     options = (answers,) if parts.greedy or not parts.known else tuple(sorted({1, answers, 2 * answers, 4 * answers}))
@@ -138,7 +138,7 @@ def _chances(shape: Shape, effect: float, sizes: Sequence[int], seeds: Sequence[
 
 
 def sentence(found: Curve) -> str:
-    """What to buy next."""
+    """Say what to buy next."""
     enough = [
         (size, given, count)
         for given, table in zip(found.generations, found.by_generations, strict=True)
@@ -216,7 +216,7 @@ def _amount(offer: Offer) -> str:
 
 
 def terminal(found: Curve) -> RenderableType:
-    """The chances, what blurs the difference, then what follows."""
+    """Make the chances, what blurs the difference, then what follows."""
     several = len(found.generations) > 1
     table = Table(title=Text(f"chance to find {points(found.effect)} points, {found.name}"))
     table.add_column("questions", justify="right")
@@ -233,7 +233,7 @@ def terminal(found: Curve) -> RenderableType:
 
 
 def doubt_terminal(found: Doubt) -> RenderableType:
-    """The same of an evaluation by itself."""
+    """Make the same of an evaluation by itself."""
     return Group(_offers(found), Text(" ".join([f"{found.name}, its overall score.", *_advice(found)])))
 
 

@@ -12,7 +12,7 @@ _BINS = 5
 
 
 def heat_maps(tables: Mapping[str, pd.DataFrame]) -> str:
-    """One HTML table for each evaluation, depth by length; "" if no example has a depth.
+    """Make one HTML table for each evaluation, depth by length; "" if no example has a depth.
 
     A cell is the mean score, times 100, of the examples whose gold stands at one known depth; the shade follows the number.
     """
@@ -25,7 +25,7 @@ def heat_maps(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def grid(known: pd.DataFrame) -> pd.DataFrame:
-    """Mean score, depth bin x length; NaN where no example falls. ``known`` holds rows with a depth."""
+    """Average the scores, depth bin x length; NaN where no example falls. ``known`` holds rows with a depth."""
     bins = np.minimum((known["depth"] * _BINS).astype(int), _BINS - 1)
     return known.assign(bin=bins).pivot_table(index="bin", columns="length", values="score", aggfunc="mean").reindex(range(_BINS))
 

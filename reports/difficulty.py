@@ -72,7 +72,7 @@ class Adjusted:
     confidence: float
 
     def record(self) -> dict[str, object]:
-        """Every figure, None for an unknown one."""
+        """List every figure, None for an unknown one."""
         names = ("delta", "low", "high")
         ends = {
             **dict(zip(names, self.found, strict=True)),
@@ -83,7 +83,7 @@ class Adjusted:
         return {"name": self.name, "used": not self.reason, **figures, **about}
 
     def sentence(self) -> str:
-        """For people who know no statistics."""
+        """Say it for people who know no statistics."""
         if self.reason:
             return f"{self.name}: the difficulty of questions is of no use here: {self.reason}."
         delta, low, high = (points(each, signed=True) for each in self.found)
@@ -104,7 +104,7 @@ def adjust(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> list[Adjusted]:
-    """Each method's overall difference to the baseline, adjusted where that helps.
+    """Adjust each method's overall difference to the baseline, where that helps.
 
     All are samples tables that :func:`reports.compare.compare_methods` takes. Raises :class:`CompareError` where the history does not
     know the comparison's questions.
@@ -135,7 +135,10 @@ def adjusted(
     confidence: float = 0.95,
     seeds: Sequence[Floats] = (),
 ) -> Adjusted:
-    """The first target's difference, (rows,); ``seeds`` are the deviations of each side with several training seeds, (rows, seeds)."""
+    """Adjust the first target's difference, (rows,).
+
+    ``seeds`` are the deviations of each side with several training seeds, (rows, seeds).
+    """
     plain_rng, rng = rng.spawn(2)
     tail = (1 - confidence) / 2
     of_seeds = {0: seeds} if seeds else {}
@@ -153,7 +156,7 @@ def adjusted(
 
 
 def difficulty(reference: pd.DataFrame, history: Sequence[pd.DataFrame]) -> Known:
-    """Mean score of each question in the history's tables, which hold the same examples, those of ``reference`` among them."""
+    """Compute the mean score of each question in the history's tables, which hold the same examples, those of ``reference`` among them."""
     key = list(samples.KEY)
     first = history[0]
     for each in history[1:]:

@@ -55,14 +55,14 @@ class Packed:
 
 
 def ends(text: str, line: int = 0, size: int = 0) -> Prompt:
-    """The ends of a prompt."""
+    """Take the ends of a prompt."""
     if len(text) <= _START + _END:
         return Prompt(text, "", 0, line, size)
     return Prompt(text[:_START], text[-_END:], len(text) - _START - _END, line, size)
 
 
 def read_prompts(path: Path) -> dict[Key, Prompt]:
-    """The ends of every prompt of a suite: one JSON object a line with task, length, id and prompt."""
+    """Read the ends of every prompt of a suite: one JSON object a line with task, length, id and prompt."""
     found = {}
     with open_bytes(path) as file:
         for number, line in enumerate(read_lines(file, path), 1):
@@ -72,7 +72,7 @@ def read_prompts(path: Path) -> dict[Key, Prompt]:
 
 
 def place_prompts(prompts: Mapping[Key, Prompt], first: Set[Key], budget: int) -> dict[Key, tuple[int, int]]:
-    """File and place in it of the whole prompts that ``budget`` bytes hold, those of ``first`` before the others.
+    """Choose file and place in it of the whole prompts that ``budget`` bytes hold, those of ``first`` before the others.
 
     Prompts that the page shows whole need no place.
     """
@@ -123,7 +123,7 @@ def write_prompts(suite: Path, places: Mapping[Key, tuple[int, int]], folder: Pa
 
 
 def changed(tables: Mapping[str, pd.DataFrame]) -> set[Key]:
-    """Examples that some evaluation scores otherwise than the first."""
+    """List the examples that some evaluation scores otherwise than the first."""
     order = ["task", "length", "example_id", "metric"]
     first, *others = (table.sort_values(order, ignore_index=True) for table in tables.values())
     apart = pd.Series(False, index=first.index)
@@ -179,7 +179,7 @@ def pack(
 
 
 def keys(tables: Mapping[str, pd.DataFrame]) -> set[Key]:
-    """The examples that the tables hold."""
+    """List the examples that the tables hold."""
     rows = next(iter(tables.values()))[["task", "length", "example_id"]].drop_duplicates()
     return {(str(task), int(length), str(example)) for task, length, example in rows.itertuples(index=False, name=None)}
 

@@ -40,7 +40,7 @@ class Exported:
     """Overall differences with the difficulty of questions taken into account."""
 
     def sentences(self) -> list[str]:
-        """Notes, then the verdicts, what the difficulty of questions adds, and the size of suite that the effect takes."""
+        """List notes, then the verdicts, what the difficulty of questions adds, and the size of suite that the effect takes."""
         found = self.found
         return [
             *(f"Note: {note}" for note in found.notes),
@@ -51,7 +51,7 @@ class Exported:
 
 
 def terminal(exported: Exported) -> RenderableType:
-    """Tables of methods and of contrasts, then the sentences."""
+    """Make tables of methods and of contrasts, then the sentences."""
     found, scopes = exported.found, exported.scopes
     parts: list[RenderableType] = [
         tables.terminal(found.methods, scopes=scopes, title="scores x 100; difference to the baseline [interval]")
@@ -62,7 +62,7 @@ def terminal(exported: Exported) -> RenderableType:
 
 
 def as_text(exported: Exported) -> str:
-    """:func:`terminal` without colours, for a file."""
+    """Make :func:`terminal` without colours, for a file."""
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
     console.print(terminal(exported))
     assert isinstance(console.file, io.StringIO)
@@ -70,7 +70,7 @@ def as_text(exported: Exported) -> str:
 
 
 def as_markdown(exported: Exported) -> str:
-    """Sentences and GitHub-flavoured tables."""
+    """Make sentences and GitHub-flavoured tables."""
     found = exported.found
     parts = [*map(safe.markdown, exported.sentences()), tables.markdown(found.methods, scopes=exported.scopes)]
     if found.contrasts:
@@ -79,7 +79,9 @@ def as_markdown(exported: Exported) -> str:
 
 
 def as_json(exported: Exported) -> str:
-    """An object with ``notes``, ``settings``, ``sentences``, ``comparisons`` (records of :func:`reports.tables.records`), ``adjusted``."""
+    """Make an object with ``notes``, ``settings``, ``sentences``, ``comparisons`` (records of :func:`reports.tables.records`),
+    ``adjusted``.
+    """
     found = exported.found
     value = {
         "notes": list(found.notes),
@@ -92,12 +94,12 @@ def as_json(exported: Exported) -> str:
 
 
 def as_csv(exported: Exported) -> str:
-    """Every comparison as a row, unrounded."""
+    """Make every comparison as a row, unrounded."""
     return tables.csv_text({**exported.found.methods, **exported.found.contrasts})
 
 
 def as_latex(exported: Exported) -> str:
-    """A booktabs table of the methods; notes and settings as comments."""
+    """Make a booktabs table of the methods; notes and settings as comments."""
     found = exported.found
     comments = [*found.notes, *(f"{name}: {value}" for name, value in exported.settings.items())]
     heading = "".join("% " + safe.visible(" ".join(comment.split())) + "\n" for comment in comments)

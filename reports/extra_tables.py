@@ -23,7 +23,7 @@ LEGEND: Final = (
 
 
 def terminal(changes: ByName) -> Table:
-    """A rich table of the tasks and groups that were asked for by name."""
+    """Make a rich table of the tasks and groups that were asked for by name."""
     table = Table(title=Text("elsewhere: extra tasks"), caption=LEGEND, caption_justify="left")
     for head in ("task", "metric"):
         table.add_column(head)
@@ -39,7 +39,7 @@ def terminal(changes: ByName) -> Table:
 
 
 def scores(model: ExtraScores) -> Table:
-    """The same of one model alone."""
+    """Make the same of one model alone."""
     table = Table(title=Text("elsewhere: extra tasks"), caption="lm-eval's own values ± standard errors", caption_justify="left")
     for head in ("task", "metric"):
         table.add_column(head)
@@ -53,7 +53,7 @@ def scores(model: ExtraScores) -> Table:
 
 
 def markdown(changes: ByName) -> str:
-    """A GitHub-flavoured table of what :func:`terminal` shows."""
+    """Make a GitHub-flavoured table of what :func:`terminal` shows."""
     head = ["task", "metric", "documents", "baseline", *changes]
     body = [
         [row[0].name, metric(row[0]), f"{row[0].documents:,}", _value(row[0].baseline, row[0].baseline_stderr), *map(_cell, row)]
@@ -64,12 +64,12 @@ def markdown(changes: ByName) -> str:
 
 
 def json_text(changes: ByName) -> str:
-    """:func:`records` as JSON."""
+    """Make :func:`records` as JSON."""
     return safe.encodable(json.dumps(records(changes), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def cells(changes: ByName, *, top: bool) -> list[tuple[list[str], list[tuple[str, int]]]]:
-    """For a page: (task, metric, version, shots, documents, baseline), then each method's text and its :attr:`Change.claim`."""
+    """Make a page's rows: (task, metric, version, shots, documents, baseline), then each method's text and its :attr:`Change.claim`."""
     found = []
     for row in _rows(changes, top=top):
         first = row[0]
@@ -85,7 +85,7 @@ def _probability(change: Change) -> str:
 
 
 def sentence(changes: Sequence[Change], name: str) -> str:
-    """What changed, by the rule of the marks; "" without figures."""
+    """Say what changed, by the rule of the marks; "" without figures."""
     asked = [each for each in changes if each.top and not math.isnan(each.low)]
     untested = [f"{each.name} {metric(each)} ({_signed(each.delta)})" for each in changes if each.top and math.isnan(each.low)]
     if not asked and not untested:
@@ -101,7 +101,7 @@ def sentence(changes: Sequence[Change], name: str) -> str:
 
 
 def metric(change: Change) -> str:
-    """lm-eval's name of the metric, with its filter if it has one."""
+    """Give lm-eval's name of the metric, with its filter if it has one."""
     return _metric(change.metric, change.filter)
 
 

@@ -112,7 +112,7 @@ ByName: TypeAlias = Mapping[str, Sequence[Change]]
 
 
 def read(folder: Path) -> ExtraScores:
-    """What a model's step ``extra`` holds."""
+    """Read what a model's step ``extra`` holds."""
     table = json.loads(read_text(folder / FIGURES))
     figures = tuple(Figure(**{**row, "members": tuple(row.get("members", ()))}) for row in table["figures"])
     rows: list[dict[str, Any]] = []
@@ -138,7 +138,7 @@ def _pair(value: object) -> tuple[float, float]:
 def compare(
     baseline: ExtraScores, methods: Mapping[str, Sequence[ExtraScores]], *, resamples: int, seed: int, confidence: float
 ) -> dict[str, list[Change]]:
-    """Each method minus the baseline; a method with several training seeds has one :class:`ExtraScores` for each.
+    """Compare each method with the baseline; a method with several training seeds has one :class:`ExtraScores` for each.
 
     Raises CompareError if they were not asked the same documents.
     """
@@ -312,7 +312,7 @@ def _curved(means: Floats, aggregation: str, confidence: float, plan: Design, at
 
 
 def records(changes: ByName) -> list[dict[str, object]]:
-    """Every comparison as a flat record, ``method`` first; unknown figures are None."""
+    """Make every comparison as a flat record, ``method`` first; unknown figures are None."""
     return [
         {"method": name} | {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(each).items()}
         for name, column in changes.items()
@@ -321,7 +321,7 @@ def records(changes: ByName) -> list[dict[str, object]]:
 
 
 def from_records(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Change]]:
-    """What :func:`records` was made of."""
+    """Read what :func:`records` was made of."""
     found: dict[str, list[Change]] = {}
     for row in rows:
         values = {key: value for key, value in row.items() if key != "method"}

@@ -34,20 +34,20 @@ class Stepped:
 
 
 def family(target: Target | Comparison) -> str:
-    """Which of :data:`SHARES` a line belongs to."""
+    """Say which of :data:`SHARES` a line belongs to."""
     if target.scope == "task":
         return "tasks"
     return "overall" if target.scope == "overall" and target.length is None else "headlines"
 
 
 def counts_once(targets: Sequence[Target] | Sequence[Comparison]) -> list[bool]:
-    """Which lines count: those at the only length repeat those over lengths."""
+    """Say which lines count: those at the only length repeat those over lengths."""
     single = len({each.length for each in targets} - {None}) == 1
     return [not (single and each.length is not None) for each in targets]
 
 
 def corrected(found: Mapping[Pair, Sequence[Comparison]], stepped: Mapping[Pair, Stepped]) -> dict[Pair, list[Comparison]]:
-    """The comparisons with ``p_page`` and ``p_holm``; flips are used where every pair has them, else Holm's bound."""
+    """Give the comparisons with ``p_page`` and ``p_holm``; flips are used where every pair has them, else Holm's bound."""
     single = not all(all(counts_once(column)) for column in found.values())
     joint = all(pair in stepped for pair in found)
     plain: dict[tuple[Pair, _Name], float] = {}

@@ -33,7 +33,8 @@ _NARROWEST = 0.5  # points to each side of 0: no difference at all must not look
 
 
 def length_curves(comparisons: ByName, anchors: Anchored = MappingProxyType({}), *, narrow: bool = False) -> Figure:
-    """Score by length, one panel for the overall score and one for each category, with the ceiling and the floor where they are known.
+    """Draw the score by length, one panel for the overall score and one for each category, with the ceiling and the floor where they are
+    known.
 
     A method's band is the interval of its *paired* difference, added to the baseline: where it leaves the baseline's line, the
     difference is detected. Bands of unpaired scores would overlap long after that.
@@ -62,7 +63,7 @@ def length_curves(comparisons: ByName, anchors: Anchored = MappingProxyType({}),
 def forest(
     comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), length: int | None = None, narrow: bool = False
 ) -> Figure:
-    """Differences with their intervals, one line for each category and method; filled where a difference is claimed.
+    """Draw differences with their intervals, one line for each category and method; filled where a difference is claimed.
 
     A margin that was named is shaded. ``length`` None takes the mean over lengths.
     """
@@ -100,7 +101,7 @@ def forest(
 
 
 def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], *, narrow: bool = False) -> Figure:
-    """One panel for each figure that the methods logged (loss, reward accuracy, ...), by optimizer step.
+    """Draw one panel for each figure that the methods logged (loss, reward accuracy, ...), by optimizer step.
 
     A method that logged nothing has no line, and the others keep the looks that they have elsewhere.
     """

@@ -48,7 +48,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts(table: pd.DataFrame) -> tuple[int, int]:
-    """Fewest and most answers to an example of a valid table."""
+    """Count the fewest and most answers to an example of a valid table."""
     if "generation" not in table.columns:
         return 1, 1
     found = table.groupby(_EXAMPLE, sort=False, observed=True)["generation"].nunique()
@@ -56,7 +56,7 @@ def counts(table: pd.DataFrame) -> tuple[int, int]:
 
 
 def temperature(table: pd.DataFrame) -> float:
-    """The highest temperature that answers were sampled at; 0 for greedy ones."""
+    """Compute the highest temperature that answers were sampled at; 0 for greedy ones."""
     return float(table["temperature"].max()) if "temperature" in table.columns else 0.0
 
 
@@ -84,7 +84,10 @@ def _capital(text: str) -> str:
 
 
 def stacked(tables: Sequence[pd.DataFrame], order: pd.DataFrame) -> Floats:
-    """Every answer's score, (rows of ``order``, generations, tables), NaN where an example has fewer; ``order`` is an averaged table."""
+    """Compute every answer's score, (rows of ``order``, generations, tables), NaN where an example has fewer.
+
+    ``order`` is an averaged table.
+    """
     place = pd.MultiIndex.from_frame(order[list(KEY)])
     most = max(counts(table)[1] for table in tables)
     found = np.full((len(order), most, len(tables)), math.nan)

@@ -28,7 +28,7 @@ _BINS = 25
 
 
 def head_map(scores: Scores, masked: Mapping[str, Heads], *, narrow: bool = False) -> Figure:
-    """Layer x head, one panel for each method that masks heads; those heads are outlined. ``narrow``: one panel in a row.
+    """Draw layer x head, one panel for each method that masks heads; those heads are outlined. ``narrow``: one panel in a row.
 
     Raises ValueError for scores that are not a rectangle and for masked heads outside it.
     """
@@ -59,7 +59,7 @@ def head_map(scores: Scores, masked: Mapping[str, Heads], *, narrow: bool = Fals
 
 
 def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | None, *, narrow: bool = False) -> Figure:
-    """Scores from the highest to the lowest, with the threshold and a tick row for each method's masked heads."""
+    """Draw scores from the highest to the lowest, with the threshold and a tick row for each method's masked heads."""
     values = _rectangle(scores)
     _check_heads(values, masked)
     order = np.argsort(-values.ravel(), kind="stable")
@@ -87,7 +87,7 @@ def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | 
 
 
 def score_distribution(scores: Scores, threshold: float | None, *, narrow: bool = False) -> Figure:
-    """How many heads have which score; counts on a logarithmic axis, since most heads score near 0."""
+    """Draw how many heads have which score; counts on a logarithmic axis, since most heads score near 0."""
     values = _rectangle(scores)
     edges = np.linspace(0, max(float(values.max()), threshold or 0, 1e-9), _BINS + 1)
     with canvas.style():
@@ -112,7 +112,7 @@ def score_distribution(scores: Scores, threshold: float | None, *, narrow: bool 
 
 
 def knockout_curves(curves: Mapping[str, KnockOut], chosen: int | None) -> Figure:
-    """Needle accuracy and short-text perplexity against the number of heads masked, a line for each kind of mask.
+    """Draw needle accuracy and short-text perplexity against the number of heads masked, a line for each kind of mask.
 
     ``chosen`` is the number of heads decided on, if any. Raises ValueError without curves.
     """
@@ -156,7 +156,7 @@ def knockout_curves(curves: Mapping[str, KnockOut], chosen: int | None) -> Figur
 
 
 def before_after(before: Scores, after: Scores, threshold: float) -> Figure:
-    """Each head's score after training against its score before; heads at ``threshold`` or more before are filled squares.
+    """Draw each head's score after training against its score before; heads at ``threshold`` or more before are filled squares.
 
     Raises ValueError for scores of different shapes.
     """

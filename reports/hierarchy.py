@@ -59,14 +59,14 @@ class Stratum:
     n_clusters: int
 
     def sums(self, values: Floats) -> Floats:
-        """Sums by cluster, cell and column, (n_clusters, len(cells), columns), of ``values`` (rows of the table, columns)."""
+        """Compute the sums by cluster, cell and column, (n_clusters, len(cells), columns), of ``values`` (rows of the table, columns)."""
         slot = self.cluster * len(self.cells) + self.cell
         slots = self.n_clusters * len(self.cells)
         columns = [np.bincount(slot, weights=column[self.rows], minlength=slots) for column in values.T]
         return np.asarray(np.stack(columns, axis=-1), dtype=np.float64).reshape(self.n_clusters, len(self.cells), -1)
 
     def counts(self) -> Floats:
-        """Rows by cluster and cell, (n_clusters, len(cells))."""
+        """Count the rows by cluster and cell, (n_clusters, len(cells))."""
         shape = (self.n_clusters, len(self.cells))
         return np.bincount(self.cluster * shape[1] + self.cell, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
@@ -81,14 +81,16 @@ class Design:
     """Target x cell; each row sums to 1."""
 
     def means(self, values: Floats) -> Floats:
-        """Targets x columns: HELMET's averages of each column of ``values``, (rows of the table, columns)."""
+        """Compute, targets x columns, HELMET's averages of each column of ``values``, (rows of the table, columns)."""
         cells = np.empty((self.weights.shape[1], values.shape[1]))
         for stratum in self.strata:
             cells[stratum.cells] = stratum.sums(values).sum(axis=0) / stratum.counts().sum(axis=0)[:, None]
         return self.weights @ cells
 
     def per_question(self, values: Floats) -> Iterator[tuple[Floats, Floats]]:
-        """For each target its questions' weights, (questions,), which sum to 1, and their means of ``values``, (questions, columns)."""
+        """Yield for each target its questions' weights, (questions,), which sum to 1, and their means of ``values``, (questions,
+        columns).
+        """
         parts = [(each, each.counts(), each.sums(values)) for each in self.strata]
         rows = [(each, counts / counts.sum(axis=0), sums / counts.sum(axis=0)[:, None]) for each, counts, sums in parts]
         for row in self.weights:
@@ -104,7 +106,7 @@ class Design:
             yield np.concatenate(weights), np.concatenate(means)
 
     def without_spread(self) -> npt.NDArray[np.bool_]:
-        """Targets that draw on a cell whose rows are all of one cluster, so that nothing is known of its spread."""
+        """Mark the targets that draw on a cell whose rows are all of one cluster, so that nothing is known of its spread."""
         single = np.zeros(self.weights.shape[1], dtype=bool)
         for stratum in self.strata:
             single[stratum.cells] = (stratum.counts() > 0).sum(axis=0) < 2
@@ -152,7 +154,7 @@ def _numbered(rows: pd.DataFrame, columns: list[str]) -> Ints:
 
 
 def targets(cells: pd.DataFrame, cell: Ints, example: Ints, cluster: Ints) -> tuple[tuple[Target, ...], Floats]:
-    """Every dataset-metric, category and overall at each length and over lengths, with their weights on the cells.
+    """List every dataset-metric, category and overall at each length and over lengths, with their weights on the cells.
 
     ``cells`` has the columns of :data:`CELL`; ``cell``, ``example`` and ``cluster`` number each row's.
     """
@@ -187,14 +189,14 @@ def _level_weights(members: pd.DataFrame, n_cells: int) -> Floats:
 
 
 def wins_and_losses(differences: Sequence[Floats]) -> tuple[Ints, Ints]:
-    """Questions that each target's candidate wins and loses, targets x columns, from each target's (questions, columns)."""
+    """Count the questions that each target's candidate wins and loses, targets x columns, from each target's (questions, columns)."""
     signs = [np.where(np.abs(means) > _SAME, np.sign(means), 0) for means in differences]
     wins, losses = (np.array([(each == side).sum(axis=0) for each in signs], dtype=np.intp) for side in (1, -1))
     return wins, losses
 
 
 def improvements(plan: Design, differences: Floats) -> Floats:
-    """Probability of improvement by each target and column: that a question's difference is above 0, a tie counting half."""
+    """Compute the probability of improvement by each target and column: that a question's difference is above 0, a tie counting half."""
     means = [each for _, each in plan.per_question(differences)]
     wins, losses = wins_and_losses(means)
     return np.asarray((1 + (wins - losses) / np.array([[len(each)] for each in means])) / 2)

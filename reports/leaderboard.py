@@ -154,7 +154,7 @@ def board(
 def ranks(
     means: Floats, draws: Floats, confidence: float, agreed: Callable[[int, int], bool] = lambda one, two: True
 ) -> tuple[list[int], list[int]]:
-    """Best and worst rank of each model from its mean, (models,), and its resampled means, (resamples, models).
+    """Compute the range of ranks: best and worst rank of each model from its mean, (models,), and its resampled means, (resamples, models).
 
     ``agreed`` says whether another test finds two models, the smaller number first, to differ too; asked only where the bootstrap does.
     """

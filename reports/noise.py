@@ -88,7 +88,7 @@ def noise(first: pd.DataFrame, second: pd.DataFrame, *, allow: tuple[str, ...] =
 
 
 def sentence(found: Noise) -> str:
-    """What a reader has to know."""
+    """Say what a reader has to know."""
     overall = next(each for each in found.floors if each.scope == "overall" and each.length is None)
     if not found.outputs_changed and not found.scores_changed:
         return f"All {found.examples:,} outputs are the same: on this engine a difference between models is not noise of generation."
@@ -105,7 +105,7 @@ def sentence(found: Noise) -> str:
 
 
 def terminal(found: Noise) -> RenderableType:
-    """Noise floors by average and length, then the sentence."""
+    """Make the noise floors by average and length, then the sentence."""
     table = Table(title=Text("the same model twice: difference, and noise floor (points)"))
     for column in ("", "length", "difference", "noise floor"):
         table.add_column(column, justify="left" if not column else "right")

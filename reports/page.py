@@ -31,7 +31,7 @@ _DEPTHS = (
 
 
 def render(data: ReportData) -> str:
-    """The page as HTML text."""
+    """Make the page as HTML text."""
     chosen = {name: data.comparisons[name] for name in data.methods}
     drawn = plates(data)
 

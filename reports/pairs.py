@@ -71,7 +71,8 @@ def compare_all(
 
 
 def letters(order: Sequence[int], apart: set[tuple[int, int]]) -> dict[int, str]:
-    """Letters for each model of ``order``, best first: two share one exactly if they are not ``apart`` (pairs, the smaller number first).
+    """Give letters for each model of ``order``, best first: two share one exactly if they are not ``apart`` (pairs, the smaller number
+    first).
 
     Piepho 2004, J. Comput. Graph. Stat. 13, "An algorithm for a letter-based representation of all-pairwise comparisons".
     """

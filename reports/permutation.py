@@ -51,7 +51,7 @@ def flips(plan: Design, differences: Floats, *, resamples: int, rng: np.random.G
 
 
 def p_values(plan: Design, differences: Floats, *, resamples: int, rng: np.random.Generator) -> Floats:
-    """Two-sided p-values, targets x columns, of paired ``differences`` (rows of the table, columns).
+    """Compute two-sided p-values, targets x columns, of paired ``differences`` (rows of the table, columns).
 
     Random flips count the observed arrangement too, (1 + hits) / (1 + resamples). Where so few questions differ that all their
     arrangements are no more than ``resamples``, all are enumerated and the value is exact.
@@ -60,7 +60,7 @@ def p_values(plan: Design, differences: Floats, *, resamples: int, rng: np.rando
 
 
 def single(found: Flips, *, tails: bool = False) -> Floats:
-    """Each mean's own two-sided p-value; with ``tails`` by :func:`tail` where too few flips reach it to count them."""
+    """Compute each mean's own two-sided p-value; with ``tails`` by :func:`tail` where too few flips reach it to count them."""
     resamples = len(found.flipped)
     hits = (np.abs(found.flipped) >= np.abs(found.observed) - _TIE).sum(axis=0)
     p = (1 + hits) / (1 + resamples)
@@ -75,7 +75,7 @@ def single(found: Flips, *, tails: bool = False) -> Floats:
 
 
 def exact(values: Floats) -> float:
-    """The p-value of the sum of ``values`` over all 2**n assignments of signs; 1 for no values."""
+    """Compute the p-value of the sum of ``values`` over all 2**n assignments of signs; 1 for no values."""
     if not len(values):
         return 1.0
     codes: Ints = np.arange(1 << len(values))
@@ -84,7 +84,7 @@ def exact(values: Floats) -> float:
 
 
 def tail(values: Floats) -> float:
-    """The p-value of the sum of ``values`` over all assignments of signs, by the saddlepoint approximation.
+    """Compute the p-value of the sum of ``values`` over all assignments of signs, by the saddlepoint approximation.
 
     Lugannani & Rice 1980, Adv. Appl. Prob. 12; for permutation tests Robinson 1982, JRSS B 44. Read at the next smaller sum where
     the sums have steps, so that a p-value of equal differences is not too small.
@@ -110,7 +110,7 @@ def tail(values: Floats) -> float:
 
 
 def stepdown(found: Flips, members: npt.NDArray[np.bool_]) -> Floats:
-    """p-values corrected for the family of ``members`` (targets x columns); NaN outside of it.
+    """Compute p-values corrected for the family of ``members`` (targets x columns); NaN outside of it.
 
     Rejecting those at or below a level errs anywhere in the family with that chance at most, in the order of the means' distance from
     0 in units of :attr:`Flips.size`. A difference that is the same on every question lies farthest from 0 that it can.
@@ -132,7 +132,9 @@ def stepdown(found: Flips, members: npt.NDArray[np.bool_]) -> Floats:
 
 
 def critical(found: Flips, members: npt.NDArray[np.bool_], level: float) -> float:
-    """The two-sided level of a single mean's test that keeps a family's error rate at ``level``: that of :func:`stepdown`'s first step."""
+    """Compute the two-sided level of a single mean's test that keeps a family's error rate at ``level``: that of :func:`stepdown`'s first
+    step.
+    """
     targets, columns = np.nonzero(members & (found.size > 0))
     if not len(targets):
         return level
@@ -141,7 +143,7 @@ def critical(found: Flips, members: npt.NDArray[np.bool_], level: float) -> floa
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the order given: rejecting those at or below a level keeps the family's error rate at that level."""
+    """Compute adjusted p-values in the order given: rejecting those at or below a level keeps the family's error rate at that level."""
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))

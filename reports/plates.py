@@ -51,7 +51,7 @@ def save(data: ReportData, folder: Path) -> list[Path]:
 
 
 def lengths(comparisons: ByName) -> list[int]:
-    """Context lengths in tokens that were compared, shortest first."""
+    """List the context lengths in tokens that were compared, shortest first."""
     return sorted({each.length for column in comparisons.values() for each in column if each.length is not None})
 
 

@@ -62,7 +62,7 @@ class Policy:
     cut_off: float = 1.0
 
     def margin(self, line: Comparison) -> float | None:
-        """How much lower this line's score may be; None if it is not asked."""
+        """Say how much lower this line's score may be; None if it is not asked."""
         if line.scope == "task":
             return None if line.length is None else self.margins_task.get(str(line.task), self.margin_task)
         if line.length is None:
@@ -71,7 +71,7 @@ class Policy:
 
 
 def parse(text: str, where: str) -> Policy:
-    """The policy in a TOML text; raises :class:`PolicyError`. An unknown key is an error, what is left out keeps its default."""
+    """Read the policy in a TOML text; raises :class:`PolicyError`. An unknown key is an error, what is left out keeps its default."""
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits

@@ -32,7 +32,7 @@ _LARGE: Final = 2_000
 def power(
     shape: Shape, effect: float, questions: int | None = None, simulations: int = SIMULATIONS, seeds: tuple[int, float] | None = None
 ) -> float:
-    """Share of experiments with so many questions (default: as many as there are) that claim a true difference of ``effect``.
+    """Compute the share of experiments with so many questions (default: as many as there are) that claim a true difference of ``effect``.
 
     ``seeds``: claim it of the method, from so many training seeds whose scores have this standard deviation.
     """
@@ -65,7 +65,7 @@ def _differences(shape: Shape, effect: float, picked: Ints, rng: np.random.Gener
 
 
 def detectable(shape: Shape) -> float:
-    """The smallest true difference that the verdict claims in 80% of experiments; NaN where none is."""
+    """Compute the smallest true difference that the verdict claims in 80% of experiments; NaN where none is."""
     low, high = 0.0, _reach(shape)  # beyond it differences are larger than those seen, and power may fall before it rises again
     if power(shape, high) < POWER:
         low, high = high, 1.0
@@ -78,7 +78,7 @@ def detectable(shape: Shape) -> float:
 
 
 def questions_for(shape: Shape, effect: float) -> int | None:
-    """Questions at which a true difference of ``effect`` is claimed in 80% of experiments; None if a million do not."""
+    """Count the questions at which a true difference of ``effect`` is claimed in 80% of experiments; None if a million do not."""
     low, high = FEWEST - 1, FEWEST
     while power(shape, effect, high) < POWER:
         low, high = high, 2 * high
@@ -172,7 +172,7 @@ class Needed:
 
 
 def needed(comparison: Comparison, effect: float, shape: Shape | None = None) -> Needed | None:
-    """Questions and examples that would find a true difference of ``effect``; None where that is unknown, or a million would not.
+    """Count the questions and examples that would find a true difference of ``effect``; None where that is unknown, or a million would not.
 
     Without a ``shape`` to simulate, by the normal approximation. Raises ValueError for an effect that is not a positive number.
     """

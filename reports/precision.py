@@ -40,7 +40,7 @@ class Offer:
 
 
 def half_width(parts: Components, questions: int, generations: float, seeds: int, confidence: float = 0.95) -> float:
-    """Half the width of the interval; with one seed of a claim about its checkpoint, from two on about the method."""
+    """Compute half the width of the interval; with one seed of a claim about its checkpoint, from two on about the method."""
     tail = (1 - confidence) / 2
     normal = float(stats.norm.isf(tail))
     asked = float(stats.t.isf(tail, max(1, questions - 1))) ** 2 * parts.per_question(generations, seeds) / questions
@@ -78,7 +78,7 @@ class Shop:
         return Offer(what, questions, generations, seeds, answers, error, wide)
 
     def doubled(self) -> list[Offer]:
-        """What there is now, and twice as much of each."""
+        """List what there is now, and twice as much of each."""
         questions, generations, seeds = self._now
         found = [self.offer("now", *self._now), self.offer("twice the questions", 2 * questions, generations, seeds)]
         if self._sampled:
@@ -86,11 +86,11 @@ class Shop:
         return [*found, self.offer("twice the training seeds", questions, generations, 2 * seeds)]
 
     def best(self) -> Offer:
-        """The doubling that helps most."""
+        """Choose the doubling that helps most."""
         return min(self.doubled()[1:], key=lambda each: each.error)
 
     def alone(self, wanted: float) -> dict[str, int | None]:
-        """How many of each, the others as they are, an interval of this half width takes; None where no number of them does.
+        """Say how many of each, the others as they are, an interval of this half width takes; None where no number of them does.
 
         With one seed the interval is about its checkpoint, and more seeds are no way to it.
         """
@@ -110,7 +110,7 @@ class Shop:
         return found
 
     def cheapest(self, wanted: float, seeds: Sequence[int]) -> Offer | None:
-        """The fewest answers in all that bring this half width, with one of these numbers of seeds; None where none does."""
+        """Find the fewest answers in all that bring this half width, with one of these numbers of seeds; None where none does."""
         offers = [each for trained in seeds for each in self._offers(wanted, trained)]
         return min(offers, key=lambda each: (each.answers, each.seeds), default=None)
 

@@ -39,7 +39,7 @@ class Unseen:
     """Targets x columns."""
 
     def widened(self, draws: Floats, side: int, chances: Floats) -> Floats:
-        """``draws`` of means, (resamples, targets, columns), each with one more question of the ``side`` (-1 or 1).
+        """Widen ``draws`` of means, (resamples, targets, columns), each with one more question of the ``side`` (-1 or 1).
 
         ``chances`` are uniform in (0, 1), (resamples,).
         """
@@ -48,7 +48,7 @@ class Unseen:
 
 
 def unseen(plan: Design, differences: Floats) -> Unseen:
-    """How much room each target's mean of ``differences`` (rows of the table, columns) needs."""
+    """Compute how much room each target's mean of ``differences`` (rows of the table, columns) needs."""
     targets, columns = len(plan.targets), differences.shape[1]
     questions = np.empty(targets)
     share, reach = np.zeros((targets, columns)), np.ones((targets, columns))
@@ -60,7 +60,9 @@ def unseen(plan: Design, differences: Floats) -> Unseen:
 
 
 def hidden(means: Floats) -> tuple[float, float]:
-    """Share of questions that look alike beyond the first, and how far the unseen may lie from them, from differences, (questions,)."""
+    """Compute the share of questions that look alike beyond the first, and how far the unseen may lie from them, from differences,
+    (questions,).
+    """
     if len(means) < 2:
         return 1.0, 1.0
     values, counts = np.unique(np.round(means / _SAME), return_counts=True)

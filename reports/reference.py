@@ -26,14 +26,14 @@ class Published:
     """Over all seven categories, as published."""
 
     def overall(self, categories: Sequence[str]) -> float | None:
-        """The mean over ``categories``, as HELMET averages; None if one of them was not published."""
+        """Compute the mean over ``categories``, as HELMET averages; None if one of them was not published."""
         if not categories or any(name not in self.scores for name in categories):
             return None
         return sum(self.scores[name] for name in categories) / len(categories)
 
 
 def published() -> list[Published]:
-    """Every published row."""
+    """List every published row."""
     with files("reports").joinpath("published.csv").open(encoding="utf-8") as file:
         return [
             Published(row["model"], int(row["length"]), {name: float(row[name]) / 100 for name in CATEGORIES}, float(row["average"]) / 100)

@@ -17,14 +17,14 @@ GROUPS: Final = 4096
 
 
 def bootstrap_cells(plan: Design, values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Cell means of resampled clusters, (resamples, cells, columns), of ``values`` (rows of the table, columns)."""
+    """Compute cell means of resampled clusters, (resamples, cells, columns), of ``values`` (rows of the table, columns)."""
     sums = [_grouped(np.concatenate([each.sums(values), each.counts()[:, :, None]], axis=2), rng) for each in plan.strata]
     totals = _weighted_sums(plan, sums, [each[:, :, -1] for each in sums], _multiplicities, resamples, rng)
     return np.divide(totals[:, :, :-1], totals[:, :, -1:])
 
 
 def sign_flip_cells(plan: Design, differences: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Cell means after flipping the sign of random clusters, (resamples, cells, columns)."""
+    """Compute cell means after flipping the sign of random clusters, (resamples, cells, columns)."""
     shares = [_grouped(each.sums(differences) / each.counts().sum(axis=0)[:, None], rng) for each in plan.strata]
     counts = [np.ones(each.shape[:2]) for each in shares]  # a flip leaves no cell empty
     return _weighted_sums(plan, shares, counts, _signs, resamples, rng)

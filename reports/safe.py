@@ -50,22 +50,24 @@ _LONGEST_LINE: Final = 1000
 
 
 def encodable(text: str) -> str:
-    """``text`` as UTF-8 can hold it: each half of a surrogate pair becomes U+FFFD."""
+    """Give ``text`` as UTF-8 can hold it: each half of a surrogate pair becomes U+FFFD."""
     return _HALVES.sub("\ufffd", text)
 
 
 def visible(text: str) -> str:
-    """``text`` for a terminal: nothing in it moves the cursor, changes colours or titles, turns its direction around, or is invisible."""
+    """Give ``text`` for a terminal: nothing in it moves the cursor, changes colours or titles, turns its direction around, or is
+    invisible.
+    """
     return encodable(_SELECTORS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.translate(_CONTROL)))
 
 
 def escape(text: str) -> str:
-    """``text`` in HTML, as it is; what cannot be seen as in :func:`visible`."""
+    """Give ``text`` in HTML, as it is; what cannot be seen as in :func:`visible`."""
     return html.escape(visible(text))
 
 
 def one_line(text: str) -> str:
-    """``text`` for one line of a terminal: line breaks shown, and a long middle left out."""
+    """Give ``text`` for one line of a terminal: line breaks shown, and a long middle left out."""
     line = visible(" ".join(part for part in text.split("\n") if part.strip())).replace("\t", " ")
     if len(line) <= _LONGEST_LINE:
         return line
@@ -74,17 +76,17 @@ def one_line(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """``text`` as a spreadsheet's cell: an apostrophe in front of what would run as a formula."""
+    """Give ``text`` as a spreadsheet's cell: an apostrophe in front of what would run as a formula."""
     return encodable(f"'{text}" if _FORMULA.match(text) else text)
 
 
 def markdown(text: str) -> str:
-    """``text`` as it is, in one line of Markdown."""
+    """Give ``text`` as it is, in one line of Markdown."""
     return visible(" ".join(text.split())).translate(_MARKDOWN)
 
 
 def file_name(text: str) -> str:
-    """``text`` as the name of one file or folder: it stays in its folder, is not hidden, and needs no quotes.
+    """Give ``text`` as the name of one file or folder: it stays in its folder, is not hidden, and needs no quotes.
 
     >>> file_name("../a b"), file_name("..")
     ('_a_b', '_')
@@ -93,11 +95,11 @@ def file_name(text: str) -> str:
 
 
 def tex(text: str) -> str:
-    """``text`` as it is, in LaTeX; control characters, which LaTeX refuses, go, and what cannot be seen is shown."""
+    """Give ``text`` as it is, in LaTeX; control characters, which LaTeX refuses, go, and what cannot be seen is shown."""
     bare = "".join(character for character in " ".join(text.split()) if not isinstance(_CONTROL.get(ord(character)), int))
     return visible(bare).translate(_TEX)
 
 
 def xml(text: str) -> str:
-    """``text`` without the characters that no XML file can hold; escaping is the writer's."""
+    """Give ``text`` without the characters that no XML file can hold; escaping is the writer's."""
     return _NOT_XML.sub("\ufffd", text)

@@ -171,7 +171,7 @@ def _plain(value: object) -> str | int:
 
 
 def digest(frame: pd.DataFrame) -> str:
-    """SHA-256 of the rows by :func:`row_key`, whatever their order and the name of the run: equal for equal samples.
+    """Compute the SHA-256 of the rows by :func:`row_key`, whatever their order and the name of the run: equal for equal samples.
 
     ``model_digest`` has no part in it, since a training's weights may differ in their last bits and still answer alike; nor
     has what follows from the output (:data:`READ`).

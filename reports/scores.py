@@ -12,7 +12,10 @@ from tasks.thoughts import holds_thoughts
 
 
 def terminal(frame: pd.DataFrame) -> Table:
-    """Rows: dataset-metrics, categories, overall; columns: lengths. ``frame`` is a valid samples table; scores are shown times 100."""
+    """Make a table. Rows: dataset-metrics, categories, overall; columns: lengths.
+
+    ``frame`` is a valid samples table; scores are shown times 100.
+    """
     said = generations.answers(frame) if generations.temperature(frame) else ""
     frame = generations.averaged(frame)
     plan = hierarchy.design(frame)

@@ -12,7 +12,7 @@ MOST: Final = 50
 
 
 def needed_seeds(comparison: Comparison) -> int | None:
-    """Seeds that would show a difference as large as this one with 80% power; None if :data:`MOST` do not.
+    """Count the seeds that would show a difference as large as this one with 80% power; None if :data:`MOST` do not.
 
     How trainings differ is unknown from one: they are taken to vary as much as the questions leave the difference uncertain.
     """

@@ -87,7 +87,7 @@ class ConfidenceSequence:
         return self._interval
 
     def decision(self, margin: float = 0.0) -> Decision | None:
-        """Whether the question is answered: the interval excludes 0, or lies within ``margin`` of it; None to go on."""
+        """Say whether the question is answered: the interval excludes 0, or lies within ``margin`` of it; None to go on."""
         if self._interval.low > 0:
             return "better"
         if self._interval.high < 0:
@@ -98,7 +98,7 @@ class ConfidenceSequence:
 
 
 def limits(parts: Floats, *, confidence: float = 0.95, bound: float = 1.0, planned: int = 100) -> tuple[Floats, Floats]:
-    """Lower and upper ends after every round of many sequences at once, without the running intersection.
+    """Compute lower and upper ends after every round of many sequences at once, without the running intersection.
 
     The same arithmetic as :class:`ConfidenceSequence` on whole arrays: ``parts`` is (sequences, rounds, parts), the ends are
     (sequences, rounds).
@@ -122,7 +122,7 @@ def _around(mean: float, low: float, high: float) -> tuple[float, float]:
 
 
 def read(parts: Floats, *, confidence: float = 0.95, bound: float = 1.0, planned: int = 100) -> tuple[Interval, float]:
-    """The interval after all of ``parts``, (rounds, parts), and a two-sided p-value of a mean of 0 that is as valid at any moment.
+    """Compute the interval after all of ``parts``, (rounds, parts), and a two-sided p-value of a mean of 0 that is as valid at any moment.
 
     The p-value is the smallest level at which some interval of the sequence has excluded 0: 2 / the largest value so far of the
     mixture martingale (Howard et al. 2021, section 6; Johari et al. 2022, "Always valid inference", Oper. Res. 70).
@@ -135,7 +135,7 @@ def read(parts: Floats, *, confidence: float = 0.95, bound: float = 1.0, planned
 
 
 def narrowest(confidence: float, bound: float, planned: int, parts: int) -> float:
-    """Half the width after one round, of ``parts`` parts, if nothing ever differed; after n rounds it is an n-th of this."""
+    """Compute half the width after one round, of ``parts`` parts, if nothing ever differed; after n rounds it is an n-th of this."""
     return float(_radius(np.zeros(1), _rho(planned * parts, confidence, bound), confidence, bound)[0])
 
 

@@ -67,7 +67,7 @@ class Order:
         return min(each.questions for each in self.strata)
 
     def looks(self, confidence: float) -> tuple[int, ...]:
-        """Rounds after which to look, each half as many again as before; the last is :attr:`rounds`.
+        """List the rounds after which to look, each half as many again as before; the last is :attr:`rounds`.
 
         None comes before a sequence of equal models would be known to within half of the scale: there is nothing to see there.
         """
@@ -78,7 +78,7 @@ class Order:
         return tuple(found)
 
     def round_of(self, rows: pd.DataFrame) -> Ints:
-        """The round, from 0, of each row (columns task, length, cluster); :attr:`rounds` and above for what comes after the last.
+        """Compute the round, from 0, of each row (columns task, length, cluster); :attr:`rounds` and above for what comes after the last.
 
         ``rows`` hold every question, or those of the first rounds; raises :class:`StoppingError` if they are of another suite.
         """
@@ -103,7 +103,7 @@ class Order:
 
 
 def plan_order(rows: pd.DataFrame, seed: int) -> Order:
-    """The order of a suite (columns category, task, metric, length, example_id, cluster); scores are not looked at."""
+    """Draw the order of a suite (columns category, task, metric, length, example_id, cluster); scores are not looked at."""
     strata = []
     for each in hierarchy.design(rows).strata:
         mine = rows.iloc[each.rows]
@@ -140,7 +140,7 @@ class Stopping:
     decision: Decision | None = None
 
     def sentence(self, name: str) -> str:
-        """For a person, in front of the numbers."""
+        """Say it for a person, in front of the numbers."""
         size = f"{self.examples:,} of {self.order.examples:,} examples"
         looked = f"looked at after round{'s' if len(self.looks) > 1 else ''} {', '.join(map(str, self.looks))}"
         if not self.looks:
@@ -157,14 +157,14 @@ class Stopping:
         )
 
     def attach(self, table: pd.DataFrame) -> pd.DataFrame:
-        """``table``, marked."""
+        """Mark ``table``."""
         marked = table.copy(deep=False)
         marked.attrs = {**table.attrs, ATTRIBUTE: json.loads(json.dumps(asdict(self)))}
         return marked
 
 
 def stopping_of(table: pd.DataFrame) -> Stopping | None:
-    """How far the evaluation went; None for an ordinary one. Raises :class:`StoppingError` for a mark that makes no sense."""
+    """Say how far the evaluation went; None for an ordinary one. Raises :class:`StoppingError` for a mark that makes no sense."""
     value = table.attrs.get(ATTRIBUTE)
     if value is None:
         return None
@@ -181,7 +181,7 @@ def stopping_of(table: pd.DataFrame) -> Stopping | None:
 
 
 def shared(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables' rows of the examples that all of them hold, where some stopped early."""
+    """Keep the tables' rows of the examples that all of them hold, where some stopped early."""
     marks = [mark for table in tables.values() if (mark := stopping_of(table)) is not None and not mark.complete]
     if not marks:
         return dict(tables)
@@ -190,7 +190,7 @@ def shared(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def read_order(value: Mapping[str, Any]) -> Order:
-    """An order from what ``dataclasses.asdict`` and JSON made of it."""
+    """Read an order from what ``dataclasses.asdict`` and JSON made of it."""
     strata = tuple(
         Stratum(
             category=str(each["category"]),
@@ -221,7 +221,7 @@ def _parse(value: Mapping[str, Any]) -> Stopping:
 
 
 def looking(confidence: float) -> float:
-    """The confidence of the sequences, when everything together has ``confidence``."""
+    """Compute the confidence of the sequences, when everything together has ``confidence``."""
     return 1 - LOOKS_SHARE * (1 - confidence)
 
 
@@ -247,7 +247,7 @@ def known(
     *,
     only_overall: bool = False,
 ) -> Known:
-    """Both models' averages, always-valid intervals of their differences, and p-values, after the first ``rounds`` rounds.
+    """Give both models' averages, always-valid intervals of their differences, and p-values, after the first ``rounds`` rounds.
 
     ``rows`` hold those rounds' rows and maybe more; scores are (rows,). An average counts each question the same, where HELMET counts
     each example: they differ only where some questions of a task have more examples than others.
@@ -290,7 +290,7 @@ class Look:
 
 
 def look(order: Order, baseline: pd.DataFrame, candidate: pd.DataFrame, rounds: int, confidence: float, margin: float) -> Look:
-    """Whether to stop after ``rounds`` rounds: the overall difference is not 0, or within ``margin`` of it.
+    """Decide whether to stop after ``rounds`` rounds: the overall difference is not 0, or within ``margin`` of it.
 
     Both are samples tables of these rounds in the same order of rows.
     """

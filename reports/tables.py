@@ -45,7 +45,7 @@ class Line:
 
 
 def lines(comparisons: ByName, scopes: Sequence[Scope] = ("overall", "category")) -> list[Line]:
-    """The table's lines: lengths ascending, then their mean where there are several; columns in the order of ``comparisons``."""
+    """List the table's lines: lengths ascending, then their mean where there are several; columns in the order of ``comparisons``."""
     by_place = [{_place(each): each for each in column if each.scope in scopes} for column in comparisons.values()]
     if not by_place:
         return []
@@ -57,7 +57,7 @@ def lines(comparisons: ByName, scopes: Sequence[Scope] = ("overall", "category")
 
 
 def legend(comparisons: ByName) -> str:
-    """How to read a table of these comparisons, for people who know no statistics."""
+    """Say how to read a table of these comparisons, for people who know no statistics."""
     each = next((each for column in comparisons.values() for each in column), None)
     confidence = 0.95 if each is None else each.confidence
     counted = each is not None and not each.always_valid
@@ -79,28 +79,28 @@ def _overall(comparisons: ByName) -> str:
 
 
 def label(comparison: Comparison) -> str:
-    """Short name of what a comparison is about: "overall", "recall", "niah ruler_recall"."""
+    """Give the short name of what a comparison is about: "overall", "recall", "niah ruler_recall"."""
     if comparison.scope == "task":
         return f"{comparison.task} {comparison.metric}"
     return comparison.category or "overall"
 
 
 def length_label(length: int | None) -> str:
-    """Length in tokens: 512 is "512", 8192 is "8K", None is "mean"."""
+    """Write the length in tokens: 512 is "512", 8192 is "8K", None is "mean"."""
     if length is None:
         return "mean"
     return f"{length // 1024}K" if length % 1024 == 0 else str(length)
 
 
 def difference(comparison: Comparison) -> str:
-    """Difference, interval, probability of improvement and mark: "+2.8 [+0.9, +4.7] 61% ▲"."""
+    """Write the difference, interval, probability of improvement and mark: "+2.8 [+0.9, +4.7] 61% ▲"."""
     interval = f"[{points(comparison.low, signed=True)}, {points(comparison.high, signed=True)}]"
     parts = (points(comparison.delta, signed=True), interval, chance(comparison.improvement), _MARKS[comparison.claim])
     return " ".join(part for part in parts if part)
 
 
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
-    """A rich table. With ``contrast`` the columns have different baselines, so only differences are shown."""
+    """Make a rich table. With ``contrast`` the columns have different baselines, so only differences are shown."""
     table = Table(title=Text(title) if title else None, caption=legend(comparisons), caption_justify="left")
     table.add_column()
     table.add_column("length", justify="right")
@@ -118,7 +118,7 @@ def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
 
 
 def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), contrast: bool = False) -> str:
-    """A GitHub-flavoured table, with the same columns as :func:`terminal`."""
+    """Make a GitHub-flavoured table, with the same columns as :func:`terminal`."""
     head = ["", "length", *([] if contrast else ["baseline"]), *comparisons]
     align = ["-", "-:", *([] if contrast else ["-:"]), *("-" for _ in comparisons)]
     body = [
@@ -135,7 +135,7 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
 
 
 def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:
-    """A ``tabular`` for the booktabs package: scores, and differences with intervals, bold where a difference is claimed."""
+    """Make a ``tabular`` for the booktabs package: scores, and differences with intervals, bold where a difference is claimed."""
     head = ["", "length", "baseline", *(f"\\multicolumn{{2}}{{c}}{{{safe.tex(name)}}}" for name in comparisons)]
     body: list[str] = []
     previous = ""
@@ -151,7 +151,7 @@ def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "categor
 
 
 def records(comparisons: ByName) -> list[dict[str, Value]]:
-    """Every comparison as a flat record, ``name`` first and the probability of improvement last; unknown figures are None."""
+    """Make every comparison as a flat record, ``name`` first and the probability of improvement last; unknown figures are None."""
     return [
         {
             key: None if isinstance(value, float) and math.isnan(value) else value
@@ -163,12 +163,12 @@ def records(comparisons: ByName) -> list[dict[str, Value]]:
 
 
 def json_text(comparisons: ByName) -> str:
-    """:func:`records` as a JSON list; valid JSON, without NaN."""
+    """Make :func:`records` as a JSON list; valid JSON, without NaN."""
     return safe.encodable(json.dumps(records(comparisons), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def csv_text(comparisons: ByName) -> str:
-    """:func:`records` as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    """Make :func:`records` as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets an apostrophe in front."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS)
     writer.writeheader()

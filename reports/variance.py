@@ -68,19 +68,22 @@ class Components:
         return self.of_shared_answers is not None
 
     def per_question(self, answers: float | None = None, seeds: int | None = None) -> float:
-        """Variance of one question's mean difference over so many answers and seeds; as many as there are by default."""
+        """Compute the variance of one question's mean difference over so many answers and seeds; as many as there are by default."""
         given, trained = answers or self.generations, seeds or self.seeds
         luck = (self.of_shared_answers or 0.0) / given + self.of_answers / (given * trained)
         return self.of_questions + self.of_seeds_by_question / trained + luck
 
     def of_one_seed(self, questions: int, answers: float) -> float:
-        """Variance between single trainings' means, as so many questions and answers would show it; NaN where seeds are unknown."""
+        """Compute the variance between single trainings' means, as so many questions and answers would show it.
+
+        NaN where seeds are unknown.
+        """
         if self.of_seeds is None:
             return math.nan
         return self.of_seeds + (self.of_seeds_by_question + self.of_answers / answers) / questions
 
     def room(self, questions: int, tail: float) -> float:
-        """How far a one-sided limit lies off for what so many questions would not have shown."""
+        """Compute how far a one-sided limit lies off for what so many questions would not have shown."""
         return self.alike * self.reach * (1 - math.pow(tail, self.heaviest * self.questions / questions))
 
     def parts(self, questions: int | None = None, answers: float | None = None, seeds: int | None = None) -> dict[str, float]:
@@ -197,7 +200,8 @@ def _of_seeds(contrasts: Floats, noise: Floats, strata: Ints) -> float:
 
 
 def one_way(values: Floats, strata: Ints) -> tuple[float, float | None]:
-    """Variance between questions and within them, of ``values``, (questions, answers, columns): columns are independent layouts.
+    """Compute the variance between questions and within them, of ``values``, (questions, answers, columns): columns are independent
+    layouts.
 
     Within is None where no question has two answers; between is then of both together.
     """

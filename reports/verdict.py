@@ -25,12 +25,12 @@ def verdict(comparisons: Sequence[Comparison], *, candidate: str = "The candidat
 
 
 def verdicts(found: MethodComparisons) -> list[str]:
-    """A verdict for each method, then the first method against each of its controls: the claim that a shared gain does not support."""
+    """Give a verdict for each method, then the first method against each of its controls: the claim that a shared gain does not support."""
     return [" ".join(each) for each in sentences(found)]
 
 
 def sentences(found: MethodComparisons) -> list[list[str]]:
-    """The verdicts of :func:`verdicts` in parts: the outcome, the figures, and what else there is to know."""
+    """Give the verdicts of :func:`verdicts` in parts: the outcome, the figures, and what else there is to know."""
     first, *controls = found.methods
     said = [_against_baseline(column, name, "the baseline") for name, column in found.methods.items()]
     for control in controls:

@@ -282,14 +282,14 @@ def audit(
       harness heads audit --model builtin --out audit
     """
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
-    from retmask.heads.audit import Plan, audit_model
+    from retmask.heads.audit import AuditSettings, audit_model
     from retmask.model import load_tokenizer
 
-    plan = Plan(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
+    settings = AuditSettings(lengths=lengths, trials=trials, controls=controls, margin=margin, fluency=fluency, seed=seed, curves=curves)
     scores = None if file is None else read_scores(file)
     tokenizer = load_tokenizer(model_path.path)
     model = _network(model_path.path, dtype, device)
-    found = audit_model(model, tokenizer, model_path.digest, plan, lambda line: echo(line, err=True), scores)
+    found = audit_model(model, tokenizer, model_path.digest, settings, lambda line: echo(line, err=True), scores)
     if out is not None:
         _save_audit(found.to_json(), found.scores, found.curves(), out)
     echo(found.in_words())

@@ -18,7 +18,7 @@ IsDone: TypeAlias = Callable[[int, Sequence[int]], bool]
 def decode(
     model: PreTrainedModel, cache: RoomyCache, logits: Tensor, lengths: Tensor, choose: Choose, is_done: IsDone, limit: int
 ) -> list[list[int]]:
-    """What each row writes, ``limit`` tokens at most.
+    """Write each row on, ``limit`` tokens at most.
 
     ``cache`` holds what is before, aligned at the ends; ``lengths`` [rows] says how much of it is a row's own, and ``logits``
     [rows, vocabulary] are those of its last token. A row that is done costs as much as any other, and leaving costs a copy of all others'
@@ -47,14 +47,14 @@ def decode(
 
 
 def forward(model: PreTrainedModel, cache: RoomyCache, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-    """Logits [rows, vocabulary] of the last of ``ids`` [rows, tokens], which are appended to the cache."""
+    """Compute logits [rows, vocabulary] of the last of ``ids`` [rows, tokens], which are appended to the cache."""
     output = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     logits: Tensor = output.logits
     return logits[:, -1]
 
 
 def places(lengths: Tensor, width: int, first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Attention mask [rows, width + last] of states aligned at their ends, and positions [rows, last - first] of new tokens."""
+    """Make attention mask [rows, width + last] of states aligned at their ends, and positions [rows, last - first] of new tokens."""
     columns = torch.arange(width + last, device=lengths.device)
     mask = (columns >= width - lengths[:, None]).long()
     return mask, lengths[:, None] + torch.arange(first, last, device=lengths.device)

@@ -22,7 +22,7 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
 
 
 def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
-    """The causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype.
+    """Load the causal language model in ``path``, in evaluation mode. ``dtype`` is the name of a torch dtype.
 
     ``device`` ``all`` spreads the layers over all GPUs. A model that caps its attention scores (Gemma 2) gets eager attention: SDPA leaves
     the cap out. HarnessError if it does not load, or a weight is missing, left over, NaN or infinite.
@@ -50,7 +50,7 @@ def load_model(path: Path, dtype: str, device: str) -> "PreTrainedModel":
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
-    """One user turn, ready for the assistant's answer. Plain text for a tokenizer without a template.
+    """Render one user turn, ready for the assistant's answer. Plain text for a tokenizer without a template.
 
     Thinking is switched off where the template knows the switch: a needle is then copied in the answer, not in a hidden draft.
     """
@@ -63,12 +63,12 @@ def render(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", rendered: str) -> list[int]:
-    """Token ids of a rendered prompt. A template writes its own begin-of-text token; only plain text gets the tokenizer's."""
+    """Encode a rendered prompt into token ids. A template writes its own begin-of-text token; only plain text gets the tokenizer's."""
     return list(tokenizer(rendered, add_special_tokens=not tokenizer.chat_template)["input_ids"])
 
 
 def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The token ids that end an answer; many chat models have several."""
+    """Give the token ids that end an answer; many chat models have several."""
     eos = getattr(model.generation_config, "eos_token_id", None)
     ids = list(eos) if isinstance(eos, list) else [] if eos is None else [eos]
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ids:
@@ -77,7 +77,7 @@ def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> 
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """A token id to pad with; which one does not matter, since padding is masked."""
+    """Give a token id to pad with; which one does not matter, since padding is masked."""
     for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0):
         if candidate is not None:
             return int(candidate)
@@ -85,7 +85,7 @@ def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
 
 
 def plain_generation(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int) -> "GenerationConfig":
-    """Settings under which ``generate`` takes the arg-max and nothing that a model's ``generation_config.json`` adds to it."""
+    """Make the settings under which ``generate`` takes the arg-max and nothing that a model's ``generation_config.json`` adds to it."""
     from transformers import GenerationConfig
 
     return GenerationConfig(  # type: ignore[no-untyped-call]
@@ -103,7 +103,7 @@ def plain_generation(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBa
 
 
 def generate(model: "PreTrainedModel") -> Callable[..., "Tensor"]:
-    """The model's ``generate``, whose type transformers does not declare."""
+    """Call the model's ``generate``, whose type transformers does not declare."""
     method: Any = model.generate
     bound: Callable[..., Tensor] = method
     return bound

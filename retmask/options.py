@@ -122,12 +122,12 @@ class Options:
         TrainConfig("", "", "", **self.training())  # refuses what cannot be trained with, before anything is computed
 
     def rejected_model(self) -> str:
-        """NAME of ``model NAME``; empty for the mask."""
+        """Read NAME of ``model NAME``; empty for the mask."""
         kind, _, name = self.rejected_from.partition(" ")
         return name.strip() if kind == "model" else ""
 
     def training(self) -> dict[str, Any]:
-        """The options that a :class:`TrainConfig` takes, but for its number format."""
+        """Give the options that a :class:`TrainConfig` takes, but for its number format."""
         shared = {field.name for field in fields(TrainConfig)} - {"dtype"}
         return {name: value for name, value in asdict(self).items() if name in shared}
 

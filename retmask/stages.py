@@ -43,22 +43,22 @@ _SPEED: Final = ("micro_batch_size", "gradient_checkpointing", "checkpoint_share
 
 
 def derive(seed: int, purpose: str) -> int:
-    """A seed for one purpose, 31 bits, unrelated to those for others."""
+    """Derive a seed for one purpose, 31 bits, unrelated to those for others."""
     return int.from_bytes(blake2b(f"{seed}:{purpose}".encode(), digest_size=4).digest(), "big") >> 1
 
 
 def digest(texts: Sequence[str]) -> str:
-    """A hash of texts in their order."""
+    """Hash texts in their order."""
     return blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
 
 
 def instructions(context: RunContext, options: "Options", engine: Lazily) -> list[str]:
-    """Distinct instructions, clear of the evaluation."""
+    """Read distinct instructions, clear of the evaluation."""
     return read_prompts(prompted(context, options, engine).path / PROMPTS)
 
 
 def prompted(context: RunContext, options: "Options", engine: Lazily) -> Artifact:
-    """The step ``prompts``: instructions from their source. Its manifest counts what was left out and why."""
+    """Build the step ``prompts``: instructions from their source. Its manifest counts what was left out and why."""
     source = prompts_source(context.model, options)
     artifact = _self_written(context, options, engine) if source == SELF else _collected(context, options, source)
     facts = artifact.facts
@@ -69,7 +69,7 @@ def prompted(context: RunContext, options: "Options", engine: Lazily) -> Artifac
 
 
 def prompts_source(model: Model, options: "Options") -> str:
-    """``prompts_from``, or where nothing is said: ``generated`` for the shipped model, ``self`` for any other.
+    """Choose ``prompts_from``, or where nothing is said: ``generated`` for the shipped model, ``self`` for any other.
 
     HarnessError if a model that is to write its own has no chat template.
     """
@@ -176,7 +176,7 @@ def _generated(count: int, seed: int) -> list[str]:
 
 
 def sampler(context: RunContext, options: "Options", model: Model | None = None) -> Lazily:
-    """The engine that answers, opened when something has to be sampled. It holds the run's model unless ``model`` is another."""
+    """Make the engine that answers, to be opened when something has to be sampled. It holds the run's model unless ``model`` is another."""
     path = (model or context.model).path
     dtype = number_format(options.dtype, context.device, context.model.path)
     devices = {"tensor_parallel": options.tensor_parallel, "pipeline_parallel": options.pipeline_parallel}
@@ -192,7 +192,7 @@ def responses(
     mask: HeadMask | None,
     model: Model | None = None,
 ) -> list[Response]:
-    """The step called ``name``: ``options.n`` responses to each prompt, without the mask's heads."""
+    """Build the step called ``name``: ``options.n`` responses to each prompt, without the mask's heads."""
     settings = Sampling(options.temperature, options.top_p, options.max_new_tokens, derive(context.seed, name.partition("-")[0]), options.n)
     inputs: dict[str, Json] = {
         "version": RESPONSES_VERSION,
@@ -221,7 +221,7 @@ def paired(
     rejected: Sequence[Response],
     other: Model | None = None,
 ) -> Artifact:
-    """The step ``pairs``: the two waves joined, with figures that warn. ``other`` is the model that wrote the rejected answers."""
+    """Build the step ``pairs``: the two waves joined, with figures that warn. ``other`` is the model that wrote the rejected answers."""
     rules = PairFilter(options.drop_repetitive, options.drop_unfinished)
     foreign = other is not None and tokenizer_digest(other) != tokenizer_digest(context.model)
     inputs: dict[str, Json] = {
@@ -242,7 +242,7 @@ def paired(
 
 
 def chosen_alone(context: RunContext, prompts: Sequence[str], chosen: Sequence[Response]) -> Artifact:
-    """The step ``pairs`` of a training on chosen answers alone: no rejected ones, empty answers dropped."""
+    """Build the step ``pairs`` of a training on chosen answers alone: no rejected ones, empty answers dropped."""
     inputs: dict[str, Json] = {
         "version": PAIRS_VERSION,
         "prompts": digest(prompts),
@@ -261,7 +261,7 @@ def chosen_alone(context: RunContext, prompts: Sequence[str], chosen: Sequence[R
 
 
 def given(context: RunContext, options: "Options", *, chosen_only: bool = False) -> Artifact:
-    """The step ``pairs`` with a copy of the user's own file. HarnessError names its bad line."""
+    """Build the step ``pairs`` with a copy of the user's own file. HarnessError names its bad line."""
     path = Path(options.pairs_from)
     found = read_pairs(path, chosen_only=chosen_only)
     if not found:
@@ -276,7 +276,7 @@ def given(context: RunContext, options: "Options", *, chosen_only: bool = False)
 
 
 def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifact:
-    """The step ``dpo`` (``sft`` for that loss), whose ``model`` is the checkpoint."""
+    """Build the step ``dpo`` (``sft`` for that loss), whose ``model`` is the checkpoint."""
     training = options.training()
     seed, dtype = derive(context.training_seed, "dpo"), number_format(options.dtype, context.device, context.model.path)
     source = pairs.path / PAIRS

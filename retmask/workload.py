@@ -29,7 +29,7 @@ _BATCH_TOKENS: Final = 16_384
 
 
 def masking(method: str, options: "Options", model: Model) -> list[Work]:
-    """A method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
+    """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
     if options.pairs_from:
         return [_training(options)]
     after = [replace(_detection(options), title="heads after training", shared=False)] if options.heads_after else []
@@ -37,7 +37,7 @@ def masking(method: str, options: "Options", model: Model) -> list[Work]:
 
 
 def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
-    """A method whose rejected answers are anyone's: both sides of the pairs, and the training.
+    """Plan a method whose rejected answers are anyone's: both sides of the pairs, and the training.
 
     Another model's answers count as if the run's own wrote them: memory and time are bounds where that one is smaller.
     """
@@ -53,7 +53,7 @@ def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
 
 
 def chosen_alone(options: "Options", model: Model) -> list[Work]:
-    """A method that trains on the chosen answers alone."""
+    """Plan a method that trains on the chosen answers alone."""
     if options.pairs_from:
         return [_training(options)]
     options = replace(options, prompts_from=prompts_source(model, options))

@@ -18,24 +18,24 @@ ENOUGH_ANSWERS = 5
 
 
 def flatten(output: str) -> str:
-    """The output on one line, as ALCE scores it."""
+    """Put the output on one line, as ALCE scores it."""
     return re.sub(r"\n+", " ", output).replace("<|im_end|>", "")
 
 
 def words(text: str) -> float:
-    """Length in words."""
+    """Count the length in words."""
     return float(len(text.split()))
 
 
 def short_answer_metrics(text: str, answers: Sequence[Sequence[str]], rule: Comparison) -> dict[str, float]:
-    """STR-EM, the share of short answers that occur under one of their names, and whether all do. ``text`` is free of citations."""
+    """Compute STR-EM, the share of short answers that occur under one of their names, and whether all do. ``text`` is free of citations."""
     normal = rule.normalize(text)
     found = [any(rule.contains(normal, rule.normalize(name)) for name in names) for names in answers]
     return {"str_em": sum(found) / len(found), "str_hit": float(all(found))}
 
 
 def long_answer_rouge(text: str, golds: Sequence[str], split: Splitter) -> dict[str, float]:
-    """ROUGE-Lsum with its sentences found by ``split``, the better of the golds; nothing if there is no gold."""
+    """Compute ROUGE-Lsum with its sentences found by ``split``, the better of the golds; nothing if there is no gold."""
     if not golds:
         return {}
     lines = ["\n".join(split(part.lower())) for part in (text, *golds)]
@@ -43,7 +43,7 @@ def long_answer_rouge(text: str, golds: Sequence[str], split: Splitter) -> dict[
 
 
 def items(output: str, mode: Mode) -> list[str]:
-    """The answers of a list, citations and all."""
+    """List the answers of a list, citations and all."""
     if mode == "parity":
         return _split(flatten(output))
     output = _CITED_LIST.sub(lambda found: found[0].replace(",", ";"), output.replace("<|im_end|>", ""))  # no comma between answers
@@ -56,7 +56,7 @@ def _split(text: str) -> list[str]:
 
 
 def list_metrics(output: str, answers: Sequence[Sequence[str]], mode: Mode) -> dict[str, float]:
-    """QAMPARI's precision, recall, recall of five, and F1 of each recall with the precision."""
+    """Compute QAMPARI's precision, recall, recall of five, and F1 of each recall with the precision."""
     normalize = COMPARISONS[mode].normalize
     names = [[normalize(name) for name in each] for each in answers]
     if mode == "parity":

@@ -30,7 +30,7 @@ class BudgetError(ValueError):
 
 
 def build(task: Task, budget: Budget, examples: int, seed: int) -> Iterator[Example]:
-    """``examples`` examples, one in memory at a time; each question appears with its gold early, in the middle and late.
+    """Build ``examples`` examples, one in memory at a time; each question appears with its gold early, in the middle and late.
 
     The same seed and token counts give the same examples on every machine, and more examples begin with the same ones.
     """
@@ -76,7 +76,7 @@ def _cluster(task: Task, budget: Budget, cluster: str, seed: int) -> Iterator[Ex
 
 
 def compose(episode: Episode, passages: Sequence[Passage], question: Question) -> str:
-    """Instruction, context, question."""
+    """Compose instruction, context, question."""
     return f"{episode.intro}\n\n{episode.render(passages)}\n\n{question.text}"
 
 

@@ -41,12 +41,12 @@ def _kind(rng: Random) -> Exchange:
 
 
 def context_free(rng: Random) -> Exchange:
-    """An instruction that needs no context."""
+    """Invent an instruction that needs no context."""
     return rng.choice((_repeat, _count, _larger, _kind))(rng)
 
 
 def short_task(rng: Random) -> Exchange:
-    """A task of the suite's kind with a handful of passages, from the training half of the world."""
+    """Invent a task of the suite's kind with a handful of passages, from the training half of the world."""
     task: Task = rng.choice((*TERSE.values(), NoteTask()))
     episode = task.episode(rng, "train", length=128)
     question = episode.question()
@@ -56,7 +56,7 @@ def short_task(rng: Random) -> Exchange:
 
 
 def instructions(count: int, seed: int) -> list[str]:
-    """``count`` different instructions, four in five of them small tasks."""
+    """Invent ``count`` different instructions, four in five of them small tasks."""
     rng = Random(f"instructions/{seed}")
     found: dict[str, None] = {}
     while len(found) < count:

@@ -38,17 +38,17 @@ class Claim:
 
 
 def remove_citations(text: str) -> str:
-    """ALCE's rule: ``[1`` with a space before it, if there is one, goes; so does every ``]`` and `` |``."""
+    """Remove citations by ALCE's rule: ``[1`` with a space before it, if there is one, goes; so does every ``]`` and `` |``."""
     return re.sub(r"\[\d+", "", re.sub(r" \[\d+", "", text)).replace(" |", "").replace("]", "")
 
 
 def remove_listed_citations(text: str) -> str:
-    """As :func:`remove_citations`, lists such as ``[1, 2]`` included."""
+    """Remove as :func:`remove_citations`, lists such as ``[1, 2]`` included."""
     return remove_citations(_SPACED_LIST.sub("", text))
 
 
 def sentences(text: str, split: Splitter) -> list[str]:
-    """The sentences that are long enough to mean something."""
+    """List the sentences that are long enough to mean something."""
     return [sentence for sentence in split(text) if len(sentence.strip()) >= SHORTEST_SENTENCE]
 
 
@@ -79,7 +79,7 @@ def _number(digits: str) -> int:
 
 
 def citation_scores(claims: Sequence[Claim], passages: Sequence[str]) -> Rounds[tuple[float, float]]:
-    """(recall, precision) of an output: the share of its claims that are recalled, and of its citations that are precise.
+    """Compute (recall, precision) of an output: the share of its claims that are recalled, and of its citations that are precise.
 
     ``passages`` are the documents' texts. No claims, or no citations, score 0. Takes three rounds of verdicts: all citations of a claim
     together, each alone, and the others without it.
@@ -108,7 +108,7 @@ def _without(cited: tuple[int, ...], place: int) -> list[int]:
 
 
 def score_citations(output: str, meta: Mapping[str, object], mode: Mode = "strict") -> tuple[float, float]:
-    """(recall, precision) of an answer to generated documents, judged exactly.
+    """Compute (recall, precision) of an answer to generated documents, judged exactly.
 
     ``meta["support"]`` maps a fact to the numbers of the documents that hold it (:class:`tasks.judges.KnownFacts`), ``meta["documents"]``
     is how many documents there are.

@@ -83,16 +83,16 @@ class Episode(Protocol):
         """What stands before the context: the instruction, and a worked example where the task has one."""
 
     def question(self) -> Question:
-        """A new question."""
+        """Ask a new question."""
 
     def filler(self) -> Passage:
-        """A passage that answers no question of this episode."""
+        """Write a passage that answers no question of this episode."""
 
     def render(self, passages: Sequence[Passage]) -> str:
-        """The context as the model reads it."""
+        """Write the context as the model reads it."""
 
     def solve(self, question: Question, passages: Sequence[Passage]) -> Solution:
-        """The answer to ``question`` in this context."""
+        """Find the answer to ``question`` in this context."""
 
 
 class Task(Protocol):
@@ -104,7 +104,7 @@ class Task(Protocol):
 
     @property
     def category(self) -> str:
-        """One of :data:`tasks.suite.CATEGORIES`."""
+        """One of HELMET's seven, or one of its own: a mean over categories counts it."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class Task(Protocol):
         """Examples of one cluster: the same question with its gold elsewhere. 1 where no passage is gold."""
 
     def episode(self, rng: Random, split: Split, length: int) -> Episode:
-        """Fresh facts. ``length`` (tokens) may set the difficulty, such as the number of classes."""
+        """Invent fresh facts. ``length`` (tokens) may set the difficulty, such as the number of classes."""
 
     def score(self, example: Example, output: str, mode: Mode = "strict") -> dict[str, float]:
-        """Metric -> score in [0, 1], for every name in ``metrics``."""
+        """Score the output: metric -> score in [0, 1], for every name in ``metrics``."""

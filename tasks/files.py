@@ -33,7 +33,7 @@ class HasLines(Protocol):
     """An opened file, packed or not."""
 
     def readline(self, size: int, /) -> bytes:
-        """At most ``size`` bytes of the next line."""
+        """Read at most ``size`` bytes of the next line."""
 
 
 def ordinary(path: str | Path, flags: int) -> int:
@@ -58,7 +58,7 @@ def open_bytes(path: str | Path, most: int | None = None) -> BufferedReader:
 
 
 def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
-    """All of an ordinary file, at most ``most`` bytes."""
+    """Read all of an ordinary file, at most ``most`` bytes."""
     with open_bytes(path, most) as file:
         found = file.read(most + 1)  # one of the system's says that it has none
     if len(found) > most:
@@ -67,7 +67,7 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
 
 
 def read_text(path: str | Path, most: int = LARGEST, encoding: str = "utf-8") -> str:
-    """All of a text file, its line ends as ``\\n``."""
+    """Read all of a text file, its line ends as ``\\n``."""
     return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -115,7 +115,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def read_lines(file: HasLines, path: str | Path, longest: int = LONGEST_LINE) -> Iterator[bytes]:
-    """The lines of an opened file with their ends, however much they are packed. OSError for one that is too long."""
+    """Read the lines of an opened file with their ends, however much they are packed. OSError for one that is too long."""
     while line := file.readline(longest + 1):
         if len(line) > longest:
             _refuse(f"it has a line of more than {longest // _MIB} MiB", path)
@@ -123,13 +123,13 @@ def read_lines(file: HasLines, path: str | Path, longest: int = LONGEST_LINE) ->
 
 
 def check_packing(size: int, packed: int, path: str | Path) -> None:
-    """OSError if ``packed`` bytes unpack to more than makes sense."""
+    """Raise OSError if ``packed`` bytes unpack to more than makes sense."""
     if size > max(_LARGEST_TABLE, _USUAL_PACKING * packed):
         _refuse(f"its {max(1, packed // _MIB)} MiB unpack to more than {size // _MIB} MiB", path)
 
 
 def read_parquet(path: str | Path) -> "pa.Table":
-    """A whole Parquet table. OSError if it unpacks to more than makes sense, before it does."""
+    """Read a whole Parquet table. OSError if it unpacks to more than makes sense, before it does."""
     import pyarrow.parquet as pq
 
     with _unread_parquet(path) as (file, packed, texts):
@@ -143,7 +143,7 @@ def read_parquet(path: str | Path) -> "pa.Table":
 
 
 def parquet_batches(path: str | Path, columns: Collection[str], rows: int = 64) -> "Iterator[pa.RecordBatch]":
-    """Some rows at a time of those of these columns that there are; OSError as :func:`read_parquet`."""
+    """Read some rows at a time of those of these columns that there are; OSError as :func:`read_parquet`."""
     import pyarrow.parquet as pq
 
     with _unread_parquet(path) as (file, packed, texts):

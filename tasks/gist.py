@@ -31,7 +31,7 @@ class Step:
     """Words for it that a summary may use."""
 
     def point(self, values: dict[str, str]) -> dict[str, object]:
-        """The key point, JSON-compatible."""
+        """Give the key point, JSON-compatible."""
         terms = [[values[name]] for name in self.names]
         ordered = {"before": [0, 1]} if self.names[1] in _PEOPLE else {}
         return {"text": self.telling.format(**values), "terms": [*terms, list(self.verbs)], **ordered}

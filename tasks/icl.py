@@ -51,7 +51,7 @@ class Shots:
         return self._rng.choice(_UTTERANCES).format(word=word)
 
     def filler(self) -> Passage:
-        """A shot. Classes take turns in shuffled rounds, so that they stay balanced at any number of shots."""
+        """Write a shot. Classes take turns in shuffled rounds, so that they stay balanced at any number of shots."""
         if not self._round:
             self._round = self._rng.sample(list(self._labels), len(self._labels))
         kind = self._round.pop()
@@ -62,7 +62,10 @@ class Shots:
         return "\n".join(passage.text for passage in passages)
 
     def anchors(self, question: Question) -> tuple[Sequence[Passage], Sequence[Passage]]:
-        """Ceiling: a shot of each class, at most :data:`ANCHORS`, the right one's about the very word. Floor: every label, and no shot."""
+        """Give ceiling and floor. Ceiling: a shot of each class, at most :data:`ANCHORS`, the right one's about the very word.
+
+        Floor: every label, and no shot.
+        """
         label, word = question.facts
         others = [kind for kind in self._labels if self._labels[kind] != label]
         shots = [(self._labels[kind], self._rng.choice(KINDS[kind])) for kind in self._rng.sample(others, min(ANCHORS - 1, len(others)))]
@@ -77,7 +80,7 @@ class Shots:
         return Solution(label, (label,), self.difficulty(passages))
 
     def difficulty(self, passages: Sequence[Passage]) -> Mapping[str, object]:
-        """How many classes and shots there are, JSON-compatible."""
+        """Say how many classes and shots there are, JSON-compatible."""
         return {"classes": len(self._labels), "shots": len(passages)}
 
 

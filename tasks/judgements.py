@@ -50,7 +50,7 @@ class Judgement:
 
 
 def read(verdict: str, grades: Mapping[str, int]) -> dict[str, int]:
-    """The grades that a verdict ends with: whole numbers from 0 to the highest of each, in its last JSON object.
+    """Read the grades that a verdict ends with: whole numbers from 0 to the highest of each, in its last JSON object.
 
     Raises UnreadableError for anything else: no object, another one, a grade that is not there, no number, or out of range.
     """
@@ -125,6 +125,6 @@ class Judged:
 
 
 def mean(judgements: Sequence[Judgement]) -> Judged:
-    """The mean of those that could be read, as HELMET takes it, and how many could not."""
+    """Take the mean of those that could be read, as HELMET takes it, and how many could not."""
     scores = [each.score for each in judgements if each.score is not None]
     return Judged(fsum(scores) / len(scores) if scores else None, len(scores), len(judgements) - len(scores))

@@ -28,7 +28,7 @@ class Judge(Protocol):
         """Names the judge and its version: equal names give equal verdicts, and caches go by it."""
 
     def entails(self, pairs: Sequence[Pair]) -> list[bool]:
-        """For each (premise, claim): does the premise entail the claim?"""
+        """Decide for each (premise, claim): does the premise entail the claim?"""
 
 
 class ExactWords:
@@ -64,7 +64,7 @@ class KnownFacts:
 
     @staticmethod
     def premise(number: int) -> str:
-        """How a premise names document ``number``."""
+        """Write how a premise names document ``number``."""
         return f"[{number}]"
 
     def entails(self, pairs: Sequence[Pair]) -> list[bool]:
@@ -115,12 +115,12 @@ class Cached:
 
 
 def settle(rounds: Rounds[T], judge: Judge) -> T:
-    """The result of one scorer."""
+    """Run one scorer to its result."""
     return settle_all([rounds], judge)[0]
 
 
 def settle_all(scorers: Sequence[Rounds[T]], judge: Judge | None) -> list[T]:
-    """The results of many scorers, in order, with one call of the judge a round. Without a judge none of them may ask."""
+    """Run many scorers to their results, in order, with one call of the judge a round. Without a judge none of them may ask."""
     results: dict[int, T] = {}
     asked: dict[int, Sequence[Pair]] = {}
 

@@ -56,7 +56,7 @@ def summary_scores(summary: str, points: Sequence[KeyPoint]) -> dict[str, float]
 
 
 def sentences(summary: str) -> list[str]:
-    """The sentences of a summary, list markers and headings left out."""
+    """List the sentences of a summary, list markers and headings left out."""
     lines = (_MARKER.sub("", line).strip() for line in summary.split("\n"))
     return [sentence for line in lines if not line.endswith(":") for sentence in simple(line) if _words(sentence)]
 
@@ -83,7 +83,7 @@ def _words(text: str) -> list[str]:
 
 
 def key_points(record: Record) -> list[KeyPoint]:
-    """The key points of a record. FieldError if they are not there."""
+    """Read the key points of a record. FieldError if they are not there."""
     value = record.get("keypoints")
     if not isinstance(value, Sequence) or isinstance(value, str) or not 0 < len(value) <= _MOST:
         raise FieldError("keypoints", f"has to be a list of at least one key point, at most {_MOST}")

@@ -78,7 +78,7 @@ class Keys:
                 rng.shuffle(self._left[link.name])
 
     def draw(self, link: Link, near: int = 0) -> tuple[str, ...]:
-        """A key, and one like it for each word of it up to ``near``; empty where all have been drawn."""
+        """Draw a key, and one like it for each word of it up to ``near``; empty where all have been drawn."""
         if not link.words:
             both = self._world.key()
             others = (self._world.twin(both, change_first=first) for first in (True, False)[:near])
@@ -94,5 +94,5 @@ class Keys:
 
 
 def value(plot: Plot, link: Link, *others: str) -> str:
-    """What completes a link, none of ``others``: a place, or a person whom nothing else is told of."""
+    """Draw what completes a link, none of ``others``: a place, or a person whom nothing else is told of."""
     return plot.rng.choice([each for each in link.values if each not in others]) if link.values else plot.world.person()

@@ -36,12 +36,12 @@ _MEASURES: Final = {"ndcg_cut": "NDCG", "map_cut": "MAP", "recall": "Recall", "P
 
 
 def normalize(text: str) -> str:
-    """SQuAD's normalisation: lower case, no ASCII punctuation, no articles, single spaces."""
+    """Normalise as SQuAD does: lower case, no ASCII punctuation, no articles, single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def normalize_strictly(text: str) -> str:
-    """As :func:`normalize`, in any script, and never empty unless the text is: what would vanish is kept."""
+    """Normalise as :func:`normalize`, in any script, and never empty unless the text is: what would vanish is kept."""
     composed = unicodedata.normalize("NFC", text).lower()
     bare = "".join(letter for letter in composed if letter not in string.punctuation and unicodedata.category(letter)[0] != "P")
     forms = (_ARTICLES.sub(" ", bare), bare, composed)
@@ -72,7 +72,7 @@ _UNSPACED: Final = re.compile(
 
 
 def holds(text: str, gold: str, parts: Callable[[str], bool]) -> bool:
-    """Whether ``gold`` stands in ``text`` as words of its own; ``parts`` says of a letter beside it that it is no part of a word.
+    """Tell whether ``gold`` stands in ``text`` as words of its own; ``parts`` says of a letter beside it that it is no part of a word.
 
     In scripts without blanks any letter may be where a word begins or ends, but not one that is combined with the next.
     """
@@ -95,7 +95,7 @@ def _combines(letter: str) -> bool:
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether some of ``text`` is in a script without blanks."""
+    """Tell whether some of ``text`` is in a script without blanks."""
     return _UNSPACED.search(text) is not None
 
 
@@ -105,13 +105,16 @@ COMPARISONS: Final[Mapping[Mode, Comparison]] = {"parity": PARITY, "strict": STR
 
 
 def exact_match(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
-    """1 if the normalised output equals a normalised gold."""
+    """Give 1 if the normalised output equals a normalised gold."""
     text = rule.normalize(output)
     return float(any(rule.equals(text, rule.normalize(gold)) for gold in golds))
 
 
 def f1(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
-    """Harmonic mean of token precision and recall, for the best gold; 0 where one side is yes, no or noanswer and the other differs."""
+    """Compute the harmonic mean of token precision and recall, for the best gold.
+
+    0 where one side is yes, no or noanswer and the other differs.
+    """
     text = rule.normalize(output)
     return max(_f1(text, rule.normalize(gold)) for gold in golds)
 
@@ -128,19 +131,22 @@ def _f1(output: str, gold: str) -> float:
 
 
 def substring_exact_match(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
-    """1 if a normalised gold occurs in the normalised output."""
+    """Give 1 if a normalised gold occurs in the normalised output."""
     text = rule.normalize(output)
     return float(any(rule.contains(text, rule.normalize(gold)) for gold in golds))
 
 
 def str_em(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> float:
-    """Share of the golds that occur in the output, each as in :func:`substring_exact_match` (ALCE's STR-EM)."""
+    """Compute the share of the golds that occur in the output, each as in :func:`substring_exact_match` (ALCE's STR-EM)."""
     text = rule.normalize(output)
     return sum(rule.contains(text, rule.normalize(gold)) for gold in golds) / len(golds)
 
 
 def ruler_recall(output: str, golds: Sequence[str], mode: Mode = "strict") -> float:
-    """Share of the golds that occur in the output, letter case ignored (RULER's string match); in strict mode, as whole words."""
+    """Compute the share of the golds that occur in the output, letter case ignored (RULER's string match).
+
+    In strict mode, as whole words.
+    """
     text = output.lower()
     if mode == "parity":
         return sum(gold.lower() in text for gold in golds) / len(golds)
@@ -152,7 +158,7 @@ def _is_no_letter(letter: str) -> bool:
 
 
 def check_rouge(output: str, golds: Sequence[str]) -> None:
-    """FieldError for texts so long that ROUGE, which compares each word with each, would take all memory."""
+    """Raise FieldError for texts so long that ROUGE, which compares each word with each, would take all memory."""
     words, wanted = len(_WORD.findall(output.lower())), sum(len(_WORD.findall(gold.lower())) for gold in golds)
     if words * wanted > _LARGEST_ROUGE:
         raise FieldError(
@@ -168,7 +174,7 @@ def _rouge_scorer() -> "RougeScorer":
 
 
 def rouge(output: str, golds: Sequence[str]) -> dict[str, float]:
-    """ROUGE-L and ROUGE-Lsum with stemming, the best of each over the golds. Lines are Lsum's sentences."""
+    """Compute ROUGE-L and ROUGE-Lsum with stemming, the best of each over the golds. Lines are Lsum's sentences."""
     check_rouge(output, golds)
     scores = [_rouge_scorer().score(target=gold, prediction=output) for gold in golds]
     found: dict[str, float] = {}
@@ -179,7 +185,7 @@ def rouge(output: str, golds: Sequence[str]) -> dict[str, float]:
 
 
 def answer_metrics(output: str, golds: Sequence[str], rule: Comparison = STRICT, *, with_rouge: bool = True) -> dict[str, float]:
-    """What HELMET measures of every short answer and summary."""
+    """Measure what HELMET measures of every short answer and summary."""
     return {
         "exact_match": exact_match(output, golds, rule),
         "f1": f1(output, golds, rule),
@@ -189,7 +195,10 @@ def answer_metrics(output: str, golds: Sequence[str], rule: Comparison = STRICT,
 
 
 def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
-    """trec_eval's NDCG, MAP, recall and precision at the cutoffs, and MRR, of document IDs, best first; a repeat keeps its first place."""
+    """Compute trec_eval's NDCG, MAP, recall and precision at the cutoffs, and MRR, of document IDs, best first.
+
+    A repeat keeps its first place.
+    """
     # trec_eval is C: a NUL ends a name, half of a surrogate pair crashes it, and so do two names that then look alike: it gets numbers.
     # A grade below 0 is written outside of its tables, which crashes it later; for every measure here it is worth what 0 is.
     names = {identity: str(number) for number, identity in enumerate(dict.fromkeys((*ranked, *grades)))}
@@ -204,8 +213,3 @@ def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: S
         f"{name}@{cutoff}": float(found.get(f"{measure}_{cutoff}", 0.0)) for measure, name in _MEASURES.items() for cutoff in cutoffs
     }
     return {**metrics, "MRR": float(found.get("recip_rank", 0.0))}
-
-
-def ndcg(ranked: Sequence[str], grades: Mapping[str, int], cutoff: int) -> float:
-    """trec_eval's NDCG at ``cutoff`` of document IDs, best first, against graded relevance."""
-    return ranking_metrics(ranked, grades, [cutoff])[f"NDCG@{cutoff}"]

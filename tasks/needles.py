@@ -33,7 +33,7 @@ class Needle:
 
 
 def phrase(rng: Random) -> str:
-    """Eight words that no reader could guess: "bury the amber kettle under the quiet windmill"."""
+    """Draw eight words that no reader could guess: "bury the amber kettle under the quiet windmill"."""
     return (
         f"{rng.choice(_VERBS)} the {rng.choice(ADJECTIVES)} {rng.choice(_GOODS)} "
         f"{rng.choice(_PREPOSITIONS)} the {rng.choice(ADJECTIVES)} {rng.choice(_SITES)}"
@@ -41,7 +41,7 @@ def phrase(rng: Random) -> str:
 
 
 def draw_needle(rng: Random, split: Split = "eval", world: World | None = None) -> Needle:
-    """A needle whose key is fresh in ``world``."""
+    """Draw a needle whose key is fresh in ``world``."""
     key = (world or World(rng, split)).key()
     answer = phrase(rng)
     return Needle(key, f"The note about the {key} says: {answer}.", f"What does the note about the {key} say?", answer)

@@ -18,7 +18,9 @@ _ID_LIST = re.compile(rf"{_ID}(?:[\s,;*]++(?:\d+[.)]\s*+)?{_ID})+", re.IGNORECAS
 
 
 def published_answer(output: str, prefix: str = "Answer:") -> str:
-    """HELMET's rule: what follows the first ``prefix``, in any letter case, up to the end of its line; without one, the first line.
+    """Find the answer by HELMET's rule: what follows the first ``prefix``, in any letter case, up to the end of its line.
+
+    Without one, the first line.
 
     A second prefix right at the start of that is dropped as well.
     """
@@ -28,7 +30,8 @@ def published_answer(output: str, prefix: str = "Answer:") -> str:
 
 
 def published_ranking(output: str) -> list[str]:
-    """HELMET's rule: brackets, colons and every "id" go, then the run of integers joined by ``>`` with most characters is the ranking.
+    """Find the ranking by HELMET's rule: brackets, colons and every "id" go, then the run of integers joined by ``>`` with most characters
+    is the ranking.
 
     Repeats stay. Without an integer the whole text is the one ID.
     """
@@ -38,21 +41,25 @@ def published_ranking(output: str) -> list[str]:
 
 
 def answer_text(output: str) -> str:
-    """What follows the first ``Answer:`` (or Label, Value, Ranking, Summary) up to the end of its line, less any further such prefix on
-    that line; without a prefix, the first non-empty line."""
+    """Find what follows the first ``Answer:`` (or Label, Value, Ranking, Summary) up to the end of its line.
+
+    Any further such prefix on that line goes; without a prefix, it is the first non-empty line.
+    """
     line = body_text(output).split("\n", 1)[0]
     return _PREFIX.split(line)[-1].strip()
 
 
 def body_text(output: str) -> str:
-    """As :func:`answer_text`, to the end of the output: for answers of several lines."""
+    """Find as :func:`answer_text`, to the end of the output: for answers of several lines."""
     found = _PREFIX.search(output)
     return (output[found.end() :] if found else output).strip()
 
 
 def ranking(output: str) -> list[str]:
-    """The run of integers joined by ``>`` with most IDs, or a longer list of ``[ID: n]``; a repeated ID keeps its first place. Empty if
-    there is neither."""
+    """Find the run of integers joined by ``>`` with most IDs, or a longer list of ``[ID: n]``; a repeated ID keeps its first place.
+
+    Empty if there is neither.
+    """
     chains = _PUBLISHED_CHAIN.findall(_AROUND_ID.sub("", output))
     runs = [re.findall(r"\d+", chain) for chain in chains]
     runs += [re.findall(r"(?:\[|id\b\s*:?|id)\s*(?:id\b\s*:?)?\s*(\d+)", found[0], re.IGNORECASE) for found in _ID_LIST.finditer(output)]

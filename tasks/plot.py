@@ -96,31 +96,31 @@ class Plot:
         self._towns = towns
 
     def people(self, n: int) -> list[str]:
-        """``n`` people of the story, all different."""
+        """Draw ``n`` people of the story, all different."""
         return self.rng.sample(self.cast, n)
 
     def twin_of(self, person: str) -> str:
-        """The one of the cast who shares half of the name."""
+        """Find the one of the cast who shares half of the name."""
         return self.cast[self.cast.index(person) ^ 1]
 
     def event(self, telling: str, tag: str = "") -> Passage:
-        """A passage that tells an event and when it was."""
+        """Write a passage that tells an event and when it was."""
         return self.passage(f"{self.rng.choice(_OPENERS)} {telling}.", tag)
 
     def passage(self, text: str, tag: str = "") -> Passage:
-        """A passage with a sentence of prose after ``text``."""
+        """Write a passage with a sentence of prose after ``text``."""
         return Passage(f"{text} {sentence(self.rng)}" if self._prose else text, tag=tag)
 
     def value(self, deed: Deed, *others: str) -> str:
-        """What the answer may be, none of ``others``."""
+        """Draw what the answer may be, none of ``others``."""
         return self.rng.choice([value for value in deed.values or self.cast if value not in others])
 
     def tell(self, deed: Deed, person: str, thing: str, value: str) -> Passage:
-        """The passage in which ``person`` does it."""
+        """Write the passage in which ``person`` does it."""
         return self.event(deed.telling.format(person=person, thing=thing, value=value), value)
 
     def filler(self) -> Passage:
-        """A journey or a deed that nobody asks about."""
+        """Write of a journey or a deed that nobody asks about."""
         if self._prose and self.rng.randrange(2):
             return self._journey()
         person, deed = self.rng.choice(self.cast), self.rng.choice(DEEDS)

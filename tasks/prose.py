@@ -73,7 +73,7 @@ _PATTERNS: Final = (
 
 
 def sentence(rng: Random) -> str:
-    """One sentence of about twelve words."""
+    """Write one sentence of about twelve words."""
     person, person2 = rng.sample(_PEOPLE, 2)
     time = rng.choice(_TIMES)
     return rng.choice(_PATTERNS).format(

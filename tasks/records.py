@@ -25,12 +25,12 @@ class FieldError(ValueError):
 
 
 def identity(record: Record) -> object:
-    """What the record is called: its ``id``, ``qid`` or ``sample_id``; None if it has no name."""
+    """Say what the record is called: its ``id``, ``qid`` or ``sample_id``; None if it has no name."""
     return next((record[field] for field in ("id", "qid", "sample_id") if record.get(field) is not None), None)
 
 
 def text(record: Record, field: str) -> str:
-    """The text in ``field``."""
+    """Read the text in ``field``."""
     value = _find(record, (field,), "it holds text")
     if not isinstance(value, str):
         raise FieldError(field, f"holds {_kind(value)}; it has to be text")
@@ -38,7 +38,7 @@ def text(record: Record, field: str) -> str:
 
 
 def golds(record: Record, *fields: str) -> list[str]:
-    """The gold answers in the first of ``fields`` that is there: text, a list of texts, or a list of lists, which is flattened."""
+    """Read the gold answers in the first of ``fields`` that is there: text, a list of texts, or a list of lists, which is flattened."""
     value = _find(record, fields, "it holds the gold answer, or a list of them")
     if isinstance(value, str):
         return [value]
@@ -50,7 +50,7 @@ def golds(record: Record, *fields: str) -> list[str]:
 
 
 def option(record: Record) -> tuple[str, str]:
-    """(letter, "letter. text") of the right option, from a result or from a published record with its list of ``options``."""
+    """Read (letter, "letter. text") of the right option, from a result or from a published record with its list of ``options``."""
     answer = golds(record, "answer")
     options = record.get("options")
     if isinstance(options, Sequence) and not isinstance(options, str):
@@ -64,7 +64,7 @@ def option(record: Record) -> tuple[str, str]:
 
 
 def aliases(record: Record, field: str) -> list[list[str]]:
-    """A list of answers, each a list of its names (QAMPARI)."""
+    """Read a list of answers, each a list of its names (QAMPARI)."""
     value = _find(record, (field,), "it holds a list of answers, each a list of its names")
     if isinstance(value, Sequence) and not isinstance(value, str) and value and all(_is_texts(item) for item in value):
         return [list(item) for item in value]
@@ -72,7 +72,7 @@ def aliases(record: Record, field: str) -> list[list[str]]:
 
 
 def short_answers(record: Record) -> list[list[str]]:
-    """The names of each short answer in ``qa_pairs`` (ASQA)."""
+    """List the names of each short answer in ``qa_pairs`` (ASQA)."""
     value = _find(record, ("qa_pairs",), "it holds a list of questions with 'short_answers'")
     pairs = value if isinstance(value, Sequence) and not isinstance(value, str) else []
     found = [pair.get("short_answers") if isinstance(pair, Mapping) else None for pair in pairs]
@@ -82,7 +82,7 @@ def short_answers(record: Record) -> list[list[str]]:
 
 
 def long_answers(record: Record) -> list[str]:
-    """Written-out golds: the first two ``long_answer`` of ``annotations``, or else ``answer``; empty if the record has neither."""
+    """Read written-out golds: the first two ``long_answer`` of ``annotations``, or else ``answer``; empty if the record has neither."""
     annotations = record.get("annotations")
     if annotations and isinstance(annotations, Sequence) and not isinstance(annotations, str):
         found = [item.get("long_answer") for item in annotations[:2] if isinstance(item, Mapping)]
@@ -94,7 +94,7 @@ def long_answers(record: Record) -> list[str]:
 
 
 def passages(record: Record) -> list[str]:
-    """Documents as ALCE shows them to the judge: title, then text (``sent`` where the document is an extract)."""
+    """Read documents as ALCE shows them to the judge: title, then text (``sent`` where the document is an extract)."""
     value = _find(record, ("docs",), "it holds the documents that can be cited")
     found = []
     for number, document in enumerate(value if isinstance(value, Sequence) and not isinstance(value, str) else [None], 1):
@@ -107,7 +107,7 @@ def passages(record: Record) -> list[str]:
 
 
 def grades(record: Record) -> dict[str, int]:
-    """Document ID -> relevance: from ``qrel`` ([ID, grade] pairs, in results), ``grades``, or ``ctxs`` (in published records)."""
+    """Read document ID -> relevance: from ``qrel`` ([ID, grade] pairs, in results), ``grades``, or ``ctxs`` (in published records)."""
     value = _find(record, ("qrel", "grades", "ctxs"), "it holds the documents with 'id' and 'label'")
     field = _first(record, ("qrel", "grades", "ctxs"))
     pairs: list[tuple[object, object]]
@@ -127,7 +127,7 @@ def grades(record: Record) -> dict[str, int]:
 
 
 def check_support(record: Record) -> None:
-    """FieldError unless ``support`` maps facts to documents by number, alone or in lists, and ``documents`` counts the documents."""
+    """Raise FieldError unless ``support`` maps facts to documents by number, alone or in lists, and ``documents`` counts the documents."""
     support = _find(record, ("support",), "it maps each fact to the documents that hold it")
     entries = list(support.values()) if isinstance(support, Mapping) else [None]
     if not all(isinstance(each, Sequence) and all(_is_number(item) or _is_numbers(item) for item in each) for each in entries):

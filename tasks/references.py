@@ -24,11 +24,11 @@ class Anchored(Protocol):
     """An episode that knows what its reference prompts are made of."""
 
     def anchors(self, question: Question) -> tuple[Sequence[Passage], Sequence[Passage]]:
-        """The passages of the ceiling and of the floor."""
+        """List the passages of the ceiling and of the floor."""
 
 
 def reference_examples(task: Task, length: int, examples: int, seed: int) -> Iterator[Example]:
-    """The ceiling and the floor of every question that a suite of so many examples at ``length`` asks.
+    """Yield the ceiling and the floor of every question that a suite of so many examples at ``length`` asks.
 
     ``length`` is that of the suite: these prompts are shorter. Ids end in the reference's name.
     """
@@ -55,12 +55,12 @@ def reference_examples(task: Task, length: int, examples: int, seed: int) -> Ite
 
 
 def anchors(episode: Episode, question: Question) -> tuple[Sequence[Passage], Sequence[Passage]]:
-    """The passages of the ceiling and of the floor."""
+    """List the passages of the ceiling and of the floor."""
     if isinstance(episode, Anchored):
         return episode.anchors(question)
     return question.gold, [episode.filler() for _ in question.gold]
 
 
 def which(example_id: str) -> Reference | None:
-    """The reference that an example is, by its id; None for one of the suite."""
+    """Say which reference an example is, by its id; None for one of the suite."""
     return next((name for name in REFERENCES if example_id.endswith(f"-{name}")), None)

@@ -86,7 +86,7 @@ def score(
     sentences: str = "default",
     only: Collection[str] | None = None,
 ) -> dict[str, float]:
-    """Metric -> value of one output.
+    """Score one output: metric -> value.
 
     ``output`` is what the model wrote; in parity, after a prompt without a chat template, the answer's prefix stands before it, as HELMET
     puts it there. ``record`` holds the published fields, or is an example: a generated one, or one whose ``meta`` holds the published
@@ -107,7 +107,7 @@ def score_all(
     sentences: str = "default",
     only: Collection[str] | None = None,
 ) -> list[Scored]:
-    """As :func:`score` for many (record, output) pairs of one task, in order; the judge is asked three times in all.
+    """Score as :func:`score` does many (record, output) pairs of one task, in order; the judge is asked three times in all.
 
     A :class:`tasks.records.FieldError` says which pair in its ``index``.
     """
@@ -138,7 +138,7 @@ def later_rules(outputs: Iterable[str]) -> list[str]:
 
 
 def family(task: str) -> Family:
-    """The family that scores ``task``."""
+    """Find the family that scores ``task``."""
     for each in FAMILIES:
         if re.fullmatch(each.names, task):
             return each
@@ -147,7 +147,7 @@ def family(task: str) -> Family:
 
 
 def fields(record: Example | Record) -> Record:
-    """What scorers read: a published record as it is; of an example, its targets and metadata."""
+    """Give what scorers read: a published record as it is; of an example, its targets and metadata."""
     if not isinstance(record, Example):
         return record
     return {"id": record.id, "answer": list(record.targets), "answers": list(record.targets), **record.meta}

@@ -13,12 +13,12 @@ _END = re.compile(r"(?<=[.!?])\s+")
 
 
 def simple(text: str) -> list[str]:
-    """A sentence ends at white space after ``.``, ``!`` or ``?``."""
+    """Split where a sentence ends: at white space after ``.``, ``!`` or ``?``."""
     return [part for part in _END.split(text) if part.strip()]
 
 
 def punkt(text: str) -> list[str]:
-    """NLTK's Punkt with its English model, which is what ALCE's evaluation runs (Kiss and Strunk 2006)."""
+    """Split by NLTK's Punkt with its English model, which is what ALCE's evaluation runs (Kiss and Strunk 2006)."""
     return list(_punkt().tokenize(text))
 
 

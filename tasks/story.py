@@ -39,7 +39,7 @@ class Story:
         self._plot = Plot(rng, split, worked=worked)
 
     def question(self) -> Question:
-        """A new question, with the passages that answer it."""
+        """Give a new question, with the passages that answer it."""
         raise NotImplementedError
 
     def filler(self) -> Passage:

@@ -68,7 +68,7 @@ _SUITES: Final[Mapping[Wording, Mapping[str, Task]]] = {"full": TASKS, "terse": 
 
 
 def worded(wording: Wording) -> Mapping[str, Task]:
-    """Every task of the suite in that wording, by name."""
+    """List every task of the suite in that wording, by name."""
     return _SUITES[wording]
 
 
@@ -86,7 +86,9 @@ def find(name: str, wording: Wording = "full") -> Task:
 
 
 def select(names: tuple[str, ...], wording: Wording = "full") -> tuple[Task, ...]:
-    """Tasks by name, category or group, in suite order, then those of other packages, which are asked by name; no names mean the suite.
+    """Find tasks by name, category or group, in suite order, then those of other packages, which are asked by name.
+
+    No names mean the suite.
 
     Raises ``KeyError`` with the first name that is none of these, and :class:`tasks.plugins.PluginError` for a package's that cannot be
     used.

@@ -28,7 +28,7 @@ _ENDED: Final = re.compile("|".join(re.escape(end) for _, end in MARKS))
 
 
 def holds_thoughts(output: str) -> bool:
-    """Whether thoughts are begun at the start of ``output``, or ended anywhere in it."""
+    """Tell whether thoughts are begun at the start of ``output``, or ended anywhere in it."""
     return bool(_BEGUN.match(output) or _ENDED.search(output))
 
 

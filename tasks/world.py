@@ -89,12 +89,12 @@ ATTRIBUTES: Final = (
 
 
 def half(name: str) -> Split:
-    """Which half of the world a name or key belongs to: a fixed, even split by hash."""
+    """Say which half of the world a name or key belongs to: a fixed, even split by hash."""
     return "eval" if blake2b(name.encode(), digest_size=1).digest()[0] & 1 else "train"
 
 
 def opposite(split: Split) -> Split:
-    """The half that ``split`` is not: worked examples are made of it, so that they never name what the context names."""
+    """Name the half that ``split`` is not: worked examples are made of it, so that they never name what the context names."""
     return "train" if split == "eval" else "eval"
 
 
@@ -122,15 +122,15 @@ class World:
         return frozenset(self._used)
 
     def person(self) -> str:
-        """A full name not drawn before: "Mira Tolvane"."""
+        """Draw a full name not drawn before: "Mira Tolvane"."""
         return self._fresh(_pairs(GIVEN, FAMILY, self.split))
 
     def key(self) -> str:
-        """A two-word key not drawn before: "amber falcon"."""
+        """Draw a two-word key not drawn before: "amber falcon"."""
         return self._fresh(_pairs(ADJECTIVES, NOUNS, self.split))
 
     def twin(self, name: str, *, change_first: bool) -> str:
-        """A fresh name or key that shares one word with ``name``: the distractor that a careless reader confuses with it."""
+        """Draw a fresh name or key that shares one word with ``name``: the distractor that a careless reader confuses with it."""
         first, second = name.split()[:2]
         is_key = first in ADJECTIVES
         firsts, seconds = (ADJECTIVES, NOUNS) if is_key else (GIVEN, FAMILY)
@@ -138,7 +138,7 @@ class World:
         return self._fresh(pool)
 
     def number(self, digits: int) -> str:
-        """A number of exactly ``digits`` digits, not drawn before."""
+        """Draw a number of exactly ``digits`` digits, not drawn before."""
         while True:
             value = str(self.rng.randrange(10 ** (digits - 1), 10**digits))
             if value not in self._used:

@@ -1,4 +1,4 @@
-"""The small model that ships with the project: its weights (``model/``), its card and the recipe that made it."""
+"""The small model that ships with the project: its weights (``model/``) and its card. ``recipes/builtin`` made it."""
 
 from pathlib import Path
 from typing import Final

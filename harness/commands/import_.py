@@ -7,6 +7,7 @@ import click
 
 from harness.commands.parameters import Length
 from harness.screen.terminal import echo
+from tasks.modes import MODES
 
 if TYPE_CHECKING:
     from harness.importing.outputs import Results
@@ -25,7 +26,7 @@ _OUTPUT = click.option("--output", type=click.Path(path_type=Path, file_okay=Fal
 @import_command.command()
 @_DIRECTORY
 @_OUTPUT
-@click.option("--mode", type=click.Choice(["parity", "strict"]), default="parity", show_default=True, help="How outputs are scored anew.")
+@click.option("--mode", type=click.Choice(MODES), default="parity", show_default=True, help="How outputs are scored anew.")
 @click.option("--judge", help="Judge of citations, as in `harness score`; without one, citation scores are left out.")
 @click.option("--judge-cache", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps the judge's verdicts (SQLite).")
 def helmet(directory: Path, output: Path | None, mode: str, judge: str | None, judge_cache: Path | None) -> None:

@@ -18,11 +18,12 @@ from harness.models.lookup import resolve
 from harness.screen.terminal import echo
 from reports.safe import file_name
 from tasks.editions import EDITIONS
+from tasks.modes import MODES
 from tasks.suite import WORDINGS
 
 
 def run_options(command: Any) -> Any:
-    """The options of every command that works on a model in a run directory."""
+    """Add the options of every command that works on a model in a run directory."""
     return _with(
         command,
         click.option(
@@ -47,7 +48,7 @@ def run_options(command: Any) -> Any:
 
 
 def allow_options() -> list[Callable[[Any], Any]]:
-    """What a file of somebody else's may ask for."""
+    """List the options for what a file of somebody else's may ask for."""
     return [
         click.option("--allow", type=click.Choice(KINDS), multiple=True, help="What a preset's file may ask for; repeat it for several."),
         click.option("--allow-url", multiple=True, metavar="HOST", help="A host that a preset's file may send prompts, and your key, to."),
@@ -55,13 +56,13 @@ def allow_options() -> list[Callable[[Any], Any]]:
 
 
 def evaluation_options(command: Any) -> Any:
-    """The options of every command that evaluates."""
+    """Add the options of every command that evaluates."""
     return _with(
         run_options(command),
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
-        click.option("--scoring", type=click.Choice(["parity", "strict"]), help="As published, or corrected.  [default: as the data]"),
+        click.option("--scoring", type=click.Choice(MODES), help="As published, or corrected.  [default: as the data]"),
         click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
         click.option(
             "--reference-points",
@@ -109,7 +110,7 @@ def evaluation_options(command: Any) -> Any:
 
 
 def judge_options() -> list[Callable[[Any], Any]]:
-    """Who judges prose."""
+    """Add the options that say who judges prose."""
     return [
         click.option("--judge-model", help="For the prose of --data helmet (NarrativeQA, summaries): a model, or a server's name for it."),
         click.option("--judge-backend", type=click.Choice(BACKENDS), help="Engine of the judge.  [default: hf]"),
@@ -120,12 +121,12 @@ def judge_options() -> list[Callable[[Any], Any]]:
 
 
 def yes_option(command: Any) -> Any:
-    """The option of commands that may take days."""
+    """Add the option of commands that may take days."""
     return _with(command, click.option("--yes", "-y", is_flag=True, help="Do not ask, however long it takes."))
 
 
 def stopping_options(command: Any) -> Any:
-    """The options of commands whose evaluation may stop before its last example."""
+    """Add the options of commands whose evaluation may stop before its last example."""
     return _with(
         command,
         click.option("--stop-early", is_flag=True, default=None, help="Ask in rounds; stop when the difference to the baseline is known."),
@@ -138,7 +139,7 @@ def stopping_options(command: Any) -> Any:
 
 
 def margin_option(command: Any) -> Any:
-    """The option of commands that compare."""
+    """Add the option of commands that compare."""
     option = click.option(
         "--margin",
         type=click.FloatRange(0, 100, min_open=True),
@@ -154,7 +155,7 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
-    """The preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
+    """Read the preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
 
     HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
     """
@@ -178,6 +179,6 @@ def _suitable(model_name: str, settings: dict[str, Any]) -> str:
 
 
 def run_root(output: Path | None, model_name: str) -> Path:
-    """The run directory."""
+    """Name the run directory."""
     path = Path(model_name)
     return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)

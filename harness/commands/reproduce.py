@@ -62,7 +62,7 @@ def reproduce(
 
 
 def as_text(found: "Reproduction") -> str:
-    """A line for each evaluation, one for each task that differs, and what may be the reason."""
+    """Make a line for each evaluation, one for each task that differs, and what may be the reason."""
     lines = []
     for name, then, now in found.digests:
         lines.append(f"{name}: samples {'equal' if then == now else 'DIFFERENT'} ({then[:12]} then, {now[:12]} now)")

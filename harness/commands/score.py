@@ -8,6 +8,7 @@ import click
 
 from harness.api import HarnessError
 from harness.screen.terminal import echo
+from tasks.modes import MODES
 
 if TYPE_CHECKING:
     from tasks.modes import Mode
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--output", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="JSONL of scores to write.")
 @click.option(
     "--mode",
-    type=click.Choice(["parity", "strict"]),
+    type=click.Choice(MODES),
     default="parity",
     show_default=True,
     help="As the published scorers, or with their quirks mended (docs/scoring.md).",

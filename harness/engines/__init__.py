@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_engine(model: Model, config: EngineConfig) -> "HarnessLM":
-    """The engine with ``model`` in it; its ``close`` gives the memory back.
+    """Open the engine with ``model`` in it; its ``close`` gives the memory back.
 
     HarnessError where the library is not installed, the model does not load or fit, or no server answers.
     """

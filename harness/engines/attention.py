@@ -28,7 +28,9 @@ def attend(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Scaled dot-product attention, [batch, queries, heads, width]; ``query`` [batch, heads, queries, width], keys with their own heads.
+    """Compute scaled dot-product attention, [batch, queries, heads, width].
+
+    ``query`` [batch, heads, queries, width], keys with their own heads.
 
     What needs gradients, another device, a position bias or a paged cache is transformers' own.
     """

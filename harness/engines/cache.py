@@ -39,7 +39,7 @@ class RoomyLayer(DynamicLayer):
 
     @classmethod
     def holding(cls, buffers: LayerState, length: int) -> "RoomyLayer":
-        """A layer whose first ``length`` tokens are in these buffers."""
+        """Make a layer whose first ``length`` tokens are in these buffers."""
         layer = cls()
         layer.lazy_initialization(*buffers)
         layer._buffers = buffers
@@ -55,7 +55,7 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = buffers[0][:, :, :length], buffers[1][:, :, :length]
 
     def contents(self) -> LayerState:
-        """All keys and values."""
+        """List all keys and values."""
         assert self.keys is not None
         assert self.values is not None
         return self.keys, self.values
@@ -84,11 +84,11 @@ class RoomyCache(Cache):
             layer.keep(rows)
 
     def contents(self) -> list[LayerState]:
-        """Every layer's keys and values."""
+        """List every layer's keys and values."""
         return [layer.contents() for layer in self._rooms()]
 
     def state(self) -> list[LayerState]:
-        """A copy of every layer's keys and values."""
+        """Copy every layer's keys and values."""
         return [(keys.clone(), values.clone()) for keys, values in self.contents()]
 
     def _rooms(self) -> Iterator[RoomyLayer]:
@@ -118,7 +118,7 @@ class Stack:
                 whole[row, :, start : self._width] = part[0]
 
     def cache(self) -> RoomyCache:
-        """The batch, with room to grow."""
+        """Give the batch, with room to grow."""
         cache = RoomyCache()
         for layer in self._layers:
             cache.layers.append(RoomyLayer.holding(layer, self._width))
@@ -129,7 +129,7 @@ class Stack:
 
 
 def stack(states: Sequence[Sequence[LayerState]]) -> RoomyCache:
-    """One batch from states of a single row each."""
+    """Make one batch of states of a single row each."""
     whole = Stack(len(states), max(state[0][0].shape[2] for state in states))
     for row, state in enumerate(states):
         whole.put(row, state)
@@ -137,7 +137,7 @@ def stack(states: Sequence[Sequence[LayerState]]) -> RoomyCache:
 
 
 def has_plain_cache(model: PreTrainedModel) -> bool:
-    """Whether all the model remembers of a text is keys and values, which a :class:`RoomyCache` can hold."""
+    """Say whether all the model remembers of a text is keys and values, which a :class:`RoomyCache` can hold."""
     if model.config.is_encoder_decoder or "logits_to_keep" not in signature(model.forward).parameters:
         return False
     kinds = {type(layer) for layer in DynamicCache(config=model.config.get_text_config(decoder=True)).layers}

@@ -26,7 +26,7 @@ Frame = Literal["chat", "completion", "prefill"]
 
 
 def frame_for(framing: Framing, *, chat: bool, has_template: bool) -> Frame:
-    """The frame of a task that by itself is a ``chat`` or not, for a model with or without a chat template."""
+    """Choose the frame of a task that by itself is a ``chat`` or not, for a model with or without a chat template."""
     if not has_template:
         return "completion"
     if framing == "task":
@@ -37,7 +37,7 @@ def frame_for(framing: Framing, *, chat: bool, has_template: bool) -> Frame:
 def rendered_prompt(
     tokenizer: "PreTrainedTokenizerBase", text: str, prefix: str, *, frame: Frame | None = None, thinking: bool = False
 ) -> str:
-    """What the model reads; without a ``frame``, the chat template if there is one.
+    """Render what the model reads; without a ``frame``, the chat template if there is one.
 
     Templates that know ``enable_thinking`` get it; the others do not mind. HarnessError for a prefill after a template that has begun
     the model's thoughts.
@@ -57,22 +57,25 @@ def rendered_prompt(
 
 
 def has_special_tokens(frame: Frame) -> bool:
-    """Whether the rendered prompt has its special tokens in it: only plain text gets the tokenizer's own."""
+    """Say whether the rendered prompt has its special tokens in it: only plain text gets the tokenizer's own."""
     return frame != "completion"
 
 
 def is_continued(frame: Frame) -> bool:
-    """Whether the model's output goes on from the answer's prefix."""
+    """Say whether the model's output goes on from the answer's prefix."""
     return frame != "chat"
 
 
 def template_digest(template: str | Mapping[str, str]) -> str:
-    """How the samples table calls a chat template, or several by name."""
+    """Name, as the samples table does, a chat template, or several by name."""
     return digest(template)[:12]
 
 
 def template_name(frame: Frame, template: str | None, think_tokens: int = 0) -> str:
-    """The samples table's ``template``: evaluations with different ones are not compared. ``template`` is the chat template's digest."""
+    """Give the samples table's ``template``: evaluations with different ones are not compared.
+
+    ``template`` is the chat template's digest.
+    """
     if frame == "completion":
         return "none"
     return f"{template}" + (f"+think{think_tokens}" if think_tokens else "") + ("+prefill" if frame == "prefill" else "")

@@ -90,7 +90,7 @@ class HFBackend(HFLM):
         return batch.cache()
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
-        """A batch at a time. One that does not fit in memory is halved, down to a single prompt, which then has failed."""
+        """Answer a batch at a time. One that does not fit in memory is halved, down to a single prompt, which then has failed."""
         done = 0
         while done < len(prompts):
             rows = _first_batch(prompts[done:], batch.tokens)
@@ -131,14 +131,14 @@ class HFBackend(HFLM):
         return bool(until) and any(stop in self.tokenizer.decode(ids, skip_special_tokens=True) for stop in until)
 
     def log_likelihoods(self, requests: list[Instance], longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
-        """In batches whose logits fit the memory."""
+        """Ask in batches whose logits fit the memory."""
         room = min(batch_tokens, _LOGITS_BYTES // (3 * 4 * self.model.config.get_text_config().vocab_size))
         self.batch_size_per_gpu = max(1, room // longest)
         found: list[tuple[float, bool]] = self.loglikelihood(requests, disable_tqdm=True)
         return found
 
     def rolling_log_likelihoods(self, requests: list[Instance]) -> list[float]:
-        """A window at a time."""
+        """Ask a window at a time."""
         self.batch_size_per_gpu = 1
         found: list[float] = self.loglikelihood_rolling(requests, disable_tqdm=True)
         return found

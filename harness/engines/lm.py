@@ -94,13 +94,16 @@ class Backend(Protocol):
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str: ...
 
     def log_likelihoods(self, requests: list[Instance], longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
-        """lm-eval's ``loglikelihood``. ``longest`` is the most tokens of a request's context and continuation, which fit the model."""
+        """Compute lm-eval's ``loglikelihood``.
+
+        ``longest`` is the most tokens of a request's context and continuation, which fit the model.
+        """
 
     def rolling_log_likelihoods(self, requests: list[Instance]) -> list[float]:
-        """lm-eval's ``loglikelihood_rolling``."""
+        """Compute lm-eval's ``loglikelihood_rolling``."""
 
     def generate(self, prompts: Sequence[Prompt], batch: "Batch") -> Iterator[dict[str, Completion | Failed]]:
-        """Completions by example id, some at a time, as they are finished. ``prompts`` come longest first and fit the model."""
+        """Yield completions by example id, some at a time, as they are finished. ``prompts`` come longest first and fit the model."""
 
     def close(self) -> None:
         """Give the memory back."""
@@ -118,13 +121,13 @@ class Batch:
         self._say = say
 
     def halve(self, attempted: int) -> None:
-        """A batch of ``attempted`` tokens did not fit."""
+        """Halve the batch, of ``attempted`` tokens, that did not fit."""
         self.tokens = max(1, attempted // 2)
         self.shrunk += 1
         self._say(f"a batch of {attempted} tokens did not fit in memory; going on with {self.tokens}")
 
     def facts(self) -> dict[str, Json]:
-        """For the step's manifest."""
+        """Give what is said of it in the step's manifest."""
         return {"batch_tokens": self.tokens, "batch_tokens_asked": self.asked, "batch_halved": self.shrunk}
 
 
@@ -252,7 +255,7 @@ class HarnessLM(LM):
             self.notice = lambda _: None
 
     def check_complete(self) -> None:
-        """IncompleteError that names the examples which the engine could not do."""
+        """Raise IncompleteError, naming the examples which the engine could not do."""
         if not self.failed:
             return
         more = len(self.failed) - _NAMED
@@ -358,7 +361,7 @@ def _names(requests: Sequence[Instance]) -> list[str]:
 
 
 def is_ours(request: Instance) -> bool:
-    """Whether :func:`harness.evaluation.lmeval_tasks.dataset` made the request's document."""
+    """Say whether :func:`harness.evaluation.lmeval_tasks.dataset` made the request's document."""
     return isinstance(request.doc, dict) and request.doc.keys() == {"id", "text", "example"}
 
 

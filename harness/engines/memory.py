@@ -9,7 +9,7 @@ _SAYS: Final = ("out of memory", "defaultcpuallocator")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a device or in this process."""
+    """Say whether memory ran out, on a device or in this process."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _SAYS))
 
 

@@ -69,11 +69,11 @@ class EngineConfig:
         return self.tensor_parallel * self.pipeline_parallel
 
     def sampling(self, seed: int) -> dict[str, Json]:
-        """What says in a step's key how answers are sampled; empty for greedy ones."""
+        """Give what says in a step's key how answers are sampled; empty for greedy ones."""
         return {"temperature": float(self.temperature), "seed": seed, "generations": self.generations} if self.temperature else {}
 
     def inputs(self) -> dict[str, Json]:
-        """What can change an answer: not the sizes of batches, the number of devices, or a server's address."""
+        """Give what can change an answer: not the sizes of batches, the number of devices, or a server's address."""
         device = "served" if self.backend == "served" else self.device.partition(":")[0]
         inputs: dict[str, Json] = {"backend": self.backend, "dtype": self.dtype, "device": device, "think_tokens": self.think_tokens}
         if self.backend == "served":

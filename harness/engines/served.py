@@ -88,13 +88,13 @@ class Client:
         _headers()
 
     def models(self) -> list[str]:
-        """Names of the models that the server has."""
+        """List names of the models that the server has."""
         answer = self.ask("GET", "/models")
         rows = answer.get("data")
         return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
 
     def ask(self, method: str, path: str, body: Mapping[str, Json] | None = None, stop: Stop | None = None) -> dict[str, Any]:
-        """The server's answer, a JSON object.
+        """Get the server's answer, a JSON object.
 
         HarnessError after the last attempt, and at once for what no repetition mends (another 4xx). ``stop`` ends the waiting early.
         """
@@ -174,7 +174,7 @@ class Served:
         return self._context
 
     def tok_encode(self, string: str) -> list[int]:
-        """As lm-eval's backends do it: a chat template may have written the begin-of-text token already."""
+        """Encode as lm-eval's backends do: a chat template may have written the begin-of-text token already."""
         begin = self.tokenizer.bos_token
         framed = isinstance(begin, str) and string.startswith(begin)
         return list(self.tokenizer(string, add_special_tokens=not framed)["input_ids"])
@@ -199,7 +199,9 @@ class Served:
         raise HarnessError("a served model gives no log-likelihoods; evaluate this task with --backend hf or vllm")
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
-        """As each is finished. After the first that fails for good nothing more is sent, and what is under way is still kept.
+        """Yield each answer as it is finished.
+
+        After the first that fails for good nothing more is sent, and what is under way is still kept.
 
         Whoever leaves early, as by Ctrl-C, waits for nothing.
         """
@@ -289,7 +291,7 @@ class Served:
         return Completion(text, ids, reason == "stop", thoughts)
 
     def close(self) -> None:
-        """The server is not ours to end."""
+        """Leave the server as it is: it is not ours to end."""
 
 
 def _unframed(prompt: Prompt) -> str:
@@ -302,7 +304,7 @@ def _unframed(prompt: Prompt) -> str:
 
 
 def served_name(client: Client, asked: str) -> str:
-    """What the server calls the model. HarnessError if it has not got it, or has several and none was asked for."""
+    """Find what the server calls the model. HarnessError if it has not got it, or has several and none was asked for."""
     names = client.models()
     shown = ", ".join(name[:_LONGEST_TOKEN] for name in names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
     if asked:

@@ -23,7 +23,7 @@ class Split:
 def split(
     ids: Sequence[int], ended: bool, decode: Callable[[Sequence[int]], str], *, opened: bool, budget: int, answer_budget: int
 ) -> Split:
-    """Where the thoughts end and the answer begins.
+    """Say where the thoughts end and the answer begins.
 
     Args:
         ids: what was generated, without the token that ended it.

@@ -30,7 +30,7 @@ _SETTINGS: Final = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 def threads_option(command: Any) -> Any:
-    """``--threads``, for every command that computes; without it, the load decides."""
+    """Add ``--threads``, for every command that computes; without it, the load decides."""
     return click.option(
         "--threads",
         type=click.IntRange(min=1),
@@ -41,7 +41,7 @@ def threads_option(command: Any) -> Any:
 
 
 def settings(threads: int | None, cores: int, busy: float) -> dict[str, str]:
-    """OpenMP's environment for so many usable cores, of which others keep ``busy`` busy; empty if its own defaults are best."""
+    """Give OpenMP's environment for so many usable cores, of which others keep ``busy`` busy; empty if its own defaults are best."""
     passive = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
     if threads is not None:
         return {"OMP_NUM_THREADS": str(threads)} | (passive if threads + busy > cores + _NOISE else {})
@@ -51,7 +51,7 @@ def settings(threads: int | None, cores: int, busy: float) -> dict[str, str]:
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """Processors that this process may use, by its affinity and its control group's quota."""
+    """List the processors that this process may use, by its affinity and its control group's quota."""
     allowed = len(os.sched_getaffinity(0))
     return max(1, math.ceil(min(allowed, _quota(cgroup))))
 
@@ -71,7 +71,7 @@ def _quota(cgroup: Path) -> float:
 
 
 def busy_cores(stat: Path = _STAT, wait: Callable[[float], None] = time.sleep) -> float:
-    """How many of the processors that this process may use are kept busy by others just now; 0 where that is not known."""
+    """Count how many of the processors that this process may use are kept busy by others just now; 0 where that is not known."""
     try:
         before = _ticks(stat.read_text())
         wait(_LOOK)
@@ -97,7 +97,7 @@ def _ticks(stat: str) -> dict[int, tuple[int, int]]:
 
 
 def choose(threads: int | None, environment: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """What to set, and one line that says so, empty if nothing is. What a person has set in the environment stays."""
+    """Choose what to set, with one line that says so, empty if nothing is. What a person has set in the environment stays."""
     if threads is None and any(name in environment for name in _SETTINGS):
         return {}, ""
     cores, allowed = usable_cores(), len(os.sched_getaffinity(0))

@@ -61,7 +61,7 @@ def _answering_for_vllm() -> Iterator[None]:
 
 
 def cpu_shares(processors: Sequence[int], workers: int) -> str:
-    """``VLLM_CPU_OMP_THREADS_BIND``: each of several workers gets its part of the processors, such as ``0,1|2,3``.
+    """Make ``VLLM_CPU_OMP_THREADS_BIND``: each of several workers gets its part of the processors, such as ``0,1|2,3``.
 
     By itself vLLM wants a NUMA node for each worker, and most machines have one. A single worker is bound to none: vLLM would leave it a
     core less, and on two that makes answers 1.4 times as slow.
@@ -89,7 +89,7 @@ def _environment(workers: int = 1) -> Iterator[None]:
 
 
 def engine_arguments(model: Model, config: EngineConfig) -> dict[str, Any]:
-    """Keywords of ``vllm.LLM`` for this machine.
+    """List the keywords of ``vllm.LLM`` for this machine.
 
     ``auto`` is the checkpoint's own number format: vLLM's ``auto`` would make float32 checkpoints half-precision ones.
     """
@@ -128,7 +128,7 @@ def _explained(model: Model) -> Iterator[None]:
 
 
 def open_llm(model: Model, config: EngineConfig, **more: Any) -> Any:
-    """A plain ``vllm.LLM`` with these settings; ``more`` are further keywords. :func:`close_llm` ends it."""
+    """Open a plain ``vllm.LLM`` with these settings; ``more`` are further keywords. :func:`close_llm` ends it."""
     _distribution()
     check_files(model.path, trust_remote_code=model.trust_remote_code)
     with _environment(config.workers), _explained(model):
@@ -143,7 +143,10 @@ def close_llm(llm: Any) -> None:
 
 
 def completions(llm: Any, prompts: Sequence[Sequence[int]], params: Callable[[int], Any]) -> Iterator[dict[int, Any]]:
-    """vLLM's ``CompletionOutput`` lists by the prompt's index, as they are finished. ``params(index)`` are its sampling parameters."""
+    """Yield vLLM's ``CompletionOutput`` lists by the prompt's index, as they are finished.
+
+    ``params(index)`` are its sampling parameters.
+    """
     from vllm import TokensPrompt
 
     engine = llm.llm_engine
@@ -218,14 +221,14 @@ class VLLMBackend:
         return str(self._inner.apply_chat_template(chat_history, add_generation_prompt))
 
     def log_likelihoods(self, requests: list[Any], longest: int, batch_tokens: int) -> list[tuple[float, bool]]:
-        """vLLM itself decides how many are under way."""
+        """Ask all at once: vLLM itself decides how many are under way."""
         return list(self._inner.loglikelihood(requests, disable_tqdm=True))
 
     def rolling_log_likelihoods(self, requests: list[Any]) -> list[float]:
         return list(self._inner.loglikelihood_rolling(requests, disable_tqdm=True))
 
     def generate(self, prompts: Sequence[Prompt], batch: Batch) -> Iterator[dict[str, Completion | Failed]]:
-        """As each is finished; vLLM itself decides how many are under way."""
+        """Yield each answer as it is finished; vLLM itself decides how many are under way."""
         found = completions(self._inner.model, [prompt.ids for prompt in prompts], lambda index: self._params(prompts[index]))
         for finished in found:
             yield {prompts[index].example: self._completion(outputs[0]) for index, outputs in finished.items()}

@@ -63,7 +63,7 @@ def _try(network: Any, path: Path) -> None:
 
 
 def check_names(path: Path, info: Mapping[str, Collection[Any]]) -> None:
-    """HarnessError if weights are missing, left over or of another shape; ``info`` is transformers' ``output_loading_info``."""
+    """Raise HarnessError if weights are missing, left over or of another shape; ``info`` is transformers' ``output_loading_info``."""
     faults = {
         "are missing, and would be random": list(info["missing_keys"]),
         "have another shape than the model's": [str(key[0]) for key in info["mismatched_keys"]],
@@ -119,7 +119,7 @@ def _without_adapter(path: Path) -> Iterator[Path]:
 
 
 def is_finite(tensor: "Tensor") -> bool:
-    """Whether no number of ``tensor`` is NaN or infinite: one pass without a copy, an eighth of what ``torch.isfinite`` takes.
+    """Say whether no number of ``tensor`` is NaN or infinite: one pass without a copy, an eighth of what ``torch.isfinite`` takes.
 
     True of integers (packed weights), and of tensors that are not in memory (``meta``).
     """

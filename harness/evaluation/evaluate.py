@@ -56,7 +56,7 @@ class Scoring:
     """Who judges the prose of published data; None: nobody, and its other metrics are its scores."""
 
     def metrics(self, task: TaskInfo) -> tuple[str, ...]:
-        """The metrics that the samples of a task will have."""
+        """List the metrics that the samples of a task will have."""
         return (task.opinion,) if self.judging is not None and task.opinion else task.metrics
 
 
@@ -71,7 +71,7 @@ class Part:
 
 
 def check(source: Source, tasks: Sequence[str], scoring: Scoring) -> None:
-    """HarnessError if what is asked for cannot be scored, before anything is generated."""
+    """Raise HarnessError if what is asked for cannot be scored, before anything is generated."""
     chosen = source.tasks(tasks)
     if scoring.judging is not None:
         if not any(task.opinion for task in chosen):
@@ -94,7 +94,7 @@ def scoring(config: RunConfig) -> Scoring:
 
 
 def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, scoring: Scoring, part: Part | None = None) -> Artifact:
-    """The step that holds ``model``'s samples on ``suite``, or on a part of it."""
+    """Build the step that holds ``model``'s samples on ``suite``, or on a part of it."""
     facts = suite.facts
     source = source_of(suite)
     mode = scoring.mode or source.mode
@@ -216,7 +216,7 @@ def _carry_over(folders: Iterable[Path], journal: Journal, wanted: frozenset[str
 
 
 def groups(suite: Artifact, part: Part | None = None) -> Iterator[tuple[tuple[str, int], list[Example]]]:
-    """The examples of one task at one length after another: no more than those are in memory."""
+    """Yield the examples of one task at one length after another: no more than those are in memory."""
     chosen = (example for example in load(suite) if part is None or example.id in part.examples)
     for key, examples in groupby(chosen, key=lambda example: (example.task, example.length)):
         yield key, list(examples)
@@ -235,7 +235,7 @@ def _framing(suite: Artifact) -> Framing:
 
 
 def templates(suite: Artifact, model: Model, think_tokens: int) -> dict[str, str]:
-    """Task -> the ``template`` that ``model``'s samples of the suite will have, before anything is generated."""
+    """Map each task to the ``template`` that ``model``'s samples of the suite will have, before anything is generated."""
     template = load_tokenizer(model).chat_template
     digest = None if template is None else template_digest(template)
     return {
@@ -253,7 +253,7 @@ def _wanted(suite: Artifact, part: Part | None, config: EngineConfig) -> frozens
 
 
 def read_samples(artifact: Artifact, name: str) -> pd.DataFrame:
-    """The samples of a finished evaluation, labelled with the name this run gives it."""
+    """Read the samples of a finished evaluation, labelled with the name this run gives it."""
     return samples.read(artifact.path / _FILE).assign(run=name)
 
 
@@ -263,7 +263,7 @@ def write_samples(table: pd.DataFrame, work: Path) -> None:
 
 
 def suite_rows(suite: Artifact) -> pd.DataFrame:
-    """What a suite's samples table will have rows for where no model judges, with the columns that need no answer."""
+    """List what a suite's samples table will have rows for where no model judges, with the columns that need no answer."""
     metrics = {task.name: task.metrics for task in infos(suite)}
     columns = ("category", "task", "metric", "length", "example_id", "cluster")
     rows = [

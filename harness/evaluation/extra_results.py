@@ -8,7 +8,7 @@ from harness.api import Json
 
 
 def documents(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """One row for each document and filter."""
+    """Yield one row for each document and filter."""
     for task, rows in samples.items():
         for row in rows:
             yield {
@@ -36,7 +36,7 @@ def _number(value: Any) -> Json:
 
 
 def figures(results: Mapping[str, Any], loaded: Sequence[Any]) -> list[Json]:
-    """lm-eval's own figures, one for each task or group, metric and filter; those that were asked for first."""
+    """Give lm-eval's own figures, one for each task or group, metric and filter; those that were asked for first."""
     from lm_eval.api.group import Group
 
     groups = {each.name: each for root in loaded if isinstance(root, Group) for each in (root, *root.get_all_groups())}

@@ -62,7 +62,7 @@ class ExtraTasks:
         return {name: _version(config) for name, config in self.leaves.items()}
 
     def identity(self) -> dict[str, Json]:
-        """What can change a task's figures: its settings, the functions and the local data files that they name, lm-eval's version."""
+        """Say what can change a task's figures: its settings, the functions and the local data files that they name, lm-eval's version."""
         asked: list[Json] = [_group_identity(self.manager, name) for name in self.names]
         tasks: dict[str, Json] = {name: digest(_portable(config)) for name, config in self.leaves.items()}
         return {"asked": asked, "tasks": tasks, "versions": self.versions, "lm-eval": version("lm-eval")}
@@ -84,7 +84,7 @@ class ExtraTasks:
 
 
 def find(config: "RunConfig") -> ExtraTasks | None:
-    """The run's extra tasks; None if it has none. Reads YAML files alone.
+    """Find the run's extra tasks; None if it has none. Reads YAML files alone.
 
     HarnessError for a task that does not exist, is asked for twice, or cannot be asked of this engine.
     """
@@ -108,7 +108,7 @@ def find(config: "RunConfig") -> ExtraTasks | None:
 
 
 def inputs(model: Model, extra: ExtraTasks, config: "RunConfig") -> dict[str, Json]:
-    """What identifies ``model``'s figures on the extra tasks."""
+    """Say what identifies ``model``'s figures on the extra tasks."""
     asked: dict[str, Json] = {"limit": config.extra_limit, "fewshot": config.extra_fewshot, "chat_template": _templated(config)}
     plain = decoding.inputs(model.path) if config.backend == "hf" else {}
     return {"model": model.digest, **extra.identity(), **asked, **config.inputs(), **plain}
@@ -127,7 +127,7 @@ def announced(run: "Run") -> ExtraTasks | None:
 
 
 def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -> Artifact:
-    """The step that holds ``model``'s figures on the extra tasks."""
+    """Build the step that holds ``model``'s figures on the extra tasks."""
 
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch

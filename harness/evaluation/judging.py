@@ -63,7 +63,7 @@ class Judging:
         return f"{shown} {digest(self.inputs())[:12]}"
 
     def inputs(self) -> dict[str, Json]:
-        """What can change a verdict."""
+        """Say what can change a verdict."""
         return {
             "judge": self.model.digest,
             **self.engine.inputs(),
@@ -114,12 +114,12 @@ def judge_calls(config: RunConfig) -> int:
 
 
 def scorer(judging: Judging | None, task: TaskInfo) -> str:
-    """What the judge adds to the name of the scorer of ``task``."""
+    """Say what the judge adds to the name of the scorer of ``task``."""
     return f"{JUDGED}{judging.name}" if judging is not None and task.opinion else ""
 
 
 def key_points(tasks: Sequence[TaskInfo]) -> dict[str, tuple[Points, str]]:
-    """The key points of each task that is judged, and their file's digest. HarnessError where they are not on this machine."""
+    """Find the key points of each task that is judged, and their file's digest. HarnessError where they are not on this machine."""
     from harness.helmet_files.where import key_points as of
 
     return {task.name: of(DATASETS[task.name]) for task in tasks if task.opinion}
@@ -138,7 +138,7 @@ class Answer:
 def judge(
     run: "Run", judging: Judging, generated: Artifact, tasks: Sequence[TaskInfo], answers: Callable[[], Iterator[Answer]]
 ) -> Artifact:
-    """The step that holds the verdicts on ``answers``, those to ``tasks`` in ``generated``."""
+    """Build the step that holds the verdicts on ``answers``, those to ``tasks`` in ``generated``."""
     points = key_points(tasks)
     files: dict[str, Json] = {name: found for name, (_, found) in points.items()}
     inputs: dict[str, Json] = {"of": {"generations": generated.key, "key points": files}, "seed": run.seed, **judging.inputs()}
@@ -228,7 +228,7 @@ class Verdicts:
         self._texts = {name: found.output for name, found in Journal(artifact.path / JOURNAL, read_only=True).finished.items()}
 
     def opinion(self, answer: Answer) -> Opinion:
-        """What the judge thinks of one answer."""
+        """Read what the judge thinks of one answer."""
         task, count = answer.example.task, self._judging.engine.generations
         made = _calls(self._judging, answer, self._points)
         texts = tuple({call.part: self._texts[generations.name(call.key, number)] for call in made} for number in range(1, count + 1))

@@ -38,7 +38,7 @@ class Found:
     """Labelled answers without a verdict that can be read."""
 
     def text(self) -> str:
-        """A few lines for the terminal."""
+        """Write a few lines for the terminal."""
         answers = max((each.answers for each in self.grades.values()), default=self.mean.labelled if self.mean else 0)
         lines = [f"{self.task} at {self.length:,} tokens: {answers} answers are labelled and judged"]
         if self.unreadable:
@@ -57,7 +57,7 @@ class Found:
         return "\n".join(lines)
 
     def record(self) -> dict[str, object]:
-        """The same for programs; what is not a number is null."""
+        """Give the same for programs; what is not a number is null."""
         mean = None if self.mean is None else asdict(self.mean)
         grades = {name: {key: _json(value) for key, value in asdict(each).items()} for name, each in self.grades.items()}
         about = {"task": self.task, "length": self.length, "confidence": self.confidence, "unreadable": self.unreadable}

@@ -32,7 +32,7 @@ _FLAG: Final = "--apply_chat_template"
 
 
 def dataset(examples: Iterable[Example], render: Callable[[Example], str], **_: object) -> "datasets.DatasetDict":
-    """What lm-eval's ``custom_dataset`` returns. An example travels as JSON text: its metadata has no common Arrow type."""
+    """Make what lm-eval's ``custom_dataset`` returns. An example travels as JSON text: its metadata has no common Arrow type."""
     import datasets
 
     documents = [{"id": example.id, "text": render(example), "example": json.dumps(asdict(example))} for example in examples]
@@ -50,7 +50,7 @@ def generated(
     framing: str = "task",
     **_: object,
 ) -> "datasets.DatasetDict":
-    """``custom_dataset`` of the YAML tasks. The model's arguments and ``--metadata`` arrive as keywords.
+    """Build the examples: ``custom_dataset`` of the YAML tasks. The model's arguments and ``--metadata`` arrive as keywords.
 
     Prompts come framed, chat template and all, so that tasks with different frames can be asked together; only of ``framing="chat"`` does
     lm-eval make chats itself, by ``--apply_chat_template``. Raises :class:`HarnessError` where nothing names the tokenizer that the
@@ -100,7 +100,7 @@ def _framed(example: Example, frame: Frame) -> Example:
 
 
 def as_scored(example: Example, output: str, mode: Mode, frame: Frame) -> str:
-    """What the scorers read of an output.
+    """Give what the scorers read of an output.
 
     Where it goes on from the answer's prefix, the prefix stands before it: in parity as HELMET puts it there, strictly so that the first
     line after it is the answer, whatever prefix a later line has. Strict sentences with citations (cite) are read without one.
@@ -119,7 +119,7 @@ def target(document: Mapping[str, str]) -> str:
 
 
 def score(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Every metric of the document's task, and their mean. Lines that the harness would have stopped before are not read."""
+    """Score every metric of the document's task, and their mean. Lines that the harness would have stopped before are not read."""
     example = _example(document)
     frame = cast(Frame, example.meta[_FRAME])
     output = results[0]
@@ -136,7 +136,7 @@ def _example(document: Mapping[str, str]) -> Example:
 def task_config(
     task: str, max_new_tokens: int, metrics: Iterable[str], until: Iterable[str] = (), temperature: float = 0.0
 ) -> dict[str, object]:
-    """What every one of our lm-eval tasks says, whatever its examples come from. A ``temperature`` of 0 is greedy decoding."""
+    """Give what every one of our lm-eval tasks says, whatever its examples come from. A ``temperature`` of 0 is greedy decoding."""
     sampling = {"do_sample": temperature > 0, "temperature": float(temperature)}
     return {
         "task": task,

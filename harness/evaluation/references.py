@@ -28,7 +28,7 @@ FILE: Final = "references.json"
 
 
 def ask(run: "Run", model: Model, config: SuiteConfig, scoring: Scoring) -> Artifact | None:
-    """The step that holds ``model``'s samples of the reference points; None, and a line that says so, where no task has any."""
+    """Build the step that holds ``model``'s samples of the reference points; None, and a line that says so, where no task has any."""
     source = find_source(config.data, config.wording, config.edition)
     tasks = source.tasks(config.tasks)
     lacking = [task.name for task in tasks if not source.expected_references((task.name,), config.lengths, config.examples)]
@@ -42,13 +42,13 @@ def ask(run: "Run", model: Model, config: SuiteConfig, scoring: Scoring) -> Arti
 
 
 def read(artifact: Artifact) -> "pd.DataFrame":
-    """The samples, whose ``run`` says which reference each is."""
+    """Read the samples, whose ``run`` says which reference each is."""
     table = read_samples(artifact, "")
     return table.assign(run=table["example_id"].map(which).astype("string"))
 
 
 def find(samples: Artifact, references: Artifact | None) -> "Anchors | None":
-    """Ceilings and floors beside the scores of an evaluation."""
+    """Set ceilings and floors beside the scores of an evaluation."""
     from reports.anchors import anchors
 
     return None if references is None else anchors(read_samples(samples, ""), read(references))

@@ -35,7 +35,7 @@ class Rounds:
         self.blocks = _blocks(self.order, run.config.confidence, 1 + max(self._round_of.values()))
 
     def ask(self, model: Model, block: int) -> Artifact:
-        """The samples of ``model`` in one block."""
+        """Ask ``model`` one block; its samples."""
         first, end = self.blocks[block]
         chosen = frozenset(example for example, number in self._round_of.items() if first <= number < end)
         part = Part({"order": self.order.seed, "rounds": [first, end]}, chosen)
@@ -73,13 +73,13 @@ class Rounds:
         return self._join(model.name, parts, mark), len(parts)
 
     def asked(self, model: Model, blocks: int) -> "pd.DataFrame":
-        """The samples of ``model`` in the first ``blocks`` blocks."""
+        """Ask ``model`` what it was not asked yet; its samples in the first ``blocks`` blocks."""
         import pandas as pd
 
         return pd.concat([read_samples(self.ask(model, block), model.name) for block in range(blocks)], ignore_index=True)
 
     def baseline(self, model: Model, blocks: int) -> Artifact:
-        """The samples of the baseline, of as many blocks as its candidates took."""
+        """Give the samples of the baseline, of as many blocks as its candidates took."""
         if len(self.blocks) == 1:
             return evaluate(self._run, model, self._suite, self._run.config, self._scoring)
         return self._join(model.name, [self.ask(model, block) for block in range(blocks)], self._mark(blocks))

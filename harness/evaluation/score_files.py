@@ -31,7 +31,7 @@ class Output:
 
 
 def score_outputs(task: str, outputs: Sequence[Output], mode: "Mode", judge: "Judge | None", sentences: str = "default") -> "list[Scored]":
-    """The scores of ``outputs``, in order. Raises HarnessError with file, line and field."""
+    """Score ``outputs``, in order. Raises HarnessError with file, line and field."""
     from tasks import records, scoring
 
     try:
@@ -51,7 +51,7 @@ def thoughts_note(outputs: Sequence[Output], mode: "Mode") -> str:
 
 
 def find_judge(name: str | None, cache: Path | None) -> "Judge | None":
-    """The judge that ``--judge`` names, with its verdicts kept."""
+    """Find the judge that ``--judge`` names, with its verdicts kept."""
     import sqlite3
 
     from tasks.judges import Cached, ExactWords
@@ -69,7 +69,7 @@ def find_judge(name: str | None, cache: Path | None) -> "Judge | None":
 
 
 def means(scored: "Sequence[Scored]") -> str:
-    """A line for each metric: its mean times 100 (counts as they are), over the outputs that it does not leave out."""
+    """Make a line for each metric: its mean times 100 (counts as they are), over the outputs that it does not leave out."""
     names = dict.fromkeys(name for each in scored for name in each.metrics)
     lines = []
     for name in names:
@@ -81,7 +81,7 @@ def means(scored: "Sequence[Scored]") -> str:
 
 
 def read_outputs(path: Path) -> list[Output]:
-    """The records of a HELMET result or of JSON lines, with their outputs."""
+    """Read the records of a HELMET result or of JSON lines, with their outputs."""
     text = _read(path)
     found = _result(path, text)
     if found is None:
@@ -92,12 +92,12 @@ def read_outputs(path: Path) -> list[Output]:
 
 
 def read_json_lines(path: Path) -> list[tuple[dict[str, object], str]]:
-    """The objects of a JSON-lines file, each with its place."""
+    """Read the objects of a JSON-lines file, each with its place."""
     return _lines(path, _read(path))
 
 
 def read_json_file(path: Path) -> object:
-    """The value that a JSON file holds."""
+    """Read the value that a JSON file holds."""
     try:
         value: object = json.loads(_read(path))
     except json.JSONDecodeError as error:

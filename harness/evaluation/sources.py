@@ -51,25 +51,28 @@ class Source(Protocol):
     """How outputs are scored unless the user says otherwise."""
 
     def tasks(self, names: Sequence[str]) -> tuple[TaskInfo, ...]:
-        """The tasks by name or category; all for none. HarnessError for a name that is neither."""
+        """List the tasks by name or category; all for none. HarnessError for a name that is neither."""
 
     def identity(self, names: Sequence[str], lengths: Sequence[int]) -> dict[str, Json]:
-        """What the examples depend on besides names, lengths, number, seed and tokenizer. HarnessError if something is missing."""
+        """Say what the examples depend on besides names, lengths, number, seed and tokenizer. HarnessError if something is missing."""
 
     def notes(self) -> dict[str, Json]:
-        """What else the manifest should say of the examples."""
+        """Give what else the manifest should say of the examples."""
 
     def build(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        """The examples of one task at one length, one in memory at a time."""
+        """Build the examples of one task at one length, one in memory at a time."""
 
     def references(self, task: str, length: int, count: Count, examples: int | None, seed: int) -> Iterator[Example]:
-        """As :meth:`build`, the reference points of the same questions: :mod:`tasks.references`. None where gold is not known."""
+        """Build, as :meth:`build` does, the reference points of the same questions: :mod:`tasks.references`.
+
+        None where gold is not known.
+        """
 
     def expected(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
-        """How many examples there will be, at most."""
+        """Count how many examples there will be, at most."""
 
     def expected_references(self, names: Sequence[str], lengths: Sequence[int], examples: int | None) -> int:
-        """The same of the reference points."""
+        """Count the same of the reference points."""
 
     def score(self, task: TaskInfo, length: int, outputs: Sequence[tuple[Example, str]], mode: Mode, judge: Judge | None) -> list[Scored]:
         """Score answers to one task, in order. A :class:`tasks.records.FieldError` says which in its ``index``."""
@@ -82,7 +85,7 @@ _LINES: Final = ("cite_facts", "niah_mv")
 
 
 def generated_info(task: Task) -> TaskInfo:
-    """A generated task with the frame of its published twin, and the end of the line as the end of answers that take only one.
+    """Describe a generated task with the frame of its published twin, and the end of the line as the end of answers that take only one.
 
     A task of another package may say ``chat`` and ``until`` itself.
     """

@@ -73,7 +73,7 @@ def suite_config(config: RunConfig) -> SuiteConfig:
 
 
 def prepare(run: Run, config: SuiteConfig, model: Model) -> Artifact:
-    """The step that holds the suite's examples; its facts hold their digest."""
+    """Build the step that holds the suite's examples; its facts hold their digest."""
     source = find_source(config.data, config.wording, config.edition)
     config = clipped(run, config, model)
     identity = source.identity(config.tasks, config.lengths)
@@ -129,7 +129,7 @@ def remarks(suite: Artifact) -> list[str]:
 
 
 def clipped(run: Run, config: SuiteConfig, model: Model) -> SuiteConfig:
-    """``config`` with lengths that the model can take."""
+    """Keep of ``config`` the lengths that the model can take."""
     limit = context_length(model)
     if limit is not None:
         limit -= config.think_tokens
@@ -150,7 +150,7 @@ def asked_suite(run: Run) -> EvaluationSuite:
 
 
 def source_of(suite: Artifact) -> Source:
-    """Where the examples of a prepared suite come from."""
+    """Say where the examples of a prepared suite come from."""
     facts = suite.facts
     wording, edition = facts["wording"], facts.get("edition", NEWEST)
     assert wording in WORDINGS
@@ -159,7 +159,7 @@ def source_of(suite: Artifact) -> Source:
 
 
 def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
-    """What to know of the tasks of a prepared suite."""
+    """Describe the tasks of a prepared suite."""
     inputs = suite.manifest["inputs"]
     assert isinstance(inputs, dict)
     names = inputs["tasks"]
@@ -168,7 +168,7 @@ def infos(suite: Artifact) -> tuple[TaskInfo, ...]:
 
 
 def load(suite: Artifact) -> Iterator[Example]:
-    """The examples of a prepared suite. HarnessError for a line that is none."""
+    """Read the examples of a prepared suite. HarnessError for a line that is none."""
     path, number = suite.path / _FILE, 0
     try:
         with open_bytes(path) as file:
@@ -188,7 +188,7 @@ def _example(line: bytes) -> Example:
 
 
 def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
-    """The examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
+    """Build the examples of a suite, fitted to ``tokenizer``; one is in memory at a time."""
     source = find_source(config.data, config.wording, config.edition)
     for length in config.lengths:
         for task in source.tasks(config.tasks):

@@ -46,11 +46,11 @@ class Snapshot:
     names: tuple[str, ...]
 
     def locate(self, path: str) -> str | None:
-        """The file called ``path``, with whatever other folders the repository has before or between those of the path."""
+        """Find the file called ``path``, with whatever other folders the repository has before or between those of the path."""
         return min((name for name in self.names if _leads_to(name, path)), key=len, default=None)
 
     def parquet(self, config: str, split: str, part: int = 0, parts: int = 1) -> str | None:
-        """The Parquet file of a split, or a part of it, as the Hub's converter or ``push_to_hub`` names it; None if not so cut."""
+        """Find the Parquet file of a split, or a part of it, as the Hub's converter or ``push_to_hub`` names it; None if not so cut."""
         named = re.compile(rf"(?:{re.escape(config)}/|data/|)(?:{split}/\d+|{split}-\d+-of-\d+[^/]*|[^/]*-{split})\.parquet")
         found = [name for name in self.names if named.fullmatch(name)]
         return sorted(found)[part] if len(found) == parts else None
@@ -74,7 +74,7 @@ class Hub:
         self._pause = pause
 
     def snapshot(self, repo: str, revision: str) -> Snapshot:
-        """``revision`` (a branch or commit) of a dataset, resolved to its commit."""
+        """Resolve ``revision`` (a branch or commit) of a dataset to its commit."""
         with _explained(repo):
             info = self._api.dataset_info(repo, revision=revision)
         if info.sha is None or not _COMMIT.fullmatch(info.sha):
@@ -82,7 +82,7 @@ class Hub:
         return Snapshot(repo, info.sha, tuple(sibling.rfilename for sibling in info.siblings or ()))
 
     def files(self, snapshot: Snapshot, names: Sequence[str]) -> list[RemoteFile]:
-        """Size and digests of ``names``, which the snapshot has."""
+        """Look up size and digests of ``names``, which the snapshot has."""
         from huggingface_hub.hf_api import RepoFile
 
         with _explained(snapshot.repo):
@@ -163,7 +163,7 @@ class Hub:
 
 
 def mismatch(file: RemoteFile, path: Path) -> str | None:
-    """What is wrong with the copy of ``file`` at ``path``; None if it is the same."""
+    """Say what is wrong with the copy of ``file`` at ``path``; None if it is the same."""
     if _size(path) != file.size:
         return f"has {_size(path)} bytes instead of {file.size}"
     found, expected = (file_digest(path), file.sha256) if file.sha256 else (_git_digest(path), file.git)

@@ -71,18 +71,18 @@ class Source:
 
 
 def default_directory() -> Path:
-    """Where files are fetched to unless the user says otherwise."""
+    """Say where files are fetched to unless the user says otherwise."""
     return cache.directory() / "helmet"
 
 
 def target_directory() -> Path:
-    """Where `harness data fetch` writes: the environment's choice, or the default."""
+    """Say where `harness data fetch` writes: the environment's choice, or the default."""
     chosen = os.environ.get(ENVIRONMENT)
     return Path(chosen).expanduser() if chosen else default_directory()
 
 
 def roots() -> tuple[Path, ...]:
-    """Data directories, in the order in which they are searched."""
+    """List the data directories, in the order in which they are searched."""
     if chosen := os.environ.get(ENVIRONMENT):
         return (Path(chosen).expanduser(),)
     return tuple(dict.fromkeys((*_remembered(), default_directory())))
@@ -171,7 +171,7 @@ def use_own_wordings() -> None:
 
 
 def wordings() -> tuple[Wordings, dict[str, Json]]:
-    """The wordings in use, and where they came from: ``{"source": "own"}``, or the checkout with its files' digests."""
+    """Give the wordings in use, and where they came from: ``{"source": "own"}``, or the checkout with its files' digests."""
     kept = _settings("templates.json")
     if not kept:
         return OWN, {"source": "own"}
@@ -182,7 +182,7 @@ def wordings() -> tuple[Wordings, dict[str, Json]]:
 
 
 def long_wordings() -> LongWordings:
-    """The wordings in use of the long sets, which come from the same checkout."""
+    """Give the wordings in use of the long sets, which come from the same checkout."""
     kept = _settings("templates.json")
     if not kept:
         return longer_wordings.OWN
@@ -193,7 +193,7 @@ def long_wordings() -> LongWordings:
 
 
 def judge_words() -> JudgeWords:
-    """The words in which prose is judged: the checkout's, or our own."""
+    """Give the words in which prose is judged: the checkout's, or our own."""
     kept = _settings("templates.json")
     if not kept:
         return judge_words_of.OWN
@@ -209,7 +209,7 @@ def judge_words() -> JudgeWords:
 
 
 def key_points(dataset: Dataset) -> tuple[dict[str, tuple[str, ...]], str]:
-    """The key points that a judge of ``dataset`` needs, by record, and the SHA-256 of their file; nothing where it needs none."""
+    """Find the key points that a judge of ``dataset`` needs, by record, and the SHA-256 of their file; nothing where it needs none."""
     searched, name = roots(), points_file(dataset)
     try:
         points = key_points_of(dataset, searched)
@@ -230,7 +230,7 @@ def use_tokenizer(directory: Path | None) -> str:
 
 
 def cutter() -> Tokenized | None:
-    """What cuts long contexts: the tokenizer that the user has named, or None for the tested model's own."""
+    """Give what cuts long contexts: the tokenizer that the user has named, or None for the tested model's own."""
     kept = _settings("tokenizer.json")
     path = kept.get("path")
     if not isinstance(path, str):
@@ -249,7 +249,7 @@ def _tokenizer(directory: Path) -> Tokenized:
 
 
 def chosen(names: Sequence[str]) -> tuple[Dataset, ...]:
-    """The datasets by name or category; all for none."""
+    """Choose datasets by name or category; all for none."""
     try:
         return select(tuple(names))
     except KeyError as error:
@@ -265,7 +265,7 @@ def published(
     reference: Reference | None = None,
     edition: Edition = NEWEST,
 ) -> Iterator[Example]:
-    """The examples of ``dataset`` at ``length``, as :func:`tasks.helmet.examples` gives them, from wherever the files are."""
+    """Yield the examples of ``dataset`` at ``length``, as :func:`tasks.helmet.examples` gives them, from wherever the files are."""
     if dataset.name in LONGER:
         yield from _long(dataset, length, count, examples, seed)
         return
@@ -293,7 +293,7 @@ def _long_identity(datasets: Sequence[Dataset]) -> dict[str, Json]:
 
 
 def identity(datasets: Sequence[Dataset], lengths: Sequence[int], edition: Edition = NEWEST) -> dict[str, Json]:
-    """What a suite of these datasets is made of, for its key: SHA-256 of every file, the wordings, and how records become examples.
+    """Say what a suite of these datasets is made of, for its key: SHA-256 of every file, the wordings, and how records become examples.
 
     Digests come from the manifest of the fetched files; those of another copy are measured once and remembered by size and time.
 
@@ -350,7 +350,7 @@ def _digest(name: str, path: Path, searched: tuple[Path, ...]) -> str:
 
 
 def sources(directory: Path) -> dict[str, Source]:
-    """What the manifest of a data directory says; empty without one."""
+    """Read what the manifest of a data directory says; empty without one."""
     path = directory / MANIFEST
     try:
         entries = json.loads(read_text(path))["files"]

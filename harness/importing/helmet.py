@@ -24,7 +24,7 @@ _MOST_TOKENS: Final = 10**15
 
 
 def read(directory: Path, mode: "Mode", judge: "Judge | None") -> Results:
-    """Every result in ``directory``, scored anew; ``notes`` say how often the stored scores differ from these."""
+    """Read every result in ``directory``, scored anew; ``notes`` say how often the stored scores differ from these."""
     if not directory.is_dir():
         raise HarnessError(f"{directory} is not a directory; give the one that HELMET's --output_dir named")
     notes: list[str] = []

@@ -37,7 +37,7 @@ class _Row:
 
 
 def read(directory: Path, length: int | None, model_name: str | None = None) -> Results:
-    """The latest samples of every task below ``directory``, with lm-eval's own scores.
+    """Read the latest samples of every task below ``directory``, with lm-eval's own scores.
 
     ``model_name`` is the model's where no results say it, as where the samples are all that was kept.
     """

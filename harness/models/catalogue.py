@@ -67,7 +67,7 @@ class Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Every model by its name."""
+    """List every model by its name."""
     return {name: _entry(name, value) for name, value in tomllib.loads(CATALOGUE.read_text(encoding="utf-8")).items()}
 
 

@@ -56,7 +56,7 @@ def pickled_files(path: Path) -> list[Path]:
 
 
 def index_files(path: Path) -> list[Path]:
-    """The index that names the weights' shards, where transformers reads one."""
+    """Give the index that names the weights' shards, where transformers reads one."""
     for whole, index in (_SAFE, _PICKLED):
         if (path / whole).is_file():
             return []
@@ -71,7 +71,7 @@ def tokenizer_files(path: Path) -> list[Path]:
 
 
 def check_names(config: dict[str, Json], file: Path) -> None:
-    """HarnessError if the configuration in ``file`` names a weights file of its own, which would be loaded instead."""
+    """Raise HarnessError if the configuration in ``file`` names a weights file of its own, which would be loaded instead."""
     if config.get(_ELSEWHERE) is not None:
         raise HarnessError(f"{file} names other weights ({_ELSEWHERE}); call them model.safetensors, and remove that")
 

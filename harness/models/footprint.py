@@ -44,7 +44,7 @@ class ModelShape:
 
     @classmethod
     def read(cls, model: Model) -> "ModelShape":
-        """From ``config.json`` and the headers of the safetensors files. HarnessError says what is missing."""
+        """Read it from ``config.json`` and the headers of the safetensors files. HarnessError says what is missing."""
         config = _config(model.path)
         try:
             heads = int(config["num_attention_heads"])
@@ -65,18 +65,18 @@ class ModelShape:
             raise HarnessError(f"{model.path / 'config.json'} does not give the model's sizes ({error!r})") from None
 
     def resolved(self, dtype: str) -> str:
-        """``auto`` is the format of the checkpoint."""
+        """Name the number format: ``auto`` is the checkpoint's own."""
         return self.dtype if dtype == "auto" else dtype
 
     def weight_bytes(self, dtype: str) -> int:
         return self.parameters * width(self.resolved(dtype))
 
     def kv_bytes(self, tokens: int, dtype: str) -> int:
-        """KV cache of ``tokens`` tokens in flight, every layer attending to all of them."""
+        """Size the KV cache of ``tokens`` tokens in flight, every layer attending to all of them."""
         return 2 * self.layers * self.kv_heads * self.head_dim * width(self.resolved(dtype)) * tokens
 
     def training_bytes(self) -> int:
-        """Full training with AdamW in float32 (mixed or not): weights, gradients and both moments."""
+        """Size full training with AdamW in float32 (mixed or not): weights, gradients and both moments."""
         return 16 * self.parameters
 
 
@@ -91,12 +91,12 @@ class DeviceMemory:
 
 
 def width(dtype: str) -> int:
-    """Bytes of a number. Formats that are not known count as two."""
+    """Count the bytes of a number. Formats that are not known count as two."""
     return _BYTES.get(dtype, 2)
 
 
 def gib(size: float) -> str:
-    """``1.5 GiB``; small sizes in MiB."""
+    """Write a size: ``1.5 GiB``; small ones in MiB."""
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):.1f} MiB"
 
 
@@ -113,14 +113,14 @@ def _named_format(config: Mapping[str, Any]) -> str:
 
 
 def device_of(asked: str) -> str:
-    """Where a model is put. ``auto`` is the first CUDA device where the driver is there, found without loading torch."""
+    """Say where a model is put. ``auto`` is the first CUDA device where the driver is there, found without loading torch."""
     if asked != "auto":
         return asked
     return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
 
 
 def devices(device: str) -> tuple[DeviceMemory, ...]:
-    """The machine's memory for ``cpu``; every visible GPU for ``cuda``, one for ``cuda:1``."""
+    """List the machine's memory for ``cpu``; every visible GPU for ``cuda``, one for ``cuda:1``."""
     if not device.startswith("cuda"):
         total, free = _host_memory()
         return (DeviceMemory("memory", total, free),)
@@ -173,7 +173,7 @@ def _all_parameters(path: Path, dtype: str) -> int:
 
 
 def most_numbers(path: Path) -> int:
-    """How many numbers the model in ``path`` may have: its files cannot fill more."""
+    """Count how many numbers the model in ``path`` may have: its files cannot fill more."""
     files = [*weight_files(path), *adapter_files(path)[1:2]]
     size = sum(file.stat().st_size for file in files)
     packed = _config(path).get("quantization_config") is not None

@@ -42,18 +42,18 @@ def set_aside(path: Path) -> dict[str, Json]:
 
 
 def inputs(path: Path) -> dict[str, Json]:
-    """What says in a step's key that the answers are plain: only where transformers gave others before these settings were set aside."""
+    """Say in a step's key that the answers are plain: only where transformers gave others before these settings were set aside."""
     return {"decoding": "plain"} if set(set_aside(path)) - set(_SAMPLING) else {}
 
 
 def facts(path: Path) -> dict[str, Json]:
-    """What a step's manifest says of it."""
+    """Say what a step's manifest says of it."""
     left = set_aside(path)
     return {"set_aside": left} if left else {}
 
 
 def notice(path: Path, temperature: float = 0.0) -> str | None:
-    """One line for whoever runs the evaluation; None where nothing was set aside."""
+    """Give one line for whoever runs the evaluation; None where nothing was set aside."""
     left = ", ".join(f"{name} = {json.dumps(value)[:40]}" for name, value in set_aside(path).items())
     how = f"sampled from the whole distribution at temperature {temperature:g}" if temperature else "greedy"
     return f"answers are {how}: set aside from the model's {FILE}: {left}" if left else None

@@ -38,12 +38,12 @@ _BEGINS: Final = "tokenizer.ggml.add_bos_token"
 
 
 def is_gguf(name: str) -> bool:
-    """Whether a model's name is that of a GGUF file."""
+    """Say whether a model's name is that of a GGUF file."""
     return name.lower().endswith(SUFFIX)
 
 
 def converted(file: Path, say: Callable[[str], None] = lambda _: None) -> Path:
-    """The model directory made of ``file``: the cache's, or made now, which ``say`` announces.
+    """Convert ``file`` into a model directory: the cache's, or made now, which ``say`` announces.
 
     Raises:
         HarnessError: there is no such file, it is no GGUF file, damaged or one part of several, or transformers cannot read its model.
@@ -66,7 +66,7 @@ def converted(file: Path, say: Callable[[str], None] = lambda _: None) -> Path:
 
 
 def find(sha256: str) -> Artifact | None:
-    """What was made of the GGUF file with this SHA-256, by the installed version of transformers."""
+    """Find what was made of the GGUF file with this SHA-256, by the installed version of transformers."""
     return models(read_only=True).find(STEP, _inputs(sha256), version=VERSION)
 
 
@@ -77,14 +77,14 @@ def _inputs(sha256: str) -> dict[str, Json]:
 
 
 def instead_of(directory: Path) -> Path | None:
-    """The GGUF file to name instead of ``directory``, where that holds no other weights than such files."""
+    """Name the GGUF file to give instead of ``directory``, where that holds no other weights than such files."""
     if any(directory.glob("*.safetensors*")) or any(directory.glob("pytorch_model*.bin")):
         return None
     return min((path for path in directory.iterdir() if is_gguf(path.name)), default=None)
 
 
 def check(file: Path) -> Header:
-    """The file's header. HarnessError unless a whole model is in the file that transformers reads rightly."""
+    """Read the file's header. HarnessError unless a whole model is in the file that transformers reads rightly."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     header = ggufheader.read(file)

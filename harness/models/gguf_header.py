@@ -36,12 +36,12 @@ class Header:
     """Dimensions of each tensor, the innermost first."""
 
     def text(self, name: str) -> str:
-        """A field that should be a text; empty if it is not there, or something else."""
+        """Read a field that should be a text; empty if it is not there, or something else."""
         value = self.fields.get(name)
         return value if isinstance(value, str) else ""
 
     def number(self, name: str) -> int | None:
-        """A field that should be a whole number; None if it is not there, or something else."""
+        """Read a field that should be a whole number; None if it is not there, or something else."""
         value = self.fields.get(name)
         return value if isinstance(value, int) else None
 
@@ -51,7 +51,7 @@ class _DamageError(Exception):
 
 
 def read(path: Path) -> Header:
-    """The header of the file at ``path``. HarnessError if it is no GGUF file, or not all of one."""
+    """Read the header of the file at ``path``. HarnessError if it is no GGUF file, or not all of one."""
     with open_bytes(path) as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise HarnessError(f"{path} is no GGUF file: its first four bytes are not {MAGIC.decode()}")

@@ -19,7 +19,7 @@ _DEEPEST: Final = 50
 
 
 def check_config(config: Json, where: Path) -> None:
-    """HarnessError if the configuration in the file ``where`` names a kernel that would have to be fetched."""
+    """Raise HarnessError if the configuration in the file ``where`` names a kernel that would have to be fetched."""
     for key, name in _named(config, 0):
         package = _INSTALLED.get(name)
         if name not in _OWN and (package is None or find_spec(package) is None):

@@ -63,7 +63,7 @@ def loading(path: Path, most: int | None = None) -> Iterator[None]:
 
 
 def cannot_load(path: Path, error: BaseException) -> HarnessError:
-    """One line for a library's complaint about a model's files."""
+    """Give one line for a library's complaint about a model's files."""
     if isinstance(error, UnpicklingError):
         return HarnessError(
             f"{path} has pickled weights with other objects than tensors in them, which could run code; get it as safetensors"
@@ -84,13 +84,13 @@ def try_tokenizer(tokenizer: "PreTrainedTokenizerBase", path: Path) -> None:
 
 
 def check_end(token: object, path: Path) -> None:
-    """HarnessError unless ``token`` is the id of one that ends a text, without which no answer ends."""
+    """Raise HarnessError unless ``token`` is the id of one that ends a text, without which no answer ends."""
     if not isinstance(token, int):
         raise HarnessError(f"{path} names no token that ends a text (eos_token in tokenizer_config.json), so no answer would end; add it")
 
 
 def check_folder(path: Path) -> None:
-    """HarnessError if there is something in the model's folder that is no file, or too large for what it is."""
+    """Raise HarnessError if there is something in the model's folder that is no file, or too large for what it is."""
     for file in sorted((*path.iterdir(), *(path / "additional_chat_templates").glob("*"))):
         try:
             found = file.stat()
@@ -103,7 +103,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_numbers(config: Json, file: Path) -> None:
-    """HarnessError if the configuration in ``file`` asks for more of something than any model has."""
+    """Raise HarnessError if the configuration in ``file`` asks for more of something than any model has."""
     for key, value in _numbers(config, "", 0):
         if value > _LARGEST_NUMBER or (value > _LARGEST_COUNT and _COUNT.search(key)):
             raise HarnessError(f"{file}: {key} is {str(value)[:20]}, more than any model has; get the model again")
@@ -122,7 +122,7 @@ def _numbers(value: Json, key: str, depth: int) -> Iterator[tuple[str, int]]:
 
 
 def room(numbers: int, size: int, *, packed: bool) -> int:
-    """How many numbers a model may have whose files hold ``numbers`` in ``size`` bytes, ``packed`` ones for instance in four bits."""
+    """Count how many numbers a model may have whose files hold ``numbers`` in ``size`` bytes, ``packed`` ones for instance in four bits."""
     return _SLACK + (_PACKED * size if packed else _TWICE * numbers)
 
 

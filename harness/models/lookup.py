@@ -27,7 +27,7 @@ _SETTINGS: Final = ("config.json", "generation_config.json")
 
 
 def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code: bool = False) -> Model:
-    """The model called ``name``: ``builtin``, a named one (fetched once), a directory, a GGUF file (converted once), or a Hub id.
+    """Find the model called ``name``: ``builtin``, a named one (fetched once), a directory, a GGUF file (converted once), or a Hub id.
 
     Weights come from safetensors files, which hold numbers and nothing else. With ``allow_unsafe_weights`` those of a model that has none
     may come from pickled files (``pytorch_model.bin``), of which torch unpickles tensors alone (``weights_only``). Only with
@@ -46,7 +46,7 @@ def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code:
 
 
 def has_name(name: str) -> bool:
-    """Whether the project itself knows a model by this name, wherever its files are."""
+    """Say whether the project itself knows a model by this name, wherever its files are."""
     return name == BUILTIN or name in entries()
 
 
@@ -142,7 +142,7 @@ def _json_object(file: Path) -> dict[str, Json]:
 
 
 def context_length(model: Model) -> int | None:
-    """The longest context the model's config allows, in tokens; None if it does not say."""
+    """Find the longest context the model's config allows, in tokens; None if it does not say."""
     value = _config(model.path).get("max_position_embeddings")
     return value if isinstance(value, int) else None
 

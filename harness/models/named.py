@@ -31,7 +31,7 @@ _Say = Callable[[str], None]
 
 
 def ready(name: str, say: _Say = lambda _: None, *, accept: bool = False) -> Path:
-    """The directory of the named model, fetched and converted now unless it is there. ``accept`` accepts its licence.
+    """Find the directory of the named model, fetched and converted now unless it is there. ``accept`` accepts its licence.
 
     Raises:
         HarnessError: it cannot be fetched, or its licence is not accepted; the line says what is needed.
@@ -130,7 +130,7 @@ def _acceptance(entry: Entry) -> Path:
 
 
 def is_accepted(entry: Entry) -> bool:
-    """Whether nothing stands in the way of using it: its licence asks for nothing, or was accepted."""
+    """Say whether nothing stands in the way of using it: its licence asks for nothing, or was accepted."""
     if entry.terms is None:
         return True
     try:
@@ -140,5 +140,5 @@ def is_accepted(entry: Entry) -> bool:
 
 
 def fetched(entry: Entry) -> Artifact | None:
-    """The step with the model's GGUF file, if it is in the cache."""
+    """Find the step with the model's GGUF file, if it is in the cache."""
     return cache.models(read_only=True).find(WHEELS, {"sha256": entry.sha256}, version=VERSION)

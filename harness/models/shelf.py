@@ -41,7 +41,7 @@ class Known:
     files: tuple[Wheel, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
-        """Everything, the path as a text and each file as a line."""
+        """Give everything, the path as a text and each file as a line."""
         files: list[Json] = [f"{wheel.pinned} sha256:{wheel.sha256}" for wheel in self.files]
         return {**vars(self), "path": None if self.path is None else str(self.path), "files": files}
 
@@ -64,13 +64,13 @@ class Cached:
 
 
 def known() -> list[Known]:
-    """Every model that can be named."""
+    """List every model that can be named."""
     held = cached()
     return [_builtin(), *(_known(entry, held) for entry in entries().values())]
 
 
 def find(name: str) -> Known:
-    """The model called ``name``. HarnessError if there is none."""
+    """Find the model called ``name``. HarnessError if there is none."""
     for model in known():
         if model.name == name:
             return model
@@ -118,7 +118,7 @@ def _known(entry: Entry, held: list[Cached]) -> Known:
 
 
 def cached() -> list[Cached]:
-    """Everything that the cache holds of models, finished or not."""
+    """List everything that the cache holds of models, finished or not."""
     root = cache.directory() / "models"
     return [_cached(step) for step in inspect(root).steps] if (root / "steps").is_dir() else []
 
@@ -138,7 +138,7 @@ def _cached(step: StepOnDisk) -> Cached:
 
 
 def matching(name: str) -> list[Cached]:
-    """What the cache holds of the model called ``name``, or the entries with that id. HarnessError for a name that is neither."""
+    """List what the cache holds of the model called ``name``, or the entries with that id. HarnessError for a name that is neither."""
     held = cached()
     if name in entries():
         return [each for each in held if each.model == name]

@@ -87,7 +87,7 @@ class _Process:
         self._lock = threading.Lock()
 
     def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Its answer, or one that says which limit it went beyond."""
+        """Give its answer, or one that says which limit it went beyond."""
         with self._lock:
             started = self._child is not None and self._owner == os.getpid() and self._child.poll() is None
             child = self._child if started and self._child is not None else self._start()
@@ -104,7 +104,7 @@ class _Process:
             return found
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        root = str(Path(__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         command = [sys.executable, "-m", "harness.models.template_process"]
         pipe = subprocess.PIPE

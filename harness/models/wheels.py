@@ -31,7 +31,7 @@ class PipError(HarnessError):
 
 
 def fetch(wheel: Wheel, folder: Path) -> Path:
-    """The wheel in ``folder``, which pip brings there unless it is there already. It is believed only if its digest is right.
+    """Bring the wheel into ``folder``, by pip, unless it is there already. It is believed only if its digest is right.
 
     Raises:
         PipError: pip could not get it.
@@ -86,7 +86,7 @@ def _download(wheel: Wheel, folder: Path) -> None:
 
 
 def read(path: Path, member: str, limit: int = _CHUNK) -> bytes:
-    """A small file out of a wheel. HarnessError if it is not there, or larger than ``limit`` bytes."""
+    """Read a small file out of a wheel. HarnessError if it is not there, or larger than ``limit`` bytes."""
     with _opened(path, member) as source:
         content = source.read(limit + 1)
     if len(content) > limit:

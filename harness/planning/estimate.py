@@ -26,7 +26,7 @@ _DISK: Final = 500e6
 
 
 def seconds(work: Work, speed: Speed, shape: ModelShape, before: Collection[str] = ()) -> float:
-    """Of a step that is computed from its beginning. ``before`` are the names of the command's earlier steps."""
+    """Estimate the seconds of a step that is computed from its beginning. ``before`` are the names of the command's earlier steps."""
     return _start(work.step, speed, before) + _reading(work, speed) + _writing(work, speed) + _training(work, speed, shape)
 
 

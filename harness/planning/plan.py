@@ -119,7 +119,7 @@ class Plan:
         return sum(step.work.train_tokens for step in self.steps if step.state != "finished")
 
     def as_json(self) -> dict[str, object]:
-        """Everything, with the sums."""
+        """Give everything, with the sums."""
         needs = [{**asdict(need), "total": need.total} for need in self.needs]
         sums = {"prefill_tokens": self.prefill_tokens, "new_tokens": self.new_tokens, "train_tokens": self.train_tokens}
         return {**asdict(self), "needs": needs, **sums}
@@ -153,11 +153,11 @@ class _Look(Run):
         return "to do" if found is None else self.states.pop(found)
 
     def say(self, message: str) -> None:
-        """A plan has no progress to tell of."""
+        """Say nothing: a plan has no progress to tell of."""
 
 
 def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunConfig, *, stage: Stage | None = None) -> Plan:
-    """The plan of :func:`harness.pipeline.run_methods`, of one stage of a method, or of an evaluation where there are no methods.
+    """Build the plan of :func:`harness.pipeline.run_methods`, of one stage of a method, or of an evaluation where there are no methods.
 
     It has no times; :func:`timed` adds them. HarnessError for what would stop the run at its beginning: no such model, method or task, a
     length that the model cannot take.
@@ -189,7 +189,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
 
 
 def timed(plan: Plan, config: RunConfig, *, limit: float | None = None) -> Plan:
-    """The plan with the time that each step takes, by a probe of at most ``limit`` seconds; with a reason where there is none."""
+    """Add to the plan the time that each step takes, by a probe of at most ``limit`` seconds; with a reason where there is none."""
     model = resolve_model(plan.model, config)
     shape = ModelShape.read(model)
     if not plan.left:
@@ -207,7 +207,7 @@ def timed(plan: Plan, config: RunConfig, *, limit: float | None = None) -> Plan:
 
 
 def with_speed(plan: Plan, speed: Speed, shape: ModelShape) -> Plan:
-    """The plan with times at this speed."""
+    """Add to the plan times at this speed."""
     steps: list[PlannedStep] = []
     before: list[str] = []
     for step in plan.steps:

@@ -12,7 +12,7 @@ _LARGE: Final = 1_000_000_000
 
 
 def suitable(model: Model, device: str) -> tuple[str, str]:
-    """(preset, why in one line; empty where nothing has to be said). ``device`` is a torch device.
+    """Choose a preset: (preset, why in one line; empty where nothing has to be said). ``device`` is a torch device.
 
     HarnessError if the model's files do not say how large it is.
     """
@@ -27,5 +27,5 @@ def suitable(model: Model, device: str) -> tuple[str, str]:
 
 
 def short(count: int) -> str:
-    """``135M``, ``8.0B``."""
+    """Write a number of parameters: ``135M``, ``8.0B``."""
     return f"{count / 1e9:.1f}B" if count >= _LARGE else f"{count / 1e6:.0f}M"

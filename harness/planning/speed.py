@@ -48,11 +48,11 @@ class Speed:
     """What attention to each token before adds, for each row."""
 
     def prefill(self, tokens: float) -> float:
-        """Reading one prompt."""
+        """Time the reading of one prompt."""
         return self.per_token * tokens + self.per_token_squared * tokens**2
 
     def decode(self, rows: float, tokens: float) -> float:
-        """Writing one token of each row after so many tokens."""
+        """Time the writing of one token of each row after so many tokens."""
         return self.step + rows * (self.per_row + self.per_row_token * tokens)
 
 
@@ -69,7 +69,7 @@ class Probed:
 
 
 def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float | None = None) -> Probed:
-    """How fast ``model`` is, as far as ``limit`` seconds show. HarnessError, with the reason, if they show nothing."""
+    """Measure how fast ``model`` is, as far as ``limit`` seconds show. HarnessError, with the reason, if they show nothing."""
     asked = {
         "model": {**asdict(model), "path": str(model.path)},
         "dtype": shape.resolved(dtype),
@@ -78,7 +78,7 @@ def probe(model: Model, shape: ModelShape, dtype: str, device: str, limit: float
         "context": shape.context,
         "parameters": shape.parameters,
     }
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
     command = [sys.executable, "-m", "harness.planning.speed", json.dumps(asked)]
     quiet: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -207,7 +207,7 @@ def measure(model: Model, dtype: str, device: str, vocabulary: int, context: int
 
 
 def by_arithmetic(parameters: int, dtype: str, device: str) -> Speed:
-    """The speed of a model of so many parameters without any overhead: by the rates of a matrix product and of reading memory here.
+    """Compute the speed of a model of so many parameters without any overhead: by the rates of a matrix product and of reading memory here.
 
     Every weight is multiplied with every token, and read once for every step. Attention is left out, as are experts that rest.
     """
@@ -243,7 +243,7 @@ def _since(before: Times, now: Times | None = None, threads: int = 1) -> Times:
 
 
 def fit(reads: Mapping[int, float]) -> tuple[float, float]:
-    """(a, b) of seconds = a·n + b·n² through one or two measurements (tokens -> seconds), neither negative.
+    """Fit (a, b) of seconds = a·n + b·n² through one or two measurements (tokens -> seconds), neither negative.
 
     Where the longer prompt is not dearer for each token, as on a device that a short one does not fill, there is no square.
     """
@@ -256,7 +256,7 @@ def fit(reads: Mapping[int, float]) -> tuple[float, float]:
 
 
 def steps(writes: Mapping[tuple[int, int], float]) -> tuple[float, float, float]:
-    """(a, b, c) of seconds = a + rows·(b + c·tokens) through measurements ((rows, tokens before) -> seconds), none negative.
+    """Fit (a, b, c) of seconds = a + rows·(b + c·tokens) through measurements ((rows, tokens before) -> seconds), none negative.
 
     The first two differ in their rows, the third has more tokens before. What was not measured costs nothing.
     """

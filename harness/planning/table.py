@@ -13,7 +13,7 @@ _SLOWED: Final = 1.3
 
 
 def as_text(plan: Plan, config: RunConfig) -> str:
-    """Steps, memory, disk, time, warnings, and what would take less where it is long."""
+    """Show steps, memory, disk, time, warnings, and what would take less where it is long."""
     lines = [f"{plan.model}: {plan.parameters:,} parameters", "", *_step_lines(plan)]
     if plan.needs:
         lines += ["", "memory on each device, without activations", *(f"  {line}" for line in _need_lines(plan.needs))]
@@ -31,7 +31,7 @@ def as_text(plan: Plan, config: RunConfig) -> str:
 
 
 def cheaper(plan: Plan, config: RunConfig) -> str | None:
-    """What would take less time, in one line, where it is more than a day."""
+    """Say what would take less time, in one line, where it is more than a day."""
     if plan.seconds is None or plan.seconds <= DAY:
         return None
     shares = {"evaluation": 0.0, "answers for the pairs": 0.0, "training": 0.0, "finding heads": 0.0}
@@ -88,7 +88,7 @@ def _need_lines(needs: Sequence[Need]) -> Iterator[str]:
 
 
 def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
+    """Write a duration: ``40 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
     for size, unit in ((DAY, "days"), (3_600, "h")):
         if seconds >= 2 * size or (unit == "h" and seconds >= size):
             return f"{seconds / size:.1f} {unit}"

@@ -13,7 +13,7 @@ _REFERENCE_TOKENS: Final = 1_024
 
 
 def generation(run: Run) -> Work:
-    """Every example of every task and length, full to its length and with its whole answer budget."""
+    """Count every example of every task and length, full to its length and with its whole answer budget."""
     config = clipped(run, suite_config(run.config), run.model)
     source = find_source(config.data, config.wording, config.edition)
     prompts = prefill = new = budget = passes = 0
@@ -31,7 +31,7 @@ def generation(run: Run) -> Work:
 
 
 def reference_points(run: Run) -> Work:
-    """Every question with its gold passages alone, and without them."""
+    """Count every question with its gold passages alone, and without them."""
     config = clipped(run, suite_config(run.config), run.model)
     source = find_source(config.data, config.wording, config.edition)
     prompts = prefill = new = passes = longest = 0

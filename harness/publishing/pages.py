@@ -177,7 +177,7 @@ def _rebuilt(
 
 
 def training_curve(checkpoint: Path) -> list[Json]:
-    """The points that a method logged beside its checkpoint, in ``curve.jsonl``; none if it did not."""
+    """Read the points that a method logged beside its checkpoint, in ``curve.jsonl``; none if it did not."""
     file = checkpoint.parent / "curve.jsonl"
     if not file.is_file():
         return []

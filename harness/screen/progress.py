@@ -15,13 +15,13 @@ _EVERY: Final = 20.0
 
 
 def say(message: str) -> None:
-    """One line."""
+    """Show one line."""
     echo(message, err=True)
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields ``advance(n)``, to be called when ``n`` more items are done."""
+    """Show a bar; yields ``advance(n)``, to be called when ``n`` more items are done."""
     if sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -45,7 +45,7 @@ def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def track(title: str, items: Iterable[T], total: int) -> Iterator[T]:
-    """The items, with a bar."""
+    """Yield the items, with a bar."""
     with bar(title, total) as advance:
         for item in items:
             yield item

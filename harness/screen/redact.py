@@ -39,7 +39,7 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str) -> str:
-    """``text`` without secrets, known ones and what looks like one."""
+    """Take secrets out of ``text``, known ones and what looks like one."""
     text = without_known(text)
     for pattern, kept in _PATTERNS:
         text = pattern.sub(kept, text)
@@ -47,7 +47,7 @@ def redacted(text: str) -> str:
 
 
 def without_known(text: str) -> str:
-    """``text`` without the values of environment variables that are secrets; ``[NAME]`` stands in their place."""
+    """Take out of ``text`` the values of environment variables that are secrets; ``[NAME]`` stands in their place."""
     for form, name in _known(os.environ):
         if form in text:
             text = text.replace(form, f"[{name}]")
@@ -55,7 +55,7 @@ def without_known(text: str) -> str:
 
 
 def plain(value: Json | Mapping[str, Json]) -> Json:
-    """A JSON value whose texts are :func:`redacted`."""
+    """Redact the texts of a JSON value, as :func:`redacted` does."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, Mapping):

@@ -81,7 +81,7 @@ def _to_nowhere(stream: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """rich's console, whose own colours work and those in a text do not."""
+    """Make rich's console, whose own colours work and those in a text do not."""
     from rich.console import Console
     from rich.segment import Segment
 

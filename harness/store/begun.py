@@ -23,7 +23,7 @@ _DAY: Final = 86_400.0
 
 
 def identity(about: Mapping[str, Json]) -> str:
-    """What makes two commands the same: model, methods and settings."""
+    """Say what makes two commands the same: model, methods and settings."""
     model = about.get("model")
     name = model.get("digest") if isinstance(model, dict) else None
     return digest({"model": name, "methods": about.get("methods"), "config": about.get("config")})[:12]
@@ -41,7 +41,7 @@ def finish(root: Path, about: Mapping[str, Json]) -> None:
 
 
 def unfinished(root: Path, days: float) -> str:
-    """Which command, begun in the last ``days``, has not finished and may want what is there; "" if there is none.
+    """Say which command, begun in the last ``days``, has not finished and may want what is there; "" if there is none.
 
     A clock that was set back makes a command younger, never older.
     """

@@ -44,7 +44,7 @@ class Evaluation:
     """The training seed of each table, if the run has several."""
 
     def read(self) -> "pd.DataFrame":
-        """The samples of one model; raises HarnessError for a table that cannot be trusted, and for several training seeds."""
+        """Read the samples of one model; raises HarnessError for a table that cannot be trusted, and for several training seeds."""
         if self.repeats:
             some = self.seeds[0] if self.seeds else 1
             raise HarnessError(f"{self.name} has {len(self.repeats) + 1} training seeds and one is needed here; name it, such as "
@@ -52,11 +52,11 @@ class Evaluation:
         return _read(self.path)
 
     def tables(self) -> "list[pd.DataFrame]":
-        """The samples of every training seed; raises HarnessError for a table that cannot be trusted."""
+        """Read the samples of every training seed; raises HarnessError for a table that cannot be trusted."""
         return [_read(path) for path in (self.path, *self.repeats)]
 
     def seed(self, number: int) -> "Evaluation":
-        """One training seed's evaluation; raises HarnessError if there is none."""
+        """Choose one training seed's evaluation; raises HarnessError if there is none."""
         seeds = self.seeds or tuple(range(1, len(self.repeats) + 2))
         if number not in seeds:
             raise HarnessError(f"{self.name} has no training seed {number}; it has {', '.join(map(str, seeds))}")
@@ -65,7 +65,7 @@ class Evaluation:
 
 
 def find(argument: str) -> list[Evaluation]:
-    """The evaluations that ``[NAME=]WHERE[:METHOD]`` names: several only for a run directory without ``:METHOD``, baseline first.
+    """Find the evaluations that ``[NAME=]WHERE[:METHOD]`` names: several only for a run directory without ``:METHOD``, baseline first.
 
     Raises:
         HarnessError: nothing is there, the run is not finished, or it has no such method.
@@ -98,7 +98,7 @@ def find(argument: str) -> list[Evaluation]:
 
 
 def find_one(argument: str) -> Evaluation:
-    """The evaluation that the argument names; raises HarnessError if it could be several."""
+    """Find the evaluation that the argument names; raises HarnessError if it could be several."""
     found = find(argument)
     if len(found) > 1:
         raise HarnessError(f"{argument} holds several evaluations; name one: {', '.join(f'{argument}:{each.name}' for each in found)}")
@@ -106,7 +106,7 @@ def find_one(argument: str) -> Evaluation:
 
 
 def find_all(arguments: Sequence[str]) -> list[Evaluation]:
-    """A baseline and what to compare with it: one run directory, or two and more evaluations."""
+    """Find a baseline and what to compare with it: one run directory, or two and more evaluations."""
     if len(arguments) == 1:
         found = find(arguments[0])
         if len(found) == 1:
@@ -116,7 +116,9 @@ def find_all(arguments: Sequence[str]) -> list[Evaluation]:
 
 
 def by_method(root: Path) -> list[Evaluation]:
-    """The evaluations of a finished run, the training seeds of a method together: the baseline first, then its methods in their order."""
+    """List the evaluations of a finished run, the training seeds of a method together: the baseline first, then its methods in their
+    order.
+    """
     groups: dict[str, list[Evaluation]] = {}
     for each in in_run(root):
         groups.setdefault(each.name, []).append(each)
@@ -128,7 +130,7 @@ def by_method(root: Path) -> list[Evaluation]:
 
 
 def in_run(root: Path) -> list[Evaluation]:
-    """Every evaluation of a finished run, one for each training seed: the baseline first, then its methods in their order."""
+    """List every evaluation of a finished run, one for each training seed: the baseline first, then its methods in their order."""
     with reading(root):
         return _in_run(root)
 

@@ -66,7 +66,7 @@ class RunOnDisk:
         return size(self.path)
 
     def as_json(self) -> dict[str, Json]:
-        """Everything, paths as texts."""
+        """Give everything, paths as texts."""
         steps: list[Json] = [{**asdict(step), "path": str(step.path)} for step in self.steps]
         return {
             "path": str(self.path),
@@ -83,7 +83,7 @@ class RunOnDisk:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a directory."""
+    """Count the bytes of a file, or of all files in a directory."""
     if not path.is_dir():
         return path.lstat().st_size
     return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
@@ -97,7 +97,7 @@ def _size(path: Path) -> int:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run directories at and below ``folder``. HarnessError if there is no such folder."""
+    """Find the run directories at and below ``folder``. HarnessError if there is no such folder."""
     if not folder.is_dir():
         raise HarnessError(f"no folder {folder}; name one that holds runs, such as runs/")
     return sorted(_run_directories(folder))
@@ -112,7 +112,7 @@ def _run_directories(folder: Path) -> Iterator[Path]:
 
 
 def survey(folder: Path, *, thorough: bool = False) -> list[RunOnDisk]:
-    """Every run directory at and below ``folder``. One that cannot be read is so, and the others are shown all the same."""
+    """Look at every run directory at and below ``folder``. One that cannot be read is so, and the others are shown all the same."""
     return [_surveyed(path, thorough) for path in find_runs(folder)]
 
 
@@ -128,7 +128,7 @@ def _surveyed(root: Path, thorough: bool) -> RunOnDisk:
 
 
 def inspect(root: Path, *, thorough: bool = False) -> RunOnDisk:
-    """What is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none, or cannot be read."""
+    """Look at what is in a run directory; ``thorough`` hashes every file, however large. HarnessError if it is none, or cannot be read."""
     with reading(root):
         return _inspected(root, thorough)
 

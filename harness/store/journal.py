@@ -76,7 +76,7 @@ class Journal:
 
 
 def read_lines(path: Path) -> Lines:
-    """The records of a journal in the order they were added; none if there is no such file."""
+    """Read the records of a journal in the order they were added; none if there is no such file."""
     records: list[dict[str, object]] = []
     damaged = end = 0
     if path.exists():

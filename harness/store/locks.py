@@ -42,7 +42,7 @@ def if_free(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock at ``path``. Nothing is written."""
+    """Say whether somebody holds the lock at ``path``. Nothing is written."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -139,7 +139,7 @@ class RunManifest:
         return digest if isinstance(digest, str) else ""
 
     def config_seeds(self) -> tuple[int, ...]:
-        """The training seeds that were asked for; empty where training was not repeated."""
+        """Give the training seeds that were asked for; empty where training was not repeated."""
         seeds = self.config.get("seeds")
         return tuple(each for each in seeds if isinstance(each, int)) if isinstance(seeds, list) else ()
 

@@ -86,7 +86,7 @@ def _lock(handle: int, how: int, waiting: Callable[[], None]) -> None:
 
 
 def is_marked(root: Path) -> bool:
-    """Whether the mark is there. HarnessError if that cannot be seen."""
+    """Say whether the mark is there. HarnessError if that cannot be seen."""
     try:
         folder = _folder(root / FOLDER)
         try:
@@ -104,7 +104,7 @@ def is_marked(root: Path) -> bool:
 
 
 def is_in_use(root: Path) -> bool:
-    """Whether a command is running that has marked ``root``. Nothing is written."""
+    """Say whether a command is running that has marked ``root``. Nothing is written."""
     if not is_marked(root):
         return False
     with unused(root) as handle:
@@ -113,7 +113,7 @@ def is_in_use(root: Path) -> bool:
 
 @contextmanager
 def unused(root: Path) -> Iterator[int | None]:
-    """The opened run directory, which no command uses or can begin to use meanwhile; None if one does.
+    """Open the run directory, so that no command uses it or can begin to meanwhile; None if one does.
 
     The mark is made if it is not there. HarnessError for a directory that is a link, or cannot be written to.
     """

@@ -41,7 +41,7 @@ def step_folder(root: Path, name: str, key: str) -> Path:
 
 
 def check(path: Path, *, thorough: bool = False) -> dict[str, Json]:
-    """The manifest of the finished step in ``path``; DamagedError names the first file that is missing or not what it was.
+    """Check the finished step in ``path``, and give its manifest; DamagedError names the first file that is missing or not what it was.
 
     AccessError for a file that may not be read: nobody can say what it is.
 
@@ -138,7 +138,7 @@ class Store:
         version: int = 1,
         started: Callable[[], None] = lambda: None,
     ) -> Artifact:
-        """The artifact for these inputs, built now unless it is there already; ``started`` is called only if it has to be built.
+        """Find the artifact for these inputs, or build it now; ``started`` is called only if it has to be built.
 
         Processes that want the same step wait for each other; the lock belongs to the process, so a crashed holder frees it. A damaged
         step is put aside and built again, from nothing but its journals, whose lines vouch for themselves.
@@ -157,15 +157,15 @@ class Store:
         return artifact
 
     def find(self, name: str, inputs: Mapping[str, Json], *, version: int = 1) -> Artifact | None:
-        """The artifact for these inputs if it is finished, and whole."""
+        """Find the artifact for these inputs if it is finished, and whole."""
         return self._usable(self._address(name, inputs, version), reused=True)
 
     def is_started(self, name: str, inputs: Mapping[str, Json], *, version: int = 1) -> bool:
-        """Whether an earlier command began this step and left something to go on from."""
+        """Say whether an earlier command began this step and left something to go on from."""
         return self._address(name, inputs, version).work.exists()
 
     def relatives(self, name: str, inputs: Mapping[str, Json], *, apart_from: str, version: int = 1) -> list[Path]:
-        """Directories of the other steps, finished or not, whose inputs are these but for the one called ``apart_from``.
+        """List the directories of the other steps, finished or not, whose inputs are these but for the one called ``apart_from``.
 
         What is in them may be damaged, or still be written to.
         """
@@ -175,7 +175,7 @@ class Store:
         return [path for path in others if _without(begun(path), apart_from) == wanted]
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keeps other processes that ask for the same from writing the run directory's own files at the same time."""
+        """Keep other processes that ask for the same from writing the run directory's own files at the same time."""
         return locked(self.root / LOCK, lambda: self._say("another process is writing the results; waiting"))
 
     def distrust(self, path: Path) -> None:
@@ -276,7 +276,7 @@ def _aside(step: Path) -> Path:
 
 
 def begun(path: Path) -> dict[str, Json]:
-    """What the step in ``path`` is, finished or not; empty if nobody can tell."""
+    """Read what the step in ``path`` is, finished or not; empty if nobody can tell."""
     for name in (MANIFEST, _BEGUN):
         try:
             return read_sealed(path / name)

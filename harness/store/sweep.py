@@ -76,7 +76,7 @@ def _remove(step: StepOnDisk, steps: int) -> bool:
 
 
 def sweeps(folder: Path, days: float = PATIENCE) -> list[Sweep]:
-    """What could go in each run directory at and below ``folder``, with ``days`` of patience for unfinished commands.
+    """List what could go in each run directory at and below ``folder``, with ``days`` of patience for unfinished commands.
 
     ``folder`` itself may be called by a link, nothing below it. HarnessError if there is no such folder.
     """
@@ -125,7 +125,7 @@ def _sweep(root: Path, days: float) -> Sweep:
 
 
 def is_ours(root: Path) -> bool:
-    """Whether a command of the harness has made the steps here: the mark is there, or an earlier version's sealed files."""
+    """Say whether a command of the harness has made the steps here: the mark is there, or an earlier version's sealed files."""
     return is_marked(root) or any(_is_of_a_run(root / name) for name in (MANIFEST, COMMAND))
 
 

@@ -36,14 +36,14 @@ class Projection:
     """Columns of each head."""
 
     def columns(self, heads: Sequence[int], device: torch.device) -> Tensor:
-        """The masked heads' slice of the input, bool [heads x width]."""
+        """Compute the masked heads' slice of the input, bool [heads x width]."""
         silent = torch.zeros(self.heads, dtype=torch.bool, device=device)
         silent[list(heads)] = True
         return silent.repeat_interleave(self.width)
 
 
 def output_projections(model: PreTrainedModel) -> list[Projection]:
-    """Every layer's projection, in order: the linear map with a customary name inside the layer's attention module.
+    """List every layer's projection, in order: the linear map with a customary name inside the layer's attention module.
 
     HarnessError names the layer where there is none, or more than one.
     """
@@ -94,7 +94,7 @@ def _masked_projections(model: PreTrainedModel, mask: HeadMask) -> Iterator[tupl
 
 @contextmanager
 def ablated(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
-    """The model without the mask's heads, inside the block. Hooks are removed at the end, whatever happens."""
+    """Give the model without the mask's heads, inside the block. Hooks are removed at the end, whatever happens."""
     with ExitStack() as hooks:
         for projection, heads in list(_masked_projections(model, mask)):
             hooks.callback(projection.module.register_forward_pre_hook(_silence(projection, heads)).remove)

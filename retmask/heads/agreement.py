@@ -21,7 +21,8 @@ SIZES: Final = (5, 10, 20, 50, 100)
 
 
 def compare(before: HeadScores, after: HeadScores, *, threshold: float, sizes: Sequence[int] = SIZES) -> dict[str, Json]:
-    """Rank correlation, overlap of the top heads, and how the scores of masked and other heads changed from ``before`` to ``after``.
+    """Compute the rank correlation, overlap of the top heads, and how the scores of masked and other heads changed from ``before`` to
+    ``after``.
 
     The change is the paper's (RetMask, arXiv 2601.11020, section 5): the mean of ``after - before`` over the heads that score ``threshold``
     or more before, and over all others; None where there are none. HarnessError for models of different shapes.
@@ -43,20 +44,21 @@ def compare(before: HeadScores, after: HeadScores, *, threshold: float, sizes: S
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
-    """Spearman's, with the mean rank for ties, in [-1, 1]; None where one side is constant."""
+    """Compute Spearman's correlation, with the mean rank for ties, in [-1, 1]; None where one side is constant."""
     a, b = (_ranks(values) - (values.size + 1) / 2 for values in (first, second))
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm > 0 else None
 
 
 def overlap(first: NDArray[np.float64], second: NDArray[np.float64], k: int) -> float:
-    """Share of the k highest on one side that are among the k highest on the other; ties in the order of the heads."""
+    """Compute the share of the k highest on one side that are among the k highest on the other; ties in the order of the heads."""
     tops = [set(np.argsort(-values, kind="stable")[:k].tolist()) for values in (first, second)]
     return len(tops[0] & tops[1]) / k
 
 
 def split_half(scores: HeadScores, splits: int = 100, seed: int = 0) -> float | None:
-    """Mean rank correlation of the head scores of two random halves of the counted trials: how well the ranking would come back.
+    """Compute the mean rank correlation of the head scores of two random halves of the counted trials: how well the ranking would come
+    back.
 
     It is that of half as many trials, so it errs on the low side. None for a single trial, or scores that do not vary.
     """
@@ -86,7 +88,7 @@ class View:
 
 
 def views(scores: HeadScores, field: Literal["length", "depth"], top: int = 10) -> list[View]:
-    """The scores apart by length or depth. HarnessError if the file does not know its trials' (published files do not)."""
+    """Take the scores apart by length or depth. HarnessError if the file does not know its trials' (published files do not)."""
     values = [getattr(trial, field) for trial in scores.trials]
     if any(value is None for value in values):
         raise HarnessError(f"this score file does not say the {field} of its trials; published files hold scores alone")
@@ -104,7 +106,7 @@ def views(scores: HeadScores, field: Literal["length", "depth"], top: int = 10) 
 
 
 def intervals(scores: HeadScores, heads: Sequence[Head], resamples: int = 1000, seed: int = 0) -> list[tuple[float, float]]:
-    """95% percentile bootstrap intervals of the heads' scores, the counted trials resampled."""
+    """Compute 95% percentile bootstrap intervals of the heads' scores, the counted trials resampled."""
     values = scores.counted[(slice(None), *np.array(heads).T)].astype(np.float64)
     draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
     low, high = np.quantile(np.stack([values[draw].mean(axis=0) for draw in draws]), [0.025, 0.975], axis=0)

@@ -37,7 +37,7 @@ class Probe:
     _layers: dict[int, Tensor] = field(default_factory=dict)
 
     def take(self, layers: int) -> Tensor:
-        """The arg-max key positions, int64 [batch, layers, heads, rows], of the pass since the last call.
+        """Compute the arg-max key positions, int64 [batch, layers, heads, rows], of the pass since the last call.
 
         With ``mass``, the mean over the rows of each key's attention weight instead: float32 [batch, layers, heads, keys].
         HarnessError if a layer was not seen (it has no softmax attention, or hides it from transformers' interface), or if the

@@ -35,7 +35,7 @@ _MOST_SIZES: Final = 12
 
 
 @dataclass(frozen=True)
-class Plan:
+class AuditSettings:
     """What an audit measures, and what it takes for a difference to count."""
 
     lengths: tuple[int, ...] = (512,)
@@ -79,14 +79,14 @@ class Audit:
     """Needle accuracy of the intact model."""
     points: tuple[Point, ...]
     scores: HeadScores | None
-    plan: Plan
+    settings: AuditSettings
 
     def in_words(self) -> str:
-        """Two or three lines for a person."""
+        """Say it in two or three lines for a person."""
         return f"{'nothing to mask' if self.verdict == 'nothing' else self.verdict}: {self.reason}"
 
     def curves(self) -> dict[str, list[tuple[int, Interval, Interval]]]:
-        """Kind -> (k, accuracy, perplexity) for each k; k = 0 is the intact model."""
+        """Map kind -> (k, accuracy, perplexity) for each k; k = 0 is the intact model."""
         if self.intact is None:
             return {}
         start = (0, self.intact, Interval(1.0, 1.0, 1.0))
@@ -94,7 +94,7 @@ class Audit:
         return {kind: [start, *((p.k, p.accuracy, p.perplexity) for p in self.points if p.kind == kind)] for kind in kinds}
 
     def to_json(self) -> dict[str, Json]:
-        """Everything but the scores' trials."""
+        """Give everything but the scores' trials."""
         sparsity: dict[str, Json] = {} if self.scores is None else self.scores.summary()
         return {
             "verdict": self.verdict,
@@ -102,7 +102,7 @@ class Audit:
             "reason": self.reason,
             "intact_accuracy": None if self.intact is None else list(self.intact),
             "sparsity": sparsity,
-            "plan": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.plan).items()},
+            "plan": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.settings).items()},
             "points": [
                 {
                     "kind": point.kind,
@@ -120,7 +120,7 @@ def audit_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     model_digest: str,
-    plan: Plan,
+    settings: AuditSettings,
     say: Callable[[str], None] = lambda _: None,
     scores: HeadScores | None = None,
 ) -> Audit:
@@ -128,23 +128,23 @@ def audit_model(
     rules = TrialScoring()
     if scores is None:
         try:
-            trials = build_trials(tokenizer, plan.lengths, plan.trials, evenly(10), plan.seed)
+            trials = build_trials(tokenizer, settings.lengths, settings.trials, evenly(10), settings.seed)
             scores = detect(model, tokenizer, trials, model_digest, say, rules, protocol="grid")
         except NoNeedleFoundError as error:
-            return Audit("nothing", None, str(error), None, (), None, plan)
+            return Audit("nothing", None, str(error), None, (), None, settings)
     if scores.max <= 0:
-        return Audit("nothing", None, "no head ever copied a needle's token", None, (), scores, plan)
-    trials = build_trials(tokenizer, plan.lengths, plan.trials, evenly(10), plan.seed + 1)
-    lab = Lab(model, tokenizer, trials, plan.seed)
-    intact = interval(lab.found, plan.seed)
+        return Audit("nothing", None, "no head ever copied a needle's token", None, (), scores, settings)
+    trials = build_trials(tokenizer, settings.lengths, settings.trials, evenly(10), settings.seed + 1)
+    lab = Lab(model, tokenizer, trials, settings.seed)
+    intact = interval(lab.found, settings.seed)
     say(f"audit: needle found in {intact.value:.0%} of {len(trials)} trials")
     if not lab.found.any():
         reason = f"the model found the needle in none of {len(trials)} trials beside those that scored its heads"
-        return Audit("nothing", None, reason, intact, (), scores, plan)
-    if not _counts(intact, plan.margin):
-        return Audit("undecided", None, _too_few(int(lab.found.sum()), len(trials), plan.margin), intact, (), scores, plan)
-    points = _search(lab, scores, plan, say)
-    return judge(scores, intact, sorted(points, key=lambda point: point.k), plan)
+        return Audit("nothing", None, reason, intact, (), scores, settings)
+    if not _counts(intact, settings.margin):
+        return Audit("undecided", None, _too_few(int(lab.found.sum()), len(trials), settings.margin), intact, (), scores, settings)
+    points = _search(lab, scores, settings, say)
+    return judge(scores, intact, sorted(points, key=lambda point: point.k), settings)
 
 
 def _counts(difference: Interval, margin: float) -> bool:
@@ -159,30 +159,30 @@ def _too_few(found: int, trials: int, margin: float) -> str:
     )
 
 
-def _search(lab: Lab, scores: HeadScores, plan: Plan, say: Callable[[str], None]) -> list[Point]:
+def _search(lab: Lab, scores: HeadScores, settings: AuditSettings, say: Callable[[str], None]) -> list[Point]:
     """Masks from small to large up to the first that does more than the controls, then half way between it and the next smaller one."""
     points: list[Point] = []
     pending = sizes(len(scores.heads()))
     while pending:
         k = pending.pop(0)
-        points += _knock_out(lab, scores, k, plan)
+        points += _knock_out(lab, scores, k, settings)
         masked = next(point for point in points if point.k == k)
         say(f"audit: {k} heads masked, needle found in {masked.accuracy.value:.0%}, perplexity x{masked.perplexity.value:.2f}")
-        if _specific(points, plan.margin)[1] and not plan.curves:
+        if _specific(points, settings.margin)[1] and not settings.curves:
             pending = []
-        pending = pending or _between(points, plan)
+        pending = pending or _between(points, settings)
     return points
 
 
 def sizes(heads: int) -> list[int]:
-    """Numbers of heads to mask: about seven from one to half of all, in even proportions."""
+    """List the numbers of heads to mask: about seven from one to half of all, in even proportions."""
     most = max(1, int(heads * _LARGEST))
     return sorted({round(most ** (step / 6)) for step in range(7)})
 
 
-def _between(points: Sequence[Point], plan: Plan) -> list[int]:
+def _between(points: Sequence[Point], settings: AuditSettings) -> list[int]:
     """Half way between the smallest mask that does more than the controls and the next smaller one measured, unless they are neighbours."""
-    measured, specific = _specific(points, plan.margin)
+    measured, specific = _specific(points, settings.margin)
     if not specific or len(measured) >= _MOST_SIZES:
         return []
     below = max((k for k in measured if k < min(specific)), default=0)
@@ -197,32 +197,34 @@ def _specific(points: Sequence[Point], margin: float) -> tuple[list[int], list[i
     return measured, [k for k in measured if excess[k] and all(_counts(each, margin) for each in excess[k])]
 
 
-def judge(scores: HeadScores, intact: Interval, points: Sequence[Point], plan: Plan) -> Audit:
-    """The verdict that the points give."""
+def judge(scores: HeadScores, intact: Interval, points: Sequence[Point], settings: AuditSettings) -> Audit:
+    """Judge by the points."""
     retrieval = {point.k: point for point in points if point.kind == "retrieval"}
     controls = {k: [point for point in points if point.k == k and point.excess is not None] for k in retrieval}
-    specific = _specific(points, plan.margin)[1]
-    fluent = [k for k in specific if retrieval[k].perplexity.value <= plan.fluency]
+    specific = _specific(points, settings.margin)[1]
+    fluent = [k for k in specific if retrieval[k].perplexity.value <= settings.fluency]
     total = len(scores.heads())
     sparsity = f"Gini {scores.gini:.2f}, Hoyer {scores.hoyer:.2f}, {scores.zero:.0%} of heads at 0"
     if fluent:
         k = min(fluent)
         verdict: Verdict = "concentrated" if k <= FEW * total else "distributed"
-        return Audit(verdict, k, _found(k, total, retrieval[k], controls[k], scores, intact, sparsity), intact, tuple(points), scores, plan)
+        return Audit(
+            verdict, k, _found(k, total, retrieval[k], controls[k], scores, intact, sparsity), intact, tuple(points), scores, settings
+        )
     if specific:
         k = min(specific)
         grown = retrieval[k].perplexity.value
         reason = (
             f"masking {k} of {total} heads costs needle accuracy beyond the controls, but perplexity of short texts grows x{grown:.2f} "
-            f"(bound x{plan.fluency:g}): the masked model no longer writes fluently; {sparsity}"
+            f"(bound x{settings.fluency:g}): the masked model no longer writes fluently; {sparsity}"
         )
-        return Audit("unusable", None, reason, intact, tuple(points), scores, plan)
-    fluency_lost = all(point.perplexity.value > plan.fluency for point in retrieval.values())
+        return Audit("unusable", None, reason, intact, tuple(points), scores, settings)
+    fluency_lost = all(point.perplexity.value > settings.fluency for point in retrieval.values())
     reason = (
-        f"no retrieval mask of up to {max(retrieval)} of {total} heads costs {100 * plan.margin:.0f} points of needle accuracy more "
+        f"no retrieval mask of up to {max(retrieval)} of {total} heads costs {100 * settings.margin:.0f} points of needle accuracy more "
         f"than every control (intact: {intact.value:.0%}); {sparsity}"
     )
-    return Audit("unusable" if fluency_lost else "distributed", None, reason, intact, tuple(points), scores, plan)
+    return Audit("unusable" if fluency_lost else "distributed", None, reason, intact, tuple(points), scores, settings)
 
 
 def _found(k: int, total: int, point: Point, controls: Sequence[Point], scores: HeadScores, intact: Interval, sparsity: str) -> str:
@@ -237,28 +239,28 @@ def _found(k: int, total: int, point: Point, controls: Sequence[Point], scores: 
     )
 
 
-def _knock_out(lab: Lab, scores: HeadScores, k: int, plan: Plan) -> list[Point]:
+def _knock_out(lab: Lab, scores: HeadScores, k: int, settings: AuditSettings) -> list[Point]:
     """The retrieval mask of k heads, and as many controls as it takes to see that it does no more than one of them."""
     target = masks.retrieval(scores, top_k=k)
     accuracy, loss = lab.measure(target)
-    points = [Point("retrieval", k, interval(accuracy, plan.seed), growth(loss - lab.loss, plan.seed), None)]
-    going_on = plan.curves or _counts(interval(lab.found - accuracy, plan.seed), plan.margin)
+    points = [Point("retrieval", k, interval(accuracy, settings.seed), growth(loss - lab.loss, settings.seed), None)]
+    going_on = settings.curves or _counts(interval(lab.found - accuracy, settings.seed), settings.margin)
     for kind in CONTROLS:
-        drawn = _draws(kind, scores, target, plan) if going_on else []
+        drawn = _draws(kind, scores, target, settings) if going_on else []
         if not drawn:
             continue
         found = [lab.measure(mask) for mask in drawn]
         control = np.mean([each for each, _ in found], axis=0)
         grown = np.mean([each for _, each in found], axis=0) - lab.loss
-        excess = interval(control - accuracy, plan.seed)
-        points.append(Point(kind, k, interval(control, plan.seed), growth(grown, plan.seed), excess))
-        going_on = plan.curves or _counts(excess, plan.margin)
+        excess = interval(control - accuracy, settings.seed)
+        points.append(Point(kind, k, interval(control, settings.seed), growth(grown, settings.seed), excess))
+        going_on = settings.curves or _counts(excess, settings.margin)
     return points
 
 
-def _draws(kind: str, scores: HeadScores, target: HeadMask, plan: Plan) -> list[HeadMask]:
+def _draws(kind: str, scores: HeadScores, target: HeadMask, settings: AuditSettings) -> list[HeadMask]:
     """Distinct control masks; none where too few heads are left to draw from."""
     try:
-        return list(dict.fromkeys(masks.like(kind, scores, target, plan.seed + number) for number in range(plan.controls)))
+        return list(dict.fromkeys(masks.like(kind, scores, target, settings.seed + number) for number in range(settings.controls)))
     except HarnessError:
         return []

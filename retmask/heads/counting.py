@@ -47,7 +47,7 @@ class Counting:
     def measure(
         self, ask: Callable[[Sequence[Trial]], Sequence["TrialResult"]], say: Callable[[str], None] = lambda _: None
     ) -> list["TrialResult"]:
-        """The results of all rounds. Where the trials are used up first, ``say`` gets that."""
+        """Measure in rounds; the results of all. Where the trials are used up first, ``say`` gets that."""
         results: list[TrialResult] = []
         first, number, most = 0, self.trials, MOST * self.trials
         while number:
@@ -81,7 +81,7 @@ class Counting:
 
 
 def roughness(counted: int, trials: int) -> str | None:
-    """What to say of scores from ``counted`` of ``trials`` trials, if they are few."""
+    """Say what to think of scores from ``counted`` of ``trials`` trials, if they are few."""
     if counted >= FEW:
         return None
     return (

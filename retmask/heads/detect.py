@@ -120,7 +120,7 @@ def _heads(model: PreTrainedModel) -> tuple[int, int]:
 
 
 def short(rules: TrialScoring, max_new_tokens: int) -> TrialScoring:
-    """The same rules with another bound on answers."""
+    """Give the same rules another bound on answers."""
     return replace(rules, max_new_tokens=max_new_tokens)
 
 

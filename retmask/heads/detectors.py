@@ -67,11 +67,11 @@ class Detector(Protocol):
         rules: TrialScoring,
         say: Callable[[str], None],
     ) -> list[TrialResult]:
-        """One result for each trial, in their order, with scores [layers, heads], 0 or more."""
+        """Give one result for each trial, in their order, with scores [layers, heads], 0 or more."""
 
 
 def find_detector(name: str) -> Detector:
-    """The installed detector called ``name``. HarnessError lists what there is."""
+    """Find the installed detector called ``name``. HarnessError lists what there is."""
     for point in entry_points(group=_GROUP, name=name):
         try:
             detector: Detector = point.load()()
@@ -82,5 +82,5 @@ def find_detector(name: str) -> Detector:
 
 
 def detector_names() -> list[str]:
-    """Names of the installed detectors."""
+    """List the names of the installed detectors."""
     return sorted({point.name for point in entry_points(group=_GROUP)})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def dump(results: Sequence["TrialResult"], path: Path) -> None:
-    """One trial a line; ``needle_end`` is exclusive, ``scores`` are layers x heads. The file appears whole or not at all."""
+    """Write one trial a line; ``needle_end`` is exclusive, ``scores`` are layers x heads. The file appears whole or not at all."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for result in results:
             file.write(json.dumps(_record(result)) + "\n")

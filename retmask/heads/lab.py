@@ -56,7 +56,7 @@ class Lab:
         self._said = {trials[index].prompt_ids: tuple(t for t in answers[index] if t not in self._stops) for index in self._kept}
 
     def measure(self, mask: HeadMask) -> tuple[Values, Values]:
-        """Which of the intact model's needles are still found, 1 or 0 for each trial, and the loss of each short text."""
+        """Measure which of the intact model's needles are still found, 1 or 0 for each trial, and the loss of each short text."""
         still = np.zeros(len(self._trials))
         with ablated(self._model, mask):
             still[self._kept], _ = self._ask(self._kept, lambda trial: self._said[trial.prompt_ids])
@@ -104,12 +104,12 @@ def _short_texts(tokenizer: PreTrainedTokenizerBase, seed: int) -> tuple[torch.T
 
 
 def interval(values: Values, seed: int) -> Interval:
-    """The mean over trials with its percentile bootstrap interval (trials resampled)."""
+    """Compute the mean over trials with its percentile bootstrap interval (trials resampled)."""
     draws = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
 
 def growth(nats: Values, seed: int) -> Interval:
-    """Factor of perplexity from differences of negative log-likelihood."""
+    """Compute the factor of perplexity from differences of negative log-likelihood."""
     return Interval(*(float(np.exp(min(value, 50.0))) for value in interval(nats, seed)))

@@ -31,7 +31,7 @@ class HeadMask:
             raise ValueError("the heads of a mask are sorted and distinct")
 
     def by_layer(self) -> dict[int, list[int]]:
-        """Layer -> its masked heads; layers without any are left out."""
+        """Map each layer to its masked heads; layers without any are left out."""
         layers: dict[int, list[int]] = {}
         for layer, head in self.heads:
             layers.setdefault(layer, []).append(head)
@@ -43,7 +43,7 @@ def _mask(name: str, heads: Iterable[Head], seed: int | None = None) -> HeadMask
 
 
 def retrieval(scores: HeadScores, *, threshold: float | None = None, top_k: int | None = None) -> HeadMask:
-    """The heads with a score of ``threshold`` or more, or the ``top_k`` highest. Exactly one of the two is given.
+    """Choose the heads with a score of ``threshold`` or more, or the ``top_k`` highest. Exactly one of the two is given.
 
     HarnessError if that is no head (nothing would be contrasted) or every head (nothing would be left).
     """
@@ -64,20 +64,20 @@ def retrieval(scores: HeadScores, *, threshold: float | None = None, top_k: int 
 
 
 def nonretrieval(scores: HeadScores, threshold: float, count: int, seed: int) -> HeadMask:
-    """``count`` heads drawn from those that score below ``threshold`` (the paper's Non-Retrieval-Mask)."""
+    """Draw ``count`` heads from those that score below ``threshold`` (the paper's Non-Retrieval-Mask)."""
     pool = [head for head in scores.heads() if scores.mean[head] < threshold]
     return _mask("nonretrieval", _draw(pool, count, "nonretrieval", seed, f"score below {threshold:g}"), seed)
 
 
 def random_mask(shape: tuple[int, int], count: int, seed: int) -> HeadMask:
-    """``count`` heads drawn from all (the paper's Random-Mask). ``shape`` is (layers, heads per layer)."""
+    """Draw ``count`` heads from all (the paper's Random-Mask). ``shape`` is (layers, heads per layer)."""
     layers, heads = shape
     pool = [Head(layer, head) for layer in range(layers) for head in range(heads)]
     return _mask("random", _draw(pool, count, "random", seed, "there are"), seed)
 
 
 def layermatched(shape: tuple[int, int], like: HeadMask, seed: int) -> HeadMask:
-    """As many heads in each layer as ``like`` masks there, drawn from that layer's other heads."""
+    """Draw as many heads in each layer as ``like`` masks there, from that layer's other heads."""
     masked = set(like.heads)
     drawn: list[Head] = []
     for layer, count in sorted(Counter(head.layer for head in like.heads).items()):
@@ -87,7 +87,7 @@ def layermatched(shape: tuple[int, int], like: HeadMask, seed: int) -> HeadMask:
 
 
 def like(kind: str, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
-    """The mask of a kind (:data:`KINDS`) with as many heads as ``target``, the retrieval heads."""
+    """Draw the mask of a kind (:data:`KINDS`) with as many heads as ``target``, the retrieval heads."""
     if kind == "retrieval":
         return target
     if kind == "nonretrieval":

@@ -82,7 +82,7 @@ def answer_trials(
     settled: Settled = _never,
     guess: Guess | None = None,
 ) -> list[Answer]:
-    """The answers, in the order of the trials. ``batch_tokens`` is how many tokens are held, at the least, for trials to go on together.
+    """Answer the trials, in their order. ``batch_tokens`` is how many tokens are held, at the least, for trials to go on together.
 
     ``finished`` is called with the number of answers that are complete, as it grows. An answer ends where it is ``settled``, too; ``guess``
     stands in for :class:`retmask.heads.speculation.Drafts`.

@@ -28,12 +28,12 @@ class Texts:
     """Needles to use in turn; if there are none, each is drawn."""
 
     def needle(self, number: int, rng: Random) -> Needle:
-        """The needle of the trial (or group of trials) with this number."""
+        """Give the needle of the trial (or group of trials) with this number."""
         return self.needles[number % len(self.needles)] if self.needles else draw_needle(rng)
 
 
 def invented(rng: Random) -> Iterator[str]:
-    """Generated sentences."""
+    """Yield generated sentences."""
     while True:
         yield sentence(rng)
 
@@ -42,12 +42,12 @@ INVENTED = Texts(invented)
 
 
 def read_texts(haystack: Path | None, needles: Path | None) -> Texts:
-    """The user's haystack directory and needle file, where given; otherwise what is invented."""
+    """Read the user's haystack directory and needle file, where given; otherwise what is invented."""
     return Texts(invented if haystack is None else read_haystack(haystack), () if needles is None else read_needles(needles))
 
 
 def read_haystack(directory: Path) -> Prose:
-    """The sentences of the text files (``*.txt``) in a directory, from a drawn place on, over and over.
+    """Read the sentences of the text files (``*.txt``) in a directory, from a drawn place on, over and over.
 
     HarnessError if there are none, or a file is not UTF-8 text.
     """
@@ -71,12 +71,12 @@ def read_haystack(directory: Path) -> Prose:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8, and so a tokenizer, can hold it: JSON can spell half of a surrogate pair, and they cannot."""
+    """Say whether UTF-8, and so a tokenizer, can hold it: JSON can spell half of a surrogate pair, and they cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences by their end marks and by paragraph, blanks and line breaks made single.
+    """List sentences by their end marks and by paragraph, blanks and line breaks made single.
 
     >>> split_sentences('One. "Two!" he said.\\n\\nA heading\\n\\nThree?')
     ['One.', '"Two!" he said.', 'A heading', 'Three?']
@@ -97,7 +97,7 @@ def _cut(paragraph: str) -> Iterator[str]:
 
 
 def read_needles(path: Path) -> tuple[Needle, ...]:
-    """Needles from JSONL: ``{"needle": sentence, "question": text, "answer": words of the sentence}`` a line.
+    """Read needles from JSONL: ``{"needle": sentence, "question": text, "answer": words of the sentence}`` a line.
 
     The published files' ``real_needle`` may stand for ``answer``. An answer's capitals may differ from the sentence's (one published
     needle's do); what is copied are the sentence's. HarnessError names the line.

@@ -20,12 +20,12 @@ _CHUNK_GPU: Final = 4096
 
 
 def reading_order(prompts: Sequence[tuple[int, ...]]) -> list[int]:
-    """Indices of the prompts in lexicographic order."""
+    """Order the indices of the prompts in lexicographic order."""
     return sorted(range(len(prompts)), key=lambda index: prompts[index])
 
 
 def shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the common prefix."""
+    """Measure the length of the common prefix."""
     length = min(len(first), len(second))
     if first[:length] == second[:length]:
         return length
@@ -67,7 +67,7 @@ class Reader:
         return logits, self.probe.take(self.layers)[0]
 
     def state(self, length: int) -> list[LayerState]:
-        """A copy of the first ``length`` tokens' keys and values; the sequence is cut there."""
+        """Copy the first ``length`` tokens' keys and values; the sequence is cut there."""
         self._cache.cut(length)
         self._ids = self._ids[:length]
         return self._cache.state()
@@ -81,7 +81,7 @@ class Reader:
 
 @contextmanager
 def reading(model: PreTrainedModel, *, mass: bool = False, chunk: int | None = None) -> Iterator[Reader]:
-    """A reader of ``model``, whose attention is probed inside the block."""
+    """Open a reader of ``model``, whose attention is probed inside the block."""
     with torch.inference_mode(), attention_probe(model, rows=0) as probe:
         probe.mass = mass
         yield Reader(model, probe, chunk)

@@ -40,7 +40,7 @@ _OVERLAP: Final = 0.9
 
 
 def rules(protocol: str) -> TrialScoring:
-    """How the protocol ends answers and counts hits."""
+    """Say how the protocol ends answers and counts hits."""
     return PUBLISHED if protocol == PARITY else RIGHT
 
 
@@ -53,7 +53,7 @@ def paper_trials(
     lengths: Sequence[int] = LENGTHS,
     depths: int = DEPTHS,
 ) -> list[Trial]:
-    """The papers' trials, with the depth right. Each needle has one haystack, of which each length takes the beginning."""
+    """Build the papers' trials, with the depth right. Each needle has one haystack, of which each length takes the beginning."""
     trials = []
     for number in range(needles):
         rng = Random(f"paper:{seed}:{number}")
@@ -72,7 +72,7 @@ def parity_trials(
     lengths: Sequence[int] = LENGTHS,
     depths: int = DEPTHS,
 ) -> list[Trial]:
-    """The published program's trials, defects included."""
+    """Build the published program's trials, defects included."""
     trials = []
     for number in range(needles):
         rng = Random(f"parity:{seed}:{number}")

@@ -37,7 +37,7 @@ class QueryDetector:
         rules: TrialScoring,
         say: Callable[[str], None],
     ) -> list[TrialResult]:
-        """One pass over each prompt; the null query goes over the same haystack, which is read once."""
+        """Read each prompt in one pass; the null query goes over the same haystack, which is read once."""
         if any(trial.question <= 0 for trial in trials):
             raise HarnessError("these trials do not say where their question starts, which the query detector needs; use the grid protocol")
         found: dict[int, TrialResult] = {}
@@ -51,7 +51,7 @@ class QueryDetector:
 
 
 def calibrated(asked: Tensor, null: Tensor) -> Tensor:
-    """Scores [layers, heads] from attention to each passage token, [layers, heads, tokens], under the query and the null query."""
+    """Compute scores [layers, heads] from attention to each passage token, [layers, heads, tokens], under the query and the null query."""
     difference = asked - null
     spread = difference.std(dim=-1, keepdim=True, correction=0)
     usual = difference >= difference.mean(dim=-1, keepdim=True) - 2 * spread

@@ -22,7 +22,7 @@ _HEAD: Final = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,8})")
 
 
 def read_scores(path: Path) -> HeadScores:
-    """The scores in ``path``: our safetensors file, or a published JSON one."""
+    """Read the scores in ``path``: our safetensors file, or a published JSON one."""
     try:
         with open_bytes(path) as file:
             start = file.read(8)

@@ -86,21 +86,21 @@ class HeadScores:
         return mean
 
     def heads(self) -> list[Head]:
-        """Every head, layer by layer."""
+        """List every head, layer by layer."""
         layers, heads = self.shape
         return [Head(layer, head) for layer in range(layers) for head in range(heads)]
 
     def ranked(self) -> list[tuple[Head, float]]:
-        """Every head with its score, highest first; equal scores in the order of the layers."""
+        """List every head with its score, highest first; equal scores in the order of the layers."""
         scored = [(head, float(self.mean[head])) for head in self.heads()]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
 
     def top(self, k: int) -> list[tuple[Head, float]]:
-        """The k heads with the highest scores."""
+        """List the k heads with the highest scores."""
         return self.ranked()[:k]
 
     def at_least(self, threshold: float) -> int:
-        """How many heads score ``threshold`` or more."""
+        """Count how many heads score ``threshold`` or more."""
         return int((self.mean >= threshold).sum())
 
     @property
@@ -134,7 +134,7 @@ class HeadScores:
         return float((root - values.sum() / norm) / (root - 1))
 
     def summary(self) -> dict[str, Json]:
-        """The figures of ``harness heads show --json``."""
+        """Give the figures of ``harness heads show --json``."""
         layers, heads = self.shape
         return {
             "heads": layers * heads,

@@ -34,7 +34,7 @@ class Settled:
         self._most = lru_cache(maxsize=None)(self._most_words)
 
     def counts(self, trial: "Trial", ids: Sequence[int]) -> bool | None:
-        """Whether the trial counts; None while that depends on what is still to be written."""
+        """Say whether the trial counts; None while that depends on what is still to be written."""
         text = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
         if self._rules.recall(trial.needle.answer, _UNFINISHED.sub("", text)) > SUCCESS:
             return True
@@ -46,7 +46,7 @@ class Settled:
         return None if found + left * self._most(trial.needle.answer) > SUCCESS * words + 1e-6 else False
 
     def is_settled(self, trial: "Trial", ids: Sequence[int]) -> bool:
-        """Whether that is known."""
+        """Say whether that is known."""
         return self.counts(trial, ids) is not None
 
     def _most_words(self, answer: str) -> int:

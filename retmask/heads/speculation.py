@@ -40,7 +40,7 @@ class Drafts:
         self._wording = _Wording()
 
     def guess(self, trial: "Trial") -> tuple[int, ...]:
-        """The answer expected, without an end-of-text token."""
+        """Give the answer expected, without an end-of-text token."""
         how = self._wording
         if not how.in_context:
             return how.before + self._alone(trial) + how.after

@@ -39,7 +39,7 @@ class TrialScoring:
     """Compare Porter stems of words, rather than words."""
 
     def stops(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-        """The token ids that end an answer."""
+        """Give the token ids that end an answer."""
         from retmask.model import stop_ids
 
         newline = tokenizer.get_vocab().get(_NEWLINE_BYTE) if self.newline_byte else None
@@ -47,11 +47,11 @@ class TrialScoring:
         return found if newline is None else [*found, newline]
 
     def recall(self, reference: str, text: str) -> float:
-        """ROUGE-1 recall of the needle's answer in what was said."""
+        """Compute the ROUGE-1 recall of the needle's answer in what was said."""
         return _stemmed_recall(reference, text) if self.stems else rouge1_recall(reference, text)
 
     def scores(self, trial: "Trial", generated: Sequence[int], looked_at: NDArray[np.int64]) -> Scores:
-        """Share of the needle's tokens that each head copied: float32 [layers, heads].
+        """Compute the share of the needle's tokens that each head copied: float32 [layers, heads].
 
         ``looked_at`` is [layers, heads, steps]: the position that each head attends to most when ``generated[step]`` is produced.
         """
@@ -76,7 +76,7 @@ PUBLISHED: Final = TrialScoring(end_of_text=False, stop_ids=(144,), newline_byte
 
 
 def rouge1_recall(reference: str, text: str) -> float:
-    """Share of the reference's words that occur in the text, with multiplicity, in [0, 1] (Lin 2004, ROUGE-N with N = 1)."""
+    """Compute the share of the reference's words that occur in the text, with multiplicity, in [0, 1] (Lin 2004, ROUGE-N with N = 1)."""
     wanted, found = (Counter(re.findall(r"[a-z0-9]+", part.lower())) for part in (reference, text))
     return (wanted & found).total() / max(1, wanted.total())
 

@@ -52,7 +52,7 @@ class Trial:
 
 
 def evenly(count: int) -> tuple[float, ...]:
-    """``count`` depths from 0 to 1; a single one is in the middle."""
+    """Spread ``count`` depths from 0 to 1; a single one is in the middle."""
     return (0.5,) if count == 1 else tuple(index / (count - 1) for index in range(count))
 
 
@@ -65,7 +65,7 @@ def build_trials(
     texts: Texts = INVENTED,
     first: int = 0,
 ) -> list[Trial]:
-    """``trials_per_length`` trials for every length, going round the depths; each has a needle and a haystack of its own.
+    """Build ``trials_per_length`` trials for every length, going round the depths; each has a needle and a haystack of its own.
 
     They begin at the ``first``, and are the same however many others there are.
 
@@ -101,7 +101,7 @@ class Haystack:
 
     @classmethod
     def of(cls, tokenizer: "PreTrainedTokenizerBase", prose: Iterator[str], budget: int) -> "Haystack":
-        """As many sentences as fit ``budget`` tokens."""
+        """Take as many sentences as fit ``budget`` tokens."""
         sentences: list[str] = []
         sizes: list[int] = []
         while sum(sizes) <= budget:
@@ -111,16 +111,16 @@ class Haystack:
         return cls(tuple(sentences), (0, *accumulate(sizes))).first(budget)
 
     def first(self, budget: int) -> "Haystack":
-        """The sentences that fit ``budget`` tokens."""
+        """Keep the sentences that fit ``budget`` tokens."""
         fitting = max(sum(end <= budget for end in self.ends) - 1, 0)
         return Haystack(self.sentences[:fitting], self.ends[: fitting + 1])
 
     def without_last(self) -> "Haystack":
-        """One sentence less."""
+        """Drop the last sentence."""
         return Haystack(self.sentences[:-1], self.ends[:-1])
 
     def trial(self, tokenizer: "PreTrainedTokenizerBase", needle: Needle, length: int, depth: float) -> Trial:
-        """The needle at the boundary nearest ``depth``. ``length`` is what was asked for, and is kept.
+        """Put the needle at the boundary nearest ``depth``. ``length`` is what was asked for, and is kept.
 
         HarnessError if the needle ends up further from its depth than a sentence: the tokenizer then counts a text in its place
         differently than by itself, and depths mean nothing.
@@ -150,7 +150,7 @@ class Haystack:
 
 
 def beginning(needle: Needle) -> str:
-    """The needle's words before its answer, on a line of their own: without them, a base model goes on with questions."""
+    """Give the needle's words before its answer, on a line of their own: without them, a base model goes on with questions."""
     before = needle.text.partition(needle.answer)[0].rstrip()
     return f"\n{before}" if before else "\n"
 
@@ -207,7 +207,7 @@ class _Prompt:
         return before[1] - before[0], after[1] - after[0]
 
     def tokens(self, span: Span) -> tuple[int, int]:
-        """The token range that overlaps a span of characters (a token that only holds the blank before it does not)."""
+        """Find the token range that overlaps a span of characters (a token that only holds the blank before it does not)."""
         overlapping = [
             index
             for index, (start, end) in enumerate(self.offsets)

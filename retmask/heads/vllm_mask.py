@@ -15,7 +15,7 @@ _NAMES: Final = ("o_proj", "out_proj", "dense", "wo", "c_proj", "o", "proj_out")
 
 
 def local_heads(heads: Iterable[int], total: int, rank: int, size: int) -> list[int]:
-    """Those of ``heads`` that tensor-parallel rank ``rank`` of ``size`` holds, numbered as in its own slice.
+    """Choose those of ``heads`` that tensor-parallel rank ``rank`` of ``size`` holds, numbered as in its own slice.
 
     >>> local_heads([0, 3, 4, 7], total=8, rank=1, size=2)
     [0, 3]
@@ -27,7 +27,7 @@ def local_heads(heads: Iterable[int], total: int, rank: int, size: int) -> list[
 
 
 def layer_number(name: str) -> int | None:
-    """The layer of a module by its dotted name: ``model.layers.13.self_attn.o_proj`` -> 13. None for names without a number."""
+    """Find the layer of a module by its dotted name: ``model.layers.13.self_attn.o_proj`` -> 13. None for names without a number."""
     return next((int(part) for part in name.split(".") if part.isdecimal()), None)
 
 

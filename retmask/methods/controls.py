@@ -12,7 +12,7 @@ class NonRetMask(HeadMasking):
     name = "nonretmask"
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
-        """Drawn from the heads that score less than every retrieval head."""
+        """Draw them from the heads that score less than every retrieval head."""
         return masks.like("nonretrieval", scores, target, seed)
 
 
@@ -22,7 +22,7 @@ class RandMask(HeadMasking):
     name = "randmask"
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
-        """Drawn from all heads."""
+        """Draw them from all heads."""
         return masks.random_mask(scores.shape, len(target.heads), seed)
 
 
@@ -32,5 +32,5 @@ class LayerMatched(HeadMasking):
     name = "layermatched"
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
-        """Drawn layer by layer, so that the depth of what is lost is the same."""
+        """Draw them layer by layer, so that the depth of what is lost is the same."""
         return masks.layermatched(scores.shape, target, seed)

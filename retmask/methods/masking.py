@@ -23,7 +23,7 @@ class HeadMasking(Method):
     """The path that the plugins share. Implements :class:`harness.api.StagedMethod`."""
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
-        """The heads to ablate, given the retrieval heads ``target``."""
+        """Choose the heads to ablate, given the retrieval heads ``target``."""
         raise NotImplementedError
 
     def check(self, options: Mapping[str, Json]) -> None:
@@ -31,7 +31,7 @@ class HeadMasking(Method):
         parse_options(options)
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
-        """What each step has to compute, for ``harness plan``."""
+        """Say what each step has to compute, for ``harness plan``."""
         return masking(self.name, parse_options(options), model)
 
     def prepare(self, context: RunContext) -> None:
@@ -63,16 +63,16 @@ class HeadMasking(Method):
         )
 
     def prompts(self, context: RunContext) -> Artifact:
-        """The instructions alone."""
+        """Make the instructions alone."""
         return prompts_alone(context)
 
     def pairs(self, context: RunContext) -> Artifact:
-        """The pairs alone."""
+        """Make the pairs alone."""
         options = parse_options(context.options)
         return self._pairs(context, options, None if options.pairs_from else self._masked(context, options))
 
     def train(self, context: RunContext) -> Artifact:
-        """The pairs and the training."""
+        """Make the pairs and the training."""
         return stages.trained(context, parse_options(context.options), self.pairs(context))
 
     def _masked(self, context: RunContext, options: Options) -> Masked:

@@ -65,7 +65,7 @@ class _OnModel:
 
 
 def heads_after(context: RunContext, options: Options, trained: Artifact) -> HeadScores | None:
-    """The trained model's scores on the same trials; None if they are not wanted, or it finds no needle at all."""
+    """Score the trained model's heads on the same trials; None if they are not wanted, or it finds no needle at all."""
     if not options.heads_after:
         return None
     path = trained.path / "model"
@@ -115,7 +115,7 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
 
 
 def audited_count(context: RunContext, options: Options, measured: Artifact) -> int:
-    """The number of heads that an audit of these scores chooses. HarnessError with its reasons if there is none."""
+    """Choose the number of heads by an audit of these scores. HarnessError with its reasons if there is none."""
     settings: dict[str, Json] = {
         "length": min(options.detection_lengths),
         "trials": 2 * options.detection_trials,
@@ -124,12 +124,13 @@ def audited_count(context: RunContext, options: Options, measured: Artifact) -> 
     }
 
     def build(work: Path) -> Mapping[str, Json]:
-        from retmask.heads.audit import Plan, audit_model
+        from retmask.heads.audit import AuditSettings, audit_model
 
-        plan = Plan(lengths=(min(options.detection_lengths),), trials=2 * options.detection_trials, seed=derive(context.seed, "audit"))
+        lengths, trials = (min(options.detection_lengths),), 2 * options.detection_trials
+        asked = AuditSettings(lengths=lengths, trials=trials, seed=derive(context.seed, "audit"))
         scores = HeadScores.load(measured.path / "heads.safetensors")
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
-        found = audit_model(model, load_tokenizer(context.model.path), context.model.digest, plan, context.say, scores)
+        found = audit_model(model, load_tokenizer(context.model.path), context.model.digest, asked, context.say, scores)
         write_atomically(work / "audit.json", (json.dumps(found.to_json(), indent=1) + "\n").encode())
         return {"verdict": found.verdict, "k": found.k, "reason": found.in_words()}
 

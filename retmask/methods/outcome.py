@@ -26,7 +26,7 @@ def as_table(scores: HeadScores) -> tuple[tuple[float, ...], ...]:
 
 
 def summary(masked: Masked | None, after: HeadScores | None, pairs: Artifact, trained: Artifact) -> dict[str, Json]:
-    """Short figures for the report."""
+    """Give short figures for the report."""
     facts: dict[str, Json] = {}
     if masked is not None:
         scores = masked.scores
@@ -50,7 +50,7 @@ def summary(masked: Masked | None, after: HeadScores | None, pairs: Artifact, tr
 
 
 def shown(pairs: Artifact) -> tuple[str, ...]:
-    """The first few instructions, each once."""
+    """Give the first few instructions, each once."""
     found: dict[str, None] = {}
     with open_bytes(pairs.path / stages.PAIRS) as file:
         for line in read_lines(file, pairs.path / stages.PAIRS):
@@ -61,7 +61,7 @@ def shown(pairs: Artifact) -> tuple[str, ...]:
 
 
 def score_changes(before: HeadScores, after: HeadScores, mask: HeadMask) -> dict[str, Json]:
-    """Mean change of the masked and of the other heads' scores (RetMask, arXiv 2601.11020, section 5)."""
+    """Give the mean change of the masked and of the other heads' scores (RetMask, arXiv 2601.11020, section 5)."""
     change = after.mean - before.mean
     chosen = [head for head in before.heads() if head in set(mask.heads)]
     others = [head for head in before.heads() if head not in set(mask.heads)]

@@ -11,5 +11,5 @@ class RetMask(HeadMasking):
     name = "retmask"
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
-        """The retrieval heads themselves."""
+        """Choose the retrieval heads themselves."""
         return target

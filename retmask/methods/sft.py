@@ -21,7 +21,7 @@ class Sft(Method):
         parse_options(options)
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
-        """What each step has to compute, for ``harness plan``."""
+        """Say what each step has to compute, for ``harness plan``."""
         return chosen_alone(replace(parse_options(options), loss=SFT), model)
 
     def run(self, context: RunContext) -> Outcome:
@@ -31,11 +31,11 @@ class Sft(Method):
         return Outcome(checkpoint=trained.path / "model", facts=summary(None, None, pairs, trained), instructions=shown(pairs))
 
     def prompts(self, context: RunContext) -> Artifact:
-        """The instructions alone."""
+        """Make the instructions alone."""
         return prompts_alone(context)
 
     def pairs(self, context: RunContext) -> Artifact:
-        """The chosen answers alone."""
+        """Make the chosen answers alone."""
         options = self._options(context)
         if options.pairs_from:
             return stages.given(context, options, chosen_only=True)
@@ -45,7 +45,7 @@ class Sft(Method):
         return stages.chosen_alone(context, prompts, chosen)
 
     def train(self, context: RunContext) -> Artifact:
-        """The chosen answers and the training."""
+        """Make the chosen answers and the training."""
         return stages.trained(context, self._options(context), self.pairs(context))
 
     def _options(self, context: RunContext) -> Options:

@@ -23,7 +23,7 @@ class SmallerModel(Method):
             raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
-        """What each step has to compute, for ``harness plan``."""
+        """Say what each step has to compute, for ``harness plan``."""
         return contrasting(self.name, parse_options(options), model)
 
     def run(self, context: RunContext) -> Outcome:
@@ -34,11 +34,11 @@ class SmallerModel(Method):
         return Outcome(checkpoint=trained.path / "model", facts=summary(None, None, pairs, trained), instructions=shown(pairs))
 
     def prompts(self, context: RunContext) -> Artifact:
-        """The instructions alone."""
+        """Make the instructions alone."""
         return prompts_alone(context)
 
     def pairs(self, context: RunContext) -> Artifact:
-        """The pairs alone."""
+        """Make the pairs alone."""
         self.check(context.options)
         options = parse_options(context.options)
         if options.pairs_from:
@@ -52,5 +52,5 @@ class SmallerModel(Method):
         return stages.paired(context, options, prompts, chosen, rejected, other)
 
     def train(self, context: RunContext) -> Artifact:
-        """The pairs and the training."""
+        """Make the pairs and the training."""
         return stages.trained(context, parse_options(context.options), self.pairs(context))

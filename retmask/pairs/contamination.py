@@ -22,7 +22,7 @@ _MIX: Final = np.uint64(0xBF58476D1CE4E5B9)
 
 
 def contaminated(prompts: Sequence[str], suite: Iterable[tuple[str, str]], words: int) -> set[int]:
-    """Indices of the prompts that share an n-gram of ``words`` words with an example. ``suite`` is (task, text) of every example."""
+    """Find the prompts that share an n-gram of ``words`` words with an example. ``suite`` is (task, text) of every example."""
     long, short = _Grams(words), _Grams(max(words // 2, 1))
     each = [long.of(prompt) for prompt in prompts]
     ends = [short.of(prompt) for prompt in prompts]
@@ -55,14 +55,14 @@ class _Known:
         self.counts[task] = self.counts.get(task, np.zeros(len(self.hashes), np.int64)) + np.isin(self.hashes, found)
 
     def common(self) -> NDArray[np.bool_]:
-        """Those in more than half of some task's examples."""
+        """Find those in more than half of some task's examples."""
         common = np.zeros(len(self.hashes), bool)
         for task, counts in self.counts.items():
             common |= counts > max(self.examples[task] / 2, 1)
         return common
 
     def rare(self) -> NDArray[np.bool_]:
-        """Those that stand in an example and are not common."""
+        """Find those that stand in an example and are not common."""
         seen = np.zeros(len(self.hashes), bool)
         for counts in self.counts.values():
             seen |= counts > 0

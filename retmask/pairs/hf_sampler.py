@@ -59,13 +59,13 @@ class HFSampler:
         journal: Path,
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Response]:
-        """As the protocol says."""
+        """Sample as the protocol says."""
         assert self.model is not None, "the sampler was closed"
         with ablated(self.model, mask) if mask else nullcontext():
             return sample(self.model, self.tokenizer, prompts, settings, journal, say)
 
     def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
-        """As the protocol says."""
+        """Write turns as the protocol says."""
         assert self.model is not None, "the sampler was closed"
         turn = user_turn(self.tokenizer, str(self.path))
         ids = encode(self.tokenizer, turn.opening)
@@ -81,7 +81,7 @@ def sample(
     say: Callable[[str], None] = lambda _: None,
     batch_tokens: int = _BATCH_TOKENS,
 ) -> list[Response]:
-    """``settings.n`` responses to each prompt, in their order; see :meth:`retmask.pairs.responses.Sampler.sample`.
+    """Sample ``settings.n`` responses to each prompt, in their order; see :meth:`retmask.pairs.responses.Sampler.sample`.
 
     ``batch_tokens`` bounds prompt and new tokens of a batch together; it has no part in what is drawn.
     """

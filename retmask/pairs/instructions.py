@@ -49,7 +49,7 @@ class Written:
     """``read`` turns, each of :data:`REASONS`, and ``kept``."""
 
     def facts(self) -> dict[str, Json]:
-        """The figures for a manifest."""
+        """Give the figures for a manifest."""
         pairs = [pair for prompt in self.prompts for pair in _bigrams(prompt)]
         return {
             **self.counts,
@@ -61,12 +61,12 @@ class Written:
 
 
 def first_round(count: int) -> int:
-    """Turns that are written at first for ``count`` instructions."""
+    """Count the turns that are written at first for ``count`` instructions."""
     return max(ceil(count * _SPARE), _ROUND)
 
 
 def write(engine: Sampler, count: int, settings: Sampling, guard: Guard, journal: Path, say: Callable[[str], None]) -> Written:
-    """The first ``count`` instructions that pass the filters, written in rounds until they are there.
+    """Write the first ``count`` instructions that pass the filters, written in rounds until they are there.
 
     HarnessError, with what was left out and why, if too little of what the model writes is of use.
     """
@@ -147,7 +147,7 @@ class NearDuplicates:
         self._grams: list[set[str]] = []
 
     def is_known(self, text: str) -> bool:
-        """Whether one like ``text`` was seen; if not, it is remembered."""
+        """Say whether one like ``text`` was seen; if not, it is remembered."""
         from datasketch import MinHash
 
         grams = {text[start : start + _NGRAM] for start in range(max(len(text) - _NGRAM, 0) + 1)}

@@ -81,7 +81,7 @@ class Pairs:
         return self.dropped["identical"] / self.total
 
     def warnings(self) -> list[str]:
-        """What a person should know before they train on these, in words."""
+        """Say what a person should know before they train on these, in words."""
         found = []
         if self.identical_share > _MANY_IDENTICAL:
             found.append(
@@ -103,7 +103,7 @@ class Pairs:
         return found
 
     def facts(self) -> dict[str, Json]:
-        """The figures for a manifest and a report."""
+        """Give the figures for a manifest and a report."""
         return {
             "pairs": len(self.kept),
             **{f"dropped_{reason}": count for reason, count in self.dropped.items()},
@@ -167,7 +167,7 @@ def _why_drop(good: Response, bad: Response, rules: PairFilter) -> str | None:
 
 
 def repetition(ids: Sequence[int]) -> float:
-    """Share of 4-grams that occurred before in the same text: seq-rep-4 of Welleck et al., arXiv 1908.04319, section 6.
+    """Compute the share of 4-grams that occurred before in the same text: seq-rep-4 of Welleck et al., arXiv 1908.04319, section 6.
 
     0 for texts of fewer than 20 tokens, in which it says little.
     """
@@ -178,22 +178,22 @@ def repetition(ids: Sequence[int]) -> float:
 
 
 def is_repetitive(response: Response) -> bool:
-    """Whether more than half of its n-grams repeat others."""
+    """Say whether more than half of its n-grams repeat others."""
     return repetition(response.ids) > _REPETITIVE
 
 
 def as_text(pairs: Sequence[PreferencePair], *, rejected_only: bool = False) -> list[PreferencePair]:
-    """Pairs without token ids, for a model with another tokenizer than the one that wrote them."""
+    """Take the token ids out of pairs, for a model with another tokenizer than the one that wrote them."""
     return [replace(pair, chosen_ids=pair.chosen_ids if rejected_only else (), rejected_ids=()) for pair in pairs]
 
 
 def write_pairs(pairs: Sequence[PreferencePair], path: Path) -> None:
-    """One JSON object a line, as :mod:`retmask.training.train` reads them; the file appears whole or not at all."""
+    """Write one JSON object a line, as :mod:`retmask.training.train` reads them; the file appears whole or not at all."""
     write_text(path, "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs))
 
 
 def read_pairs(path: Path, *, chosen_only: bool = False) -> list[PreferencePair]:
-    """HarnessError names the line that is no pair. With ``chosen_only`` a row needs no rejected answer."""
+    """Read pairs. HarnessError names the line that is none. With ``chosen_only`` a row needs no rejected answer."""
     pairs = []
     try:
         lines = read_text(path, LARGEST_TEXT).split("\n")

@@ -43,7 +43,7 @@ class Collected:
 
 
 def identity(source: str, split: str, revision: str) -> dict[str, Json]:
-    """What the instructions of a source depend on beside the number and the seed: its content, not its place.
+    """Say what the instructions of a source depend on beside the number and the seed: its content, not its place.
 
     HarnessError if there is no such file or data set.
     """
@@ -58,7 +58,7 @@ def identity(source: str, split: str, revision: str) -> dict[str, Json]:
 
 
 def rows(source: str, split: str, revision: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where it stands, row) of a file, a folder or a data set on the Hub, in its order."""
+    """Yield (where it stands, row) of a file, a folder or a data set on the Hub, in its order."""
     path = Path(source)
     if not path.exists():
         yield from _hub_rows(source, split, revision)
@@ -68,7 +68,7 @@ def rows(source: str, split: str, revision: str) -> Iterator[tuple[str, dict[str
 
 
 def collect(found: Iterable[tuple[str, Mapping[str, Any]]], count: int, language: str) -> Collected:
-    """The first ``count`` instructions that pass the filters; all of them if ``count`` is 0.
+    """Collect the first ``count`` instructions that pass the filters; all of them if ``count`` is 0.
 
     ``language`` leaves out rows whose own ``language`` is another; rows that do not name one stay. HarnessError names the row that
     holds no instruction.
@@ -92,7 +92,7 @@ def collect(found: Iterable[tuple[str, Mapping[str, Any]]], count: int, language
 
 
 def first_turn(row: Mapping[str, Any], where: str) -> str | None:
-    """The user's first message; None where nobody but an assistant speaks. HarnessError if the row has no known column."""
+    """Find the user's first message; None where nobody but an assistant speaks. HarnessError if the row has no known column."""
     for column in _COLUMNS:
         value = row.get(column)
         if isinstance(value, str):
@@ -200,11 +200,11 @@ def _hub_rows(name: str, split: str, revision: str) -> Iterator[tuple[str, dict[
 
 
 def write_prompts(prompts: Iterable[str], path: Path) -> None:
-    """One JSON object a line."""
+    """Write one JSON object a line."""
     write_text(path, "".join(json.dumps({"prompt": prompt}, ensure_ascii=False) + "\n" for prompt in prompts))
 
 
 def read_prompts(path: Path) -> list[str]:
-    """What :func:`write_prompts` wrote."""
+    """Read what :func:`write_prompts` wrote."""
     with open_bytes(path) as file:
         return [json.loads(line)["prompt"] for line in read_lines(file, path) if line.strip()]

@@ -57,7 +57,7 @@ class Sampler(Protocol):
         journal: Path,
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Response]:
-        """``settings.n`` responses to each prompt, prompt by prompt. ``prompts`` are users' texts, without a chat template.
+        """Sample ``settings.n`` responses to each prompt, prompt by prompt. ``prompts`` are users' texts, without a chat template.
 
         ``mask``'s heads are silent during this call alone; None is the intact model. What :func:`resume_responses` finds in ``journal`` is
         not sampled again, and every finished batch is added to it (:func:`append_responses`). What is drawn depends on the prompt's
@@ -65,7 +65,8 @@ class Sampler(Protocol):
         """
 
     def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
-        """The first ``count`` of what the intact model writes where its chat template lets the user speak (:mod:`retmask.pairs.turns`).
+        """Write ``count`` turns: the first of what the intact model writes where its chat template lets the user speak
+        (:mod:`retmask.pairs.turns`).
 
         Journalled as by :meth:`sample`; what is drawn depends on the turn's index and the seed. HarnessError without a chat template.
         """
@@ -81,12 +82,15 @@ def append_responses(journal: Path, responses: Iterable[Response]) -> None:
 
 
 def read_responses(journal: Path) -> dict[tuple[int, int], Response]:
-    """(prompt, number) -> response. What a crash or a full disk cut short, or was damaged since, is left out; the file is not changed."""
+    """Read (prompt, number) -> response.
+
+    What a crash or a full disk cut short, or was damaged since, is left out; the file is not changed.
+    """
     return {(found.prompt, found.number): found for found in map(_response, read_lines(journal).records)}
 
 
 def resume_responses(journal: Path, say: Callable[[str], None] = lambda _: None) -> dict[tuple[int, int], Response]:
-    """As :func:`read_responses`, with the file made ready to be added to."""
+    """Read as :func:`read_responses`, with the file made ready to be added to."""
     found = read_lines(journal)
     cut_torn(journal, found)
     if found.damaged:
@@ -99,7 +103,7 @@ def _response(record: Mapping[str, Any]) -> Response:
 
 
 def check_complete(failed: Sequence[int], tokens: int) -> None:
-    """IncompleteError that names the prompts which did not fit in memory, the longest of ``tokens`` tokens."""
+    """Raise IncompleteError, naming the prompts which did not fit in memory, the longest of ``tokens`` tokens."""
     if not failed:
         return
     prompts = sorted(set(failed))

@@ -13,7 +13,7 @@ BACKENDS: Final = ("hf", "vllm")
 
 
 def open_sampler(backend: str, model: Path, dtype: str, device: str, *, tensor_parallel: int = 1, pipeline_parallel: int = 1) -> Sampler:
-    """The engine called ``backend`` with the model in ``model``. ``dtype`` is the name of a torch dtype.
+    """Open the engine called ``backend`` with the model in ``model``. ``dtype`` is the name of a torch dtype.
 
     Several devices are vLLM's alone.
     """
@@ -51,11 +51,11 @@ class Lazily:
         journal: Path,
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Response]:
-        """As :meth:`Sampler.sample`."""
+        """Sample as :meth:`Sampler.sample`."""
         return self._opened().sample(prompts, settings, mask, journal, say)
 
     def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
-        """As :meth:`Sampler.user_turns`."""
+        """Write turns as :meth:`Sampler.user_turns`."""
         return self._opened().user_turns(count, settings, journal, say)
 
     def _opened(self) -> Sampler:

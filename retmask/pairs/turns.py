@@ -30,7 +30,10 @@ class UserTurn:
 
 
 def user_turn(tokenizer: "PreTrainedTokenizerBase", model: str) -> UserTurn:
-    """The user's turn in the tokenizer's chat template. HarnessError, naming ``model``, if there is no template or no such place in it."""
+    """Find the user's turn in the tokenizer's chat template.
+
+    HarnessError, naming ``model``, if there is no template or no such place in it.
+    """
     if not tokenizer.chat_template:
         raise HarnessError(f"{model} has no chat template, so it cannot write instructions of its own; {_REMEDY}")
     try:

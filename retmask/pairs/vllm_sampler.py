@@ -49,13 +49,13 @@ class VLLMSampler:
         journal: Path,
         say: Callable[[str], None] = lambda _: None,
     ) -> list[Response]:
-        """As :meth:`retmask.pairs.responses.Sampler.sample`."""
+        """Sample as :meth:`retmask.pairs.responses.Sampler.sample`."""
         return self._draw(
             lambda prompt: encode(self.tokenizer, render(self.tokenizer, prompts[prompt])), len(prompts), settings, mask, journal, say
         )
 
     def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
-        """As :meth:`retmask.pairs.responses.Sampler.user_turns`."""
+        """Write turns as :meth:`retmask.pairs.responses.Sampler.user_turns`."""
         turn = user_turn(self.tokenizer, str(self.path))
         opening = encode(self.tokenizer, turn.opening)
         return self._draw(lambda _: opening, count, settings, None, journal, say, turn)

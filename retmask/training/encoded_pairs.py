@@ -53,7 +53,7 @@ def store(config: TrainConfig) -> Stored:
 
 
 def stored(config: TrainConfig) -> Stored:
-    """What :func:`store` wrote, for the processes that did not."""
+    """Read what :func:`store` wrote, for the processes that did not."""
     folder = Path(config.output) / f"rows-{_identity(config)}"
     facts = json.loads(read_text(folder / _FACTS))
     return Stored(folder, facts["pairs"], facts["overlong"])
@@ -87,7 +87,7 @@ def _write(rows: Sequence[Row], folder: Path, facts: Mapping[str, int], chosen_o
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Row]:
-    """Prompt and answers as the model saw and wrote them. An answer that comes as text is ended with the end-of-text token."""
+    """Encode prompt and answers as the model saw and wrote them. An answer that comes as text is ended with the end-of-text token."""
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
     def answer(ids: Sequence[int], text: str) -> NDArray[np.int32]:
@@ -106,7 +106,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferenceP
 
 
 def fit(rows: list[Row], max_length: int, max_overlong_share: float, source: str) -> tuple[list[Row], int]:
-    """The pairs within ``max_length``, shortest first, and how many are not."""
+    """Choose the pairs within ``max_length``, shortest first, and how many are not."""
     if not rows:
         raise HarnessError(f"{source} holds no preference pairs")
     ordered = sorted(rows, key=size)  # the reference pass takes them as they come: neighbours of one length need no padding
@@ -121,7 +121,7 @@ def fit(rows: list[Row], max_length: int, max_overlong_share: float, source: str
 
 
 def size(row: Row) -> int:
-    """Tokens of the longer of a pair's two sequences."""
+    """Count the tokens of the longer of a pair's two sequences."""
     return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
@@ -137,7 +137,7 @@ class Blocks(Sampler[int]):
         self.sizes, self.block, self.seed, self.epoch = sizes, block, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before each epoch."""
+        """Note the epoch; called by the trainer before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -91,7 +91,7 @@ class TrainConfig:
 
 
 def launcher(parallel: str, processes: int, lora_rank: int = 0) -> tuple[str, ...]:
-    """What to put before ``-m retmask.training.train``. ``parallel`` is one of :data:`PARALLEL` or a file of ``accelerate config``.
+    """Say what to put before ``-m retmask.training.train``. ``parallel`` is one of :data:`PARALLEL` or a file of ``accelerate config``.
 
     ``processes`` is the number of devices; 0 leaves it to the user's file. HarnessError for what cannot work.
     """
@@ -148,7 +148,7 @@ def _start(command: Sequence[str], errors: IO[bytes], environment: Mapping[str, 
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", FOLLOW_STDIN: "1", **_on(config.device)}
 

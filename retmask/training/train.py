@@ -187,7 +187,7 @@ def _facts(trainer: AnyTrainer, config: TrainConfig, rows: Stored, resumed: Path
 
 
 def at_chance(curve: Sequence[dict[str, float]], batch_size: int) -> str | None:
-    """A warning if the second half of the training tells chosen from rejected no better than a coin would, at two standard errors."""
+    """Give a warning if the second half of the training tells chosen from rejected no better than a coin would, at two standard errors."""
     half = [point["reward_accuracy"] for point in curve[len(curve) // 2 :] if "reward_accuracy" in point]
     if not half:
         return None
@@ -249,7 +249,10 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """True if a full disk, quota or file size limit is at the bottom of it; libraries that write by themselves say so in words alone."""
+    """Say whether a full disk, quota or file size limit is at the bottom of it.
+
+    Libraries that write by themselves say so in words alone.
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True

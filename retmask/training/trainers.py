@@ -36,7 +36,7 @@ AnyTrainer: TypeAlias = "PreferenceTrainer | ChosenTrainer"
 
 
 def arguments(config: TrainConfig, pairs: int) -> DPOConfig | SFTConfig:
-    """The trainer's settings for so many pairs. HarnessError for a batch that cannot be split among the processes."""
+    """Make the trainer's settings for so many pairs. HarnessError for a batch that cannot be split among the processes."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     micro = min(config.micro_batch_size, max(1, config.batch_size // processes))
     if config.batch_size % (micro * processes):
@@ -89,7 +89,10 @@ def trainer(
     rows: Dataset,
     watch: "Watch",
 ) -> Iterator[AnyTrainer]:
-    """The trainer of ``config.loss``, ready to train for the length of the block; ``rows`` as in :mod:`retmask.training.encoded_pairs`."""
+    """Make the trainer of ``config.loss``, ready to train for the length of the block.
+
+    ``rows`` as in :mod:`retmask.training.encoded_pairs`.
+    """
     kind: Any = ChosenTrainer if config.loss == SFT else PreferenceTrainer
     with _answers_only(config.device):
         try:
@@ -133,7 +136,10 @@ def _adapters(config: TrainConfig) -> LoraConfig | None:
 
 
 def base_dtype(config: TrainConfig) -> str:
-    """Weights that are trained are float32; under adapters the base is frozen and takes the format that is computed in."""
+    """Choose the format of weights: float32 for those that are trained.
+
+    Under adapters the base is frozen and takes the format that is computed in.
+    """
     return config.dtype if config.lora_rank else "float32"
 
 
@@ -193,17 +199,17 @@ class Watch(TrainerCallback):
 
 
 def merged(model: Any) -> PreTrainedModel:
-    """The base model with its adapters multiplied in; changes ``model``."""
+    """Multiply the adapters into the base model; changes ``model``."""
     whole: PreTrainedModel = model.merge_and_unload()
     return whole
 
 
 def is_sharded(made: AnyTrainer) -> bool:
-    """True where no process holds all the weights, or another library holds them."""
+    """Say whether no process holds all the weights, or another library holds them."""
     return bool(made.is_fsdp_enabled or made.is_deepspeed_enabled)
 
 
 def dtype_named(name: str) -> torch.dtype:
-    """torch's dtype of that name."""
+    """Find torch's dtype of that name."""
     found: torch.dtype = getattr(torch, name)
     return found

@@ -66,7 +66,7 @@ def examples(
     reference: Reference | None = None,
     edition: Edition = NEWEST,
 ) -> Iterator[Example]:
-    """The examples of ``dataset`` at ``length`` tokens, one in memory at a time (ICL and demonstrations: their small files too).
+    """Yield the examples of ``dataset`` at ``length`` tokens, one in memory at a time (ICL and demonstrations: their small files too).
 
     ``examples`` caps questions as HELMET's ``max_test_samples`` does (default 100, ICL 500): where a file holds a question at several
     depths, all of its depths come, so there are ``dataset.depths`` times as many examples. ``count(prompt, answer_prefix)`` gives the
@@ -94,7 +94,7 @@ def long_examples(
     wordings: LongWordings = longer_wordings.OWN,
     cutter: Cutter | None = None,
 ) -> Iterator[Example]:
-    """The examples of a ``dataset`` of :data:`~tasks.helmet.longer.LONGER`, as :func:`examples` gives those of the others.
+    """Yield the examples of a ``dataset`` of :data:`~tasks.helmet.longer.LONGER`, as :func:`examples` gives those of the others.
 
     ``cutter`` cuts the contexts to the length in the set's name; without one, the tested model's own tokens count.
     """
@@ -104,5 +104,5 @@ def long_examples(
 
 
 def anchored(dataset: Dataset) -> bool:
-    """Whether the dataset's records say which passages are gold, so that it has reference points."""
+    """Say whether the dataset's records say which passages are gold, so that it has reference points."""
     return dataset.loader in ANCHORED

@@ -84,7 +84,7 @@ class Dataset:
     """Task name in HELMET's configs and result files."""
 
     def size(self, length: int) -> int:
-        """Pairs, passages or shots at ``length``. Raises DataError for a length that was not published."""
+        """Count the pairs, passages or shots at ``length``. Raises DataError for a length that was not published."""
         try:
             return self.sizes[LENGTHS.index(length)]
         except ValueError:
@@ -94,22 +94,22 @@ class Dataset:
             ) from None
 
     def test_file(self, length: int) -> File:
-        """What the questions come from."""
+        """Name what the questions come from."""
         size = self.size(length)
         return File(self.pattern.format(size=size), self.bytes_per_size * (size if "{size}" in self.pattern else 1))
 
     def files(self, length: int) -> tuple[File, ...]:
-        """Every file needed at ``length``, the test file first."""
+        """List every file needed at ``length``, the test file first."""
         test = self.test_file(length)
         train = (File(self.train, self.train_bytes),) if self.train and self.train != test.path else ()
         return (test, *self.more, *train)
 
     def expected(self, examples: int | None = None) -> int:
-        """How many examples a limit of ``examples`` questions gives where the file has that many: each question at every depth."""
+        """Count how many examples a limit of ``examples`` questions gives where the file has that many: each question at every depth."""
         return (self.examples if examples is None else examples) * self.depths
 
     def published_name(self, length: int) -> str:
-        """``alce_asqa_30``, ``icl_nlu_510shot_balance``, ``kilt_nq``: HELMET's name of this dataset at ``length``."""
+        """Name it ``alce_asqa_30``, ``icl_nlu_510shot_balance``, ``kilt_nq``: HELMET's name of this dataset at ``length``."""
         return self.published.format(name=self.name, size=self.size(length))
 
 
@@ -253,7 +253,7 @@ HUB_PARQUET: Final = MappingProxyType(
 
 
 def select(names: Sequence[str]) -> tuple[Dataset, ...]:
-    """Datasets by name or category, in HELMET's order; no names mean all.
+    """Find datasets by name or category, in HELMET's order; no names mean all.
 
     Raises ``KeyError`` with the first name that is neither.
     """
@@ -264,11 +264,11 @@ def select(names: Sequence[str]) -> tuple[Dataset, ...]:
 
 
 def files(datasets: Iterable[Dataset], lengths: Iterable[int]) -> tuple[File, ...]:
-    """The files that these datasets need at these lengths, each once."""
+    """List the files that these datasets need at these lengths, each once."""
     chosen = tuple(lengths)
     return tuple({file.path: file for dataset in datasets for length in chosen for file in dataset.files(length)}.values())
 
 
 def megabytes(size: int) -> str:
-    """``2.1 GB``, ``340 MB``; never less than ``1 MB``."""
+    """Write a size: ``2.1 GB``, ``340 MB``; never less than ``1 MB``."""
     return f"{size / 1e9:.1f} GB" if size >= 1_000 * _MB else f"{max(1, round(size / 1e6))} MB"

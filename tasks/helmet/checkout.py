@@ -23,7 +23,7 @@ _PROMPTS: Final = MappingProxyType({"cite_asqa": "prompts/asqa_revised.json", "c
 
 
 def read(directory: Path) -> tuple[Wordings, dict[str, str]]:
-    """(wordings, SHA-256 of each file they were read from).
+    """Read (wordings, SHA-256 of each file they were read from).
 
     Raises:
         WordingError: the directory is no checkout of HELMET, or of an edition whose templates are not where they used to be.
@@ -138,14 +138,14 @@ def _string(value: object) -> str:
 
 
 def one(found: Mapping[str, Sequence[str]], name: str, function: str) -> str:
-    """The last value that a variable takes."""
+    """Find the last value that a variable takes."""
     if not found.get(name):
         raise WordingError(f"{CODE}: {function} sets no {name}; this edition of HELMET is not known")
     return found[name][-1]
 
 
 def strings(code: Mapping[str, ast.FunctionDef], function: str, dataset: str) -> dict[str, list[str]]:
-    """Variable -> the string constants that ``function`` gives it for ``dataset``, in order; inner functions included."""
+    """Map each variable -> the string constants that ``function`` gives it for ``dataset``, in order; inner functions included."""
     if function not in code:
         raise WordingError(f"{CODE} has no function {function}; this edition of HELMET is not known")
     found: dict[str, list[str]] = {}

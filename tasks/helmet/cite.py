@@ -17,7 +17,7 @@ from tasks.helmet.wordings import CiteShot, Wording, fill
 
 
 def alce(request: Request) -> Iterator[Example]:
-    """Sentences (ASQA) or a list (QAMPARI) with citations, after two worked examples."""
+    """Ask for sentences (ASQA) or a list (QAMPARI) with citations, after two worked examples."""
     path = request.test_file()
     spans: list[Span] = [span for span, _ in json_array(path)]
     for index in permutation(len(spans), request.seed)[: request.examples]:

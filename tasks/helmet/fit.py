@@ -41,7 +41,7 @@ class Fitted:
 def fit(
     pieces: Sequence[Piece], render: Callable[[Sequence[str]], str], tokens: Callable[[str], int], room: int, title: str, *, least: int = 0
 ) -> Fitted:
-    """``render`` the pieces (into a prompt) with as many as ``room`` tokens take; ``title`` is for the error.
+    """Render the pieces (by ``render``, into a prompt) with as many as ``room`` tokens take; ``title`` is for the error.
 
     The prompt is counted once if everything fits, and a handful of times if not: guesses by length in characters, then corrections.
 

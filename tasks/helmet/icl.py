@@ -76,7 +76,7 @@ def balanced(groups: Sequence[Sequence[int]], n: int, seed: int) -> list[int]:
 
 
 def numbered(classes: int, text: str, seed: int) -> list[int]:
-    """The number that stands for each class where ``text`` is asked."""
+    """Choose the number that stands for each class where ``text`` is asked."""
     labels = list(range(classes))
     Random(hashed(text, seed)).shuffle(labels)
     return labels

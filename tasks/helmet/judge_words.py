@@ -58,7 +58,7 @@ _FIELDS: Final = MappingProxyType(
 
 
 def check(words: JudgeWords) -> JudgeWords:
-    """``words``, if every prompt has the fields it needs and no others. Raises WordingError."""
+    """Give ``words`` back if every prompt has the fields it needs and no others. Raises WordingError."""
     for part, template in asdict(words).items():
         wanted, found = _FIELDS[part.partition("_")[0]], names(template)
         if found != wanted:
@@ -72,12 +72,12 @@ def digest(words: JudgeWords) -> str:
 
 
 def dump(words: JudgeWords) -> str:
-    """As JSON, to be kept."""
+    """Write them as JSON, to be kept."""
     return json.dumps(asdict(words), sort_keys=True, indent=1)
 
 
 def load(text: str) -> JudgeWords:
-    """What :func:`dump` wrote. Raises WordingError."""
+    """Read what :func:`dump` wrote. Raises WordingError."""
     try:
         values = json.loads(text)
         return check(JudgeWords(**{field.name: _text(values[field.name]) for field in fields(JudgeWords)}))
@@ -93,7 +93,7 @@ def _text(value: object) -> str:
 
 
 def read(directory: Path) -> tuple[JudgeWords, dict[str, str]]:
-    """(HELMET's prompts, SHA-256 of each file they were read from). Raises WordingError."""
+    """Read (HELMET's prompts, SHA-256 of each file they were read from). Raises WordingError."""
     used: dict[str, str] = {}
     found: dict[str, str] = {}
     for script, prompts in _SCRIPTS.items():

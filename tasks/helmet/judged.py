@@ -60,7 +60,7 @@ def points_file(dataset: Dataset) -> str | None:
 
 
 def key_points(dataset: Dataset, roots: Sequence[Path]) -> dict[str, tuple[str, ...]]:
-    """The key points of each record of ``dataset``, by the id in its examples' ``meta``; empty for NarrativeQA, which needs none.
+    """Read the key points of each record of ``dataset``, by the id in its examples' ``meta``; empty for NarrativeQA, which needs none.
 
     Raises DataError if their file is not there, or damaged.
     """
@@ -77,7 +77,7 @@ def key_points(dataset: Dataset, roots: Sequence[Path]) -> dict[str, tuple[str, 
 
 
 def calls(dataset: Dataset, example: Example, output: str, words: JudgeWords, points: Mapping[str, Sequence[str]]) -> tuple[Call, ...]:
-    """What a judge is asked of ``output``; ``points`` are those of :func:`key_points`. Raises DataError where the record has none."""
+    """List what a judge is asked of ``output``; ``points`` are those of :func:`key_points`. Raises DataError where the record has none."""
     if dataset.name == "narrativeqa":
         values = {
             "question": str(example.meta["question"]),
@@ -97,7 +97,7 @@ def calls(dataset: Dataset, example: Example, output: str, words: JudgeWords, po
 
 
 def judgement(dataset: Dataset, example: Example, verdicts: Mapping[str, str], points: Mapping[str, Sequence[str]]) -> Judgement:
-    """What the verdicts on one output make: :attr:`Call.part` -> the judge's text."""
+    """Make of the verdicts on one output a judgement: :attr:`Call.part` -> the judge's text."""
     if dataset.name == "narrativeqa":
         return judgements.judge_story(verdicts)
     return judgements.judge_summary(verdicts, len(_points(dataset, example, points)))

@@ -20,7 +20,7 @@ _LONG: Final = "summary/long"
 
 
 def multi_lexsum(long: LongRequest) -> Iterator[Example]:
-    """A summary of a case of at least 65,536 tokens, of which the prompt shows the beginning."""
+    """Ask for a summary of a case of at least 65,536 tokens, of which the prompt shows the beginning."""
     request, path = long.request, long.request.test_file()
     cases = (record for record in parquet_records(path, ("id", "sources", _SHORT)) if _SHORT in record)
     numbers = [record.number for record in cases if long.long_enough(_context(record), LEAST)]

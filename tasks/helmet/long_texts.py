@@ -44,7 +44,7 @@ class LongRequest:
     cutter: Cutter
 
     def long_enough(self, text: str, least: int) -> bool:
-        """Whether a text has ``least`` tokens. A word takes one at least, so that few texts have to be counted."""
+        """Say whether a text has ``least`` tokens. A word takes one at least, so that few texts have to be counted."""
         return len(text) >= least and (len(text.split()) >= least or self.cutter.tokens(text) >= least)
 
     def cut(self, text: str) -> str:
@@ -99,7 +99,7 @@ def drawn(pool: Sequence[Shot], key: str, request: Request) -> list[Shot]:
 
 
 def too_few(request: Request, found: int) -> DataError:
-    """The error for a file with fewer demonstrations than are shown."""
+    """Make the error for a file with fewer demonstrations than are shown."""
     return DataError(
         f"{request.train_file()}: {found} records to choose {request.dataset.shots} demonstrations from; the file is cut short: "
         "get it again with `harness data fetch`"
@@ -107,7 +107,7 @@ def too_few(request: Request, found: int) -> DataError:
 
 
 def none_long_enough(request: Request, least: int, cutter: Cutter, paths: Iterable[object]) -> DataError:
-    """The error for files without a text of ``least`` tokens."""
+    """Make the error for files without a text of ``least`` tokens."""
     return DataError(
         f"{', '.join(map(str, paths))}: no text has {least} tokens by {cutter.name}; these are not the files of {request.dataset.name}: "
         "get them again with `harness data fetch`"

@@ -48,7 +48,7 @@ _SHARED: Final = {"prefix": "", "joint": "", "demos": "demos!", "omitted": ""}
 
 
 def check(name: str, wording: LongWording) -> LongWording:
-    """``wording``, if its templates have the fields they need and no others. Raises WordingError."""
+    """Check ``wording``: give it if its templates have the fields they need and no others. Raises WordingError."""
     for part, allowed in {**_FIELDS[name], **_SHARED}.items():
         template = str(getattr(wording, part))
         try:
@@ -65,17 +65,17 @@ def check(name: str, wording: LongWording) -> LongWording:
 
 
 def dump(wordings: LongWordings) -> str:
-    """As JSON, to be kept."""
+    """Write as JSON, to be kept."""
     return json.dumps({name: asdict(wordings[name]) for name in sorted(wordings)}, sort_keys=True, indent=1)
 
 
 def digest(wordings: LongWordings) -> str:
-    """SHA-256 of everything a wording says."""
+    """Compute the SHA-256 of everything a wording says."""
     return sha256(dump(wordings).encode()).hexdigest()
 
 
 def load(text: str) -> LongWordings:
-    """What :func:`dump` wrote. Raises WordingError."""
+    """Read what :func:`dump` wrote. Raises WordingError."""
     try:
         table = json.loads(text)
         found = {name: _wording(values) for name, values in table.items()}
@@ -94,7 +94,7 @@ def _wording(values: Mapping[str, object]) -> LongWording:
 
 
 def read(directory: Path) -> tuple[LongWordings, dict[str, str]]:
-    """(HELMET's wordings, SHA-256 of each file they were read from). The code is parsed and never run. Raises WordingError."""
+    """Read (HELMET's wordings, SHA-256 of each file they were read from). The code is parsed and never run. Raises WordingError."""
     used: dict[str, str] = {}
     try:
         code = functions(text_of(directory, CODE, used))

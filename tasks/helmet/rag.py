@@ -21,7 +21,7 @@ LOG_POPULARITY: Final = 3.0
 
 
 def kilt(request: Request) -> Iterator[Example]:
-    """A short answer from many passages, after two worked examples with three passages each."""
+    """Ask for a short answer from many passages, after two worked examples with three passages each."""
     path = request.test_file()
     field, chosen = _choose(request)
     rare = request.dataset.name.startswith("kilt_popqa")

@@ -50,7 +50,9 @@ class _Object:
 
 
 def ruler(request: Request) -> Iterator[Example]:
-    """Needles in noise, keys or essays; the length is that of RULER's own tokenizer count, so a prompt may have to lose sentences."""
+    """Ask for needles in noise, keys or essays; the length is that of RULER's own tokenizer count, so a prompt may have to lose
+    sentences.
+    """
     for record in _rows(request):
         query = record.text("query") if "query" in record else record.text("question")
         field = "answer" if "answer" in record else "outputs"
@@ -81,7 +83,7 @@ def ruler(request: Request) -> Iterator[Example]:
 
 
 def json_kv(request: Request) -> Iterator[Example]:
-    """The value of one of many random keys."""
+    """Ask for the value of one of many random keys."""
     for record in _rows(request):
         question, answer = record.text("question"), record.text("answer")
         worked = list(_demos(record, request.dataset.shots))

@@ -43,7 +43,10 @@ class Record:
         return self.values.get(name) is not None
 
     def text(self, name: str, *, null: bool = False) -> str:
-        """A string field; a whole number counts as its digits, because some identifiers are written so. With ``null``, null is empty."""
+        """Read a string field; a whole number counts as its digits, because some identifiers are written so.
+
+        With ``null``, null is empty.
+        """
         if null and name in self.values and self.values[name] is None:
             return ""
         value = self._get(name, "a string")
@@ -59,7 +62,7 @@ class Record:
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings, at least one; a single string counts as a list of one."""
+        """Read a list of strings, at least one; a single string counts as a list of one."""
         value = self._get(name, "a list of strings")
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
@@ -67,14 +70,14 @@ class Record:
         return tuple(items)
 
     def lists(self, name: str) -> tuple[tuple[str, ...], ...]:
-        """A list of lists of strings, none of them empty."""
+        """Read a list of lists of strings, none of them empty."""
         value = self._get(name, "a list of lists of strings")
         if not isinstance(value, list) or not value:
             raise self.wrong(name, "a list of lists of strings")
         return tuple(Record({f"{name}[{index}]": item}, self.where).texts(f"{name}[{index}]") for index, item in enumerate(value))
 
     def number_of(self, name: str) -> float:
-        """A number, or its digits as a string."""
+        """Read a number, or its digits as a string."""
         value = self._get(name, "a number")
         if isinstance(value, str) and re.fullmatch(r"\d{1,15}", value):
             value = int(value)
@@ -83,21 +86,21 @@ class Record:
         return float(value)
 
     def records(self, name: str) -> tuple["Record", ...]:
-        """A list of objects, at least one."""
+        """Read a list of objects, at least one."""
         value = self._get(name, "a list of objects")
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
             raise self.wrong(name, "a list of at least one object")
         return tuple(Record(item, f"{self.where}, {name}[{index}]", index + 1) for index, item in enumerate(value))
 
     def record(self, name: str) -> "Record":
-        """An object."""
+        """Read an object."""
         value = self._get(name, "an object")
         if not isinstance(value, dict):
             raise self.wrong(name, "an object")
         return Record(value, f"{self.where}, {name}", self.number)
 
     def wrong(self, name: str, expected: str) -> DataError:
-        """The error for a field that is there but is not what it should be."""
+        """Make the error for a field that is there but is not what it should be."""
         return DataError(f"{self.where}: field {name!r} is not {expected}; this is not HELMET's file, or it is damaged: {_AGAIN}")
 
     def _get(self, name: str, expected: str) -> object:
@@ -116,7 +119,7 @@ class Span:
 
 
 def json_lines(path: Path) -> Iterator[tuple[Span, Record]]:
-    """The records of a JSONL file, in order."""
+    """Yield the records of a JSONL file, in order."""
     with _open(path) as file:
         start = 0
         for number in count(1):
@@ -132,7 +135,7 @@ def json_lines(path: Path) -> Iterator[tuple[Span, Record]]:
 
 
 def json_array(path: Path) -> Iterator[tuple[Span, Record]]:
-    """The records of a file that is one JSON array, without ever holding more than a few of them."""
+    """Yield the records of a file that is one JSON array, without ever holding more than a few of them."""
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
     with _open(path) as file:
         text, start, ended = "", 0, False  # `text` begins at byte `start`
@@ -183,14 +186,14 @@ def json_array(path: Path) -> Iterator[tuple[Span, Record]]:
 
 
 def read_span(path: Path, span: Span, unit: str) -> Record:
-    """The record at ``span``; ``unit`` is what messages count: line or record."""
+    """Read the record at ``span``; ``unit`` is what messages count: line or record."""
     with _open(path) as file:
         file.seek(span.start)
         return _parse(file.read(span.size), path, f"{unit} {span.number}", span.number)
 
 
 def parquet_rows(path: Path, text: str, label: str) -> list[tuple[str, int]]:
-    """(text, label) of every row of a small Parquet file."""
+    """Read (text, label) of every row of a small Parquet file."""
     import pyarrow as pa
 
     try:
@@ -213,7 +216,7 @@ def parquet_rows(path: Path, text: str, label: str) -> list[tuple[str, int]]:
 
 
 def parquet_records(path: Path, columns: Sequence[str]) -> Iterator[Record]:
-    """The rows of a Parquet file with these columns, a few in memory at a time."""
+    """Yield the rows of a Parquet file with these columns, a few in memory at a time."""
     import pyarrow as pa
 
     number = 0

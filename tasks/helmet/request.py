@@ -64,15 +64,15 @@ class Request:
         return f"{self.dataset.name} at {self.length} tokens"
 
     def test_file(self) -> Path:
-        """The file that holds the questions."""
+        """Find the file that holds the questions."""
         return self.find(self.dataset.test_file(self.length).path)
 
     def train_file(self) -> Path:
-        """The file that demonstrations or shots come from."""
+        """Find the file that demonstrations or shots come from."""
         return self.find(self.dataset.train)
 
     def find(self, path: str) -> Path:
-        """``path`` below the first root that has it, directly or under ``data/`` (as HELMET's archive unpacks)."""
+        """Find ``path`` below the first root that has it, directly or under ``data/`` (as HELMET's archive unpacks)."""
         found = locate(self.roots, path)
         if found is None:
             raise DataError(missing(self.dataset, self.length, path, self.roots))
@@ -90,7 +90,7 @@ class Request:
         meta: Mapping[str, object],
         time: int = 1,
     ) -> Example:
-        """An example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth.
+        """Make an example from record ``number`` of the file. Examples of one question share a cluster, at every length and depth.
 
         A record that is asked more than once says which ``time`` this is.
         """
@@ -117,13 +117,13 @@ class Request:
 
 
 def locate(roots: tuple[Path, ...], path: str) -> Path | None:
-    """``path`` below the first root that has it, or None."""
+    """Find ``path`` below the first root that has it, or None."""
     places = (place for root in roots for place in (root / path, root / "data" / path))
     return next((place for place in places if place.is_file()), None)
 
 
 def missing(dataset: Dataset, length: int, path: str, roots: tuple[Path, ...]) -> str:
-    """One line: what is not there, which command fetches it, and how large it is."""
+    """Say in one line what is not there, which command fetches it, and how large it is."""
     size = megabytes(sum(file.size for file in files([dataset], [length])))
     where = " or ".join(str(root) for root in roots) or "any data directory"
     return (

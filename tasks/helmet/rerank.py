@@ -14,7 +14,7 @@ from tasks.helmet.wordings import Wording, fill
 
 
 def msmarco(request: Request) -> Iterator[Example]:
-    """All documents in order of relevance, after two worked examples of ten documents each."""
+    """Ask for all documents in order of relevance, after two worked examples of ten documents each."""
     path = request.test_file()
     rows = [(span, record.key("qid")) for span, record in json_lines(path)]
     keys = sample_keys([key for _, key in rows], request.examples, request.seed)

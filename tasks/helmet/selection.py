@@ -13,7 +13,7 @@ from tasks.helmet.records import Key, Record
 
 
 def permutation(n: int, seed: int) -> list[int]:
-    """0 .. n-1 in the order that ``datasets.Dataset.shuffle(seed)`` gives."""
+    """Shuffle 0 .. n-1 in the order that ``datasets.Dataset.shuffle(seed)`` gives."""
     import numpy as np  # here, so that a command's --help need not wait for it
 
     return [int(index) for index in np.random.default_rng(seed % 2**32).permutation(n)]
@@ -27,19 +27,19 @@ def sample_keys(keys: Collection[Key], limit: int, seed: int) -> frozenset[str]:
 
 
 def split(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """(train, test) row numbers, as ``datasets.Dataset.train_test_split(test_size=share, seed=seed)`` splits."""
+    """Draw (train, test) row numbers, as ``datasets.Dataset.train_test_split(test_size=share, seed=seed)`` splits."""
     order = permutation(n, seed)
     n_test = ceil(share * n)
     return order[n_test:], order[:n_test]
 
 
 def hashed(key: str, seed: int = 0) -> int:
-    """A seed in 0 .. 2³¹ - 1 from a text: the same on every machine."""
+    """Hash a text to a seed in 0 .. 2³¹ - 1: the same on every machine."""
     return (int(sha256(key.encode()).hexdigest(), 16) + seed) % 2**31
 
 
 def demonstrations(pool: Sequence[Record], field: str, question: str, shots: int) -> list[Record]:
-    """``shots`` records of different questions, in an order that the question's key seeds."""
+    """Choose ``shots`` records of different questions, in an order that the question's key seeds."""
     chosen: dict[str, Record] = {}
     for index in permutation(len(pool), hashed(question)) if shots else ():
         chosen.setdefault(pool[index].text(field), pool[index])

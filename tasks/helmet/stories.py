@@ -32,7 +32,7 @@ class _Row:
 
 
 def narrativeqa(long: LongRequest) -> Iterator[Example]:
-    """A short answer from a story of more than 131,072 tokens, of which the prompt shows the beginning."""
+    """Ask for a short answer from a story of more than 131,072 tokens, of which the prompt shows the beginning."""
     request = long.request
     paths = [request.find(file.path) for file in (request.dataset.test_file(request.length), *request.dataset.more)]
     rows: list[_Row] = []
@@ -81,7 +81,7 @@ class _Book:
 
 
 def infbench(long: LongRequest) -> Iterator[Example]:
-    """A short answer, a letter or a summary, from a book of at least 65,536 tokens, of which the prompt shows the beginning."""
+    """Ask for a short answer, a letter or a summary, from a book of at least 65,536 tokens, of which the prompt shows the beginning."""
     request, path = long.request, long.request.test_file()
     books: list[_Book] = []
     known: dict[str, bool] = {}

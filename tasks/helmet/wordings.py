@@ -55,7 +55,7 @@ class WordingError(ValueError):
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """``template`` with its fields replaced; a field is a plain name, so a template can read nothing but ``values``."""
+    """Replace the fields of ``template``; a field is a plain name, so a template can read nothing but ``values``."""
     parts: list[str] = []
     for literal, name, form, conversion in _parse(template):
         parts.append(literal)
@@ -68,7 +68,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def names(template: str) -> frozenset[str]:
-    """The fields of a template."""
+    """List the fields of a template."""
     return frozenset(name for _, name, _, _ in _parse(template) if name is not None)
 
 
@@ -105,7 +105,7 @@ _FIELDS["cite_qampari"] = _FIELDS["cite_asqa"]
 
 
 def check(family: str, wording: Wording) -> Wording:
-    """``wording``, if its templates have the fields they need and no others. Raises WordingError."""
+    """Check ``wording``: give it if its templates have the fields they need and no others. Raises WordingError."""
     try:
         json.dumps(asdict(wording), ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -123,17 +123,17 @@ def check(family: str, wording: Wording) -> Wording:
 
 
 def digest(wordings: Wordings) -> str:
-    """SHA-256 of everything a wording says: part of what identifies a suite."""
+    """Compute the SHA-256 of everything a wording says: part of what identifies a suite."""
     return sha256(dump(wordings).encode()).hexdigest()
 
 
 def dump(wordings: Wordings) -> str:
-    """As JSON, to be kept."""
+    """Write as JSON, to be kept."""
     return json.dumps({family: asdict(wordings[family]) for family in sorted(wordings)}, sort_keys=True, indent=1)
 
 
 def load(text: str) -> Wordings:
-    """What :func:`dump` wrote. Raises WordingError."""
+    """Read what :func:`dump` wrote. Raises WordingError."""
     try:
         table = json.loads(text)
         found = {family: _wording(values) for family, values in table.items()}

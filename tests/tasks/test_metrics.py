@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tasks.citations import score_citations
-from tasks.metrics import exact_match, ndcg, normalize, rouge, ruler_recall, str_em, substring_exact_match
+from tasks.metrics import exact_match, normalize, ranking_metrics, rouge, ruler_recall, str_em, substring_exact_match
 from tasks.parsing import answer_text, ranking
 from tasks.records import FieldError
 from tasks.scoring import score
@@ -31,12 +31,15 @@ def test_exact_match_and_shares() -> None:
 
 
 def test_ndcg_by_hand() -> None:
+    def ndcg(ranked: list[str]) -> float:
+        return ranking_metrics(ranked, grades, [10])["NDCG@10"]
+
     grades = {"a": 3, "b": 2, "c": 1}
     ideal = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
-    assert ndcg(["a", "b", "c"], grades, 10) == pytest.approx(1.0)
-    assert ndcg(["x", "b", "a"], grades, 10) == pytest.approx((2 / math.log2(3) + 3 / math.log2(4)) / ideal)
-    assert ndcg(["c", "c", "b"], grades, 10) == pytest.approx((1 / math.log2(2) + 2 / math.log2(3)) / ideal), "a repeat takes no place"
-    assert ndcg([], grades, 10) == 0
+    assert ndcg(["a", "b", "c"]) == pytest.approx(1.0)
+    assert ndcg(["x", "b", "a"]) == pytest.approx((2 / math.log2(3) + 3 / math.log2(4)) / ideal)
+    assert ndcg(["c", "c", "b"]) == pytest.approx((1 / math.log2(2) + 2 / math.log2(3)) / ideal), "a repeat takes no place"
+    assert ndcg([]) == 0
 
 
 def test_answer_text() -> None:

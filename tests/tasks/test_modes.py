@@ -13,7 +13,7 @@ from tasks.example import Task
 from tasks.judges import ExactWords
 from tasks.modes import DIFFERENCES, MODES, Mode
 from tasks.scoring import EXAMPLES, FAMILIES, family, score
-from tasks.suite import TASKS, TERSE
+from tasks.suite import EVERY, TASKS, TERSE
 
 DOCS = [{"title": "Drums", "text": "the red drum"}, {"title": "Kites", "text": "a blue kite"}, {"title": "Boats", "text": "an old boat"}]
 ASQA: Mapping[str, object] = {"question": "What?", "docs": DOCS, "qa_pairs": [{"short_answers": ["red drum"]}, {"short_answers": ["kite"]}]}
@@ -70,9 +70,17 @@ def test_the_docs_hold_the_table() -> None:
         assert f"| `{each.name}` | {each.parity} | {each.strict} | {each.why} |" in text
 
 
-@pytest.mark.parametrize("name", [*EXAMPLES, *TASKS])
+@pytest.mark.parametrize("name", [*EXAMPLES, *EVERY])
 def test_every_name_has_one_family(name: str) -> None:
     assert [bool(re.fullmatch(each.names, name)) for each in FAMILIES].count(True) == 1
+
+
+@pytest.mark.parametrize("task", EVERY.values(), ids=EVERY)
+def test_a_tasks_family_knows_its_category_and_its_metrics(task: Task) -> None:
+    """The suite's tasks are scored by their names: one without a family would fail only when its answers are there."""
+    found = family(task.name)
+    assert found.category == task.category
+    assert set(task.metrics) <= set(found.headline)
 
 
 PERFECT = [

@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from harness.builtin import MODEL_DIR
-from retmask.heads.audit import Plan, Point, _between, _counts, _search, audit_model, judge, sizes
+from retmask.heads.audit import AuditSettings, Point, _between, _counts, _search, audit_model, judge, sizes
 from retmask.heads.lab import Interval, Lab, interval
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores, TrialFacts
@@ -18,7 +18,7 @@ from tests.retmask.small import random_model
 
 SCORES = HeadScores("", np.linspace(0, 0.9, 40, dtype=np.float32).reshape(1, 5, 8), (TrialFacts(True),))
 INTACT = Interval(0.9, 0.85, 0.95)
-PLAN = Plan()
+PLAN = AuditSettings()
 
 
 def around(value: float, reach: float = 0.05) -> Interval:
@@ -138,13 +138,13 @@ def test_an_audit_that_cannot_decide_says_so_before_it_masks_anything(monkeypatc
     monkeypatch.setattr(Lab, "measure", lambda *_: pytest.fail("nothing has to be measured"))
     tokenizer, model = load_tokenizer(MODEL_DIR), load_model(MODEL_DIR, "float32", "cpu")
     scores = HeadScores("", np.linspace(0, 0.9, 40, dtype=np.float32).reshape(1, 5, 8), (TrialFacts(True),))
-    found = audit_model(model, tokenizer, "", Plan(lengths=(150,), trials=2, margin=1.1), scores=scores)
+    found = audit_model(model, tokenizer, "", AuditSettings(lengths=(150,), trials=2, margin=1.1), scores=scores)
     assert (found.verdict, found.k) == ("undecided", None)
     assert "found the needle in 2 of 2 trials" in found.reason
 
 
 def test_random_weights_have_nothing_to_mask(tokenizer: PreTrainedTokenizerBase) -> None:
-    found = audit_model(random_model("Llama"), tokenizer, "digest", Plan(lengths=(150,), trials=4))
+    found = audit_model(random_model("Llama"), tokenizer, "digest", AuditSettings(lengths=(150,), trials=4))
     assert (found.verdict, found.k, found.points) == ("nothing", None, ())
     assert found.in_words().startswith("nothing to mask: the model found the needle in none of 4 trials")
     assert json.loads(json.dumps(found.to_json()))["verdict"] == "nothing"
@@ -152,13 +152,13 @@ def test_random_weights_have_nothing_to_mask(tokenizer: PreTrainedTokenizerBase)
 
 def test_scores_of_zero_leave_nothing_to_mask(tokenizer: PreTrainedTokenizerBase) -> None:
     idle = HeadScores("", np.zeros((1, 2, 4), np.float32), (TrialFacts(True),))
-    assert audit_model(random_model("Llama"), tokenizer, "", Plan(lengths=(150,), trials=4), scores=idle).verdict == "nothing"
+    assert audit_model(random_model("Llama"), tokenizer, "", AuditSettings(lengths=(150,), trials=4), scores=idle).verdict == "nothing"
 
 
 @pytest.mark.slow
 def test_the_shipped_model_gets_a_verdict_with_its_curves() -> None:
     tokenizer, model = load_tokenizer(MODEL_DIR), load_model(MODEL_DIR, "float32", "cpu")
-    found = audit_model(model, tokenizer, "digest", Plan(lengths=(256,), trials=16, controls=2, curves=True))
+    found = audit_model(model, tokenizer, "digest", AuditSettings(lengths=(256,), trials=16, controls=2, curves=True))
     assert found.verdict in ("concentrated", "distributed", "unusable")
     curves = found.curves()
     assert {"retrieval", "nonretrieval", "random", "layermatched"} == set(curves)
