@@ -19,7 +19,7 @@ from retmask.pairs.pairing import PairFilter, PreferencePair, as_text, join, rea
 from retmask.pairs.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
 from retmask.pairs.responses import Response, Sampling, read_responses
 from retmask.pairs.samplers import Lazily, open_sampler
-from retmask.pairs.turns import user_turn
+from retmask.pairs.turns import AssistantTurn, assistant_turn, user_turn
 from retmask.training.launch import TrainConfig, launch, launcher
 from tasks.files import replacing, sha256
 
@@ -229,7 +229,7 @@ def paired(
         "prompts": digest(prompts),
         "chosen": digest([repr(response) for response in chosen]),
         "rejected": digest([repr(response) for response in rejected]),
-        "foreign": foreign,
+        "foreign": "with ends" if foreign else False,
         **asdict(rules),
     }
 
@@ -294,6 +294,12 @@ def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifac
         "dtype": dtype,
         **{name: value for name, value in training.items() if name not in _SPEED},
     }
+    found = read_pairs(source, chosen_only=options.loss == "sft")
+    if any(not pair.chosen_ids or (pair.rejected and not pair.rejected_ids) for pair in found):  # text, put as the template puts answers
+        tokenizer = load_tokenizer(context.model.path)
+        turn = assistant_turn(tokenizer)
+        if turn != AssistantTurn(end=str(tokenizer.eos_token or "")):
+            inputs["turn"] = asdict(turn)
     return context.step("sft" if options.loss == "sft" else "dpo", inputs, build)
 
 

@@ -40,6 +40,9 @@ class PreferencePair:
     chosen_ids: tuple[int, ...] = ()
     """The sampled tokens, so that training sees exactly what was generated; empty for pairs that come as text."""
     rejected_ids: tuple[int, ...] = ()
+    chosen_finished: bool = True
+    """Whether an answer that comes as text ended by itself: only then training shows the end of its turn."""
+    rejected_finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def join(
         if reason is not None:
             dropped[reason] += 1
             continue
-        kept.append(PreferencePair(prompts[good.prompt], good.text, bad.text, good.ids, bad.ids))
+        kept.append(PreferencePair(prompts[good.prompt], good.text, bad.text, good.ids, bad.ids, good.finished, bad.finished))
         longer += 1.0 if len(good.ids) > len(bad.ids) else 0.5 * (len(good.ids) == len(bad.ids))
     if not kept:
         raise HarnessError(
@@ -189,7 +192,16 @@ def as_text(pairs: Sequence[PreferencePair], *, rejected_only: bool = False) -> 
 
 def write_pairs(pairs: Sequence[PreferencePair], path: Path) -> None:
     """Write one JSON object a line, as :mod:`retmask.training.train` reads them; the file appears whole or not at all."""
-    write_text(path, "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs))
+    write_text(path, "".join(json.dumps(_record(pair), ensure_ascii=False) + "\n" for pair in pairs))
+
+
+def _record(pair: PreferencePair) -> dict[str, object]:
+    """What a line says: whether an answer ended only where it comes as text, whose tokens do not tell, and did not."""
+    record = asdict(pair)
+    for answer in ("chosen", "rejected"):
+        if record[f"{answer}_ids"] or record[f"{answer}_finished"]:
+            del record[f"{answer}_finished"]
+    return record
 
 
 def read_pairs(path: Path, *, chosen_only: bool = False) -> list[PreferencePair]:
@@ -211,15 +223,18 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
         row = json.loads(line)
         texts = [row[key] for key in needed]
         ids = [tuple(row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
+        ended = [row.get(key, True) for key in ("chosen_finished", "rejected_finished")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise HarnessError(f"{where}: not a preference pair ({error}); expected {', '.join(needed)}") from error
     if not all(isinstance(text, str) and text for text in texts):
         raise HarnessError(f"{where}: {', '.join(needed)} must be texts that are not empty")
     if not all(type(token) is int and 0 <= token < 2**31 for answer in ids for token in answer):
         raise HarnessError(f"{where}: chosen_ids and rejected_ids must be lists of token ids; leave them out to have the texts encoded")
+    if not all(isinstance(each, bool) for each in ended):
+        raise HarnessError(f"{where}: chosen_finished and rejected_finished must be true or false; leave them out for answers that ended")
     if "\\u" in line and not all(is_encodable(text) for text in texts):
         raise HarnessError(
             f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads; mend or remove the line"
         )
     rejected = "" if chosen_only else texts[2]
-    return PreferencePair(texts[0], texts[1], rejected, *ids)
+    return PreferencePair(texts[0], texts[1], rejected, *ids, *ended)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _WORDS: Final = "what the user says"
+_ANSWER: Final = "what the model answers"
 _REMEDY: Final = "name a source of instructions with prompts_from: a JSONL or Parquet file, a folder of them, or a data set on the Hub"
 
 
@@ -49,6 +50,37 @@ def user_turn(tokenizer: "PreTrainedTokenizerBase", model: str) -> UserTurn:
     stop_ids, stop_text = _end(tokenizer, after[0])
     # a blank is part of the token of the word after it in most vocabularies, and a model that reads it alone goes on strangely
     return UserTurn(before.rstrip(" "), stop_ids, stop_text)
+
+
+@dataclass(frozen=True)
+class AssistantTurn:
+    """What stands around a model's answer."""
+
+    lead: str = ""
+    """What the template writes between the prompt and the answer, such as a blank."""
+    end: str = ""
+    """What it ends the answer with."""
+
+
+def assistant_turn(tokenizer: "PreTrainedTokenizerBase") -> AssistantTurn:
+    """Find what the tokenizer's chat template writes around an answer; without a template, its end-of-text token ends one.
+
+    So it does where the template writes no answer, or writes it otherwise than after its own prompt.
+    """
+    plain = AssistantTurn(end=str(tokenizer.eos_token or ""))
+    if not tokenizer.chat_template:
+        return plain
+    prompt = render(tokenizer, _WORDS)
+    try:
+        turns = [{"role": "user", "content": _WORDS}, {"role": "assistant", "content": _ANSWER}]
+        before, *after = str(tokenizer.apply_chat_template(turns, tokenize=False)).split(_ANSWER)
+    except TemplateError:
+        return plain
+    if len(after) != 1 or not before.startswith(prompt.rstrip()):
+        return plain
+    lead = before[len(prompt) :] if before.startswith(prompt) else ""
+    stop_ids, stop_text = _end(tokenizer, after[0])
+    return AssistantTurn(lead, str(tokenizer.convert_ids_to_tokens(stop_ids[0])) if stop_ids else stop_text or plain.end)
 
 
 def _end(tokenizer: "PreTrainedTokenizerBase", after: str) -> tuple[tuple[int, ...], str]:

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from harness.api import HarnessError
 from retmask.model import encode, load_tokenizer, render
 from retmask.pairs.pairing import PreferencePair, read_pairs
+from retmask.pairs.turns import assistant_turn
 from retmask.training.launch import SFT, TrainConfig
 from tasks.files import read_text, sha256
 
@@ -87,22 +88,31 @@ def _write(rows: Sequence[Row], folder: Path, facts: Mapping[str, int], chosen_o
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Row]:
-    """Encode prompt and answers as the model saw and wrote them. An answer that comes as text is ended with the end-of-text token."""
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    """Encode prompt and answers as the model saw and wrote them.
 
-    def answer(ids: Sequence[int], text: str) -> NDArray[np.int32]:
-        if not ids and not text:
-            return np.empty(0, np.int32)
-        return np.array(ids or [*tokenizer(text, add_special_tokens=False)["input_ids"], *end], np.int32)
+    An answer that comes as text is put as the chat template puts one, and ends as it ends a turn, if and only if it was finished.
+    """
+    turn = assistant_turn(tokenizer)
 
-    return [
-        {
-            "prompt_ids": np.array(encode(tokenizer, render(tokenizer, pair.prompt)), np.int32),
-            "chosen_ids": answer(pair.chosen_ids, pair.chosen),
-            "rejected_ids": answer(pair.rejected_ids, pair.rejected),
+    def answer(prompt: str, before: list[int], ids: Sequence[int], text: str, *, finished: bool) -> NDArray[np.int32]:
+        if ids or not text:
+            return np.array(ids, np.int32)
+        written = f"{turn.lead}{text}{turn.end if finished else ''}"
+        whole = encode(tokenizer, prompt + written)
+        if whole[: len(before)] == before:  # otherwise the prompt's last letters and the answer's first make one token
+            return np.array(whole[len(before) :], np.int32)
+        return np.array(tokenizer(written, add_special_tokens=False)["input_ids"], np.int32)
+
+    def row(pair: PreferencePair) -> Row:
+        prompt = render(tokenizer, pair.prompt)
+        before = encode(tokenizer, prompt)
+        return {
+            "prompt_ids": np.array(before, np.int32),
+            "chosen_ids": answer(prompt, before, pair.chosen_ids, pair.chosen, finished=pair.chosen_finished),
+            "rejected_ids": answer(prompt, before, pair.rejected_ids, pair.rejected, finished=pair.rejected_finished),
         }
-        for pair in pairs
-    ]
+
+    return [row(pair) for pair in pairs]
 
 
 def fit(rows: list[Row], max_length: int, max_overlong_share: float, source: str) -> tuple[list[Row], int]:

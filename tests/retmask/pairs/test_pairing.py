@@ -293,6 +293,21 @@ def test_pairs_for_a_model_with_another_tokenizer_are_text() -> None:
     assert as_text([pair], rejected_only=True) == [PreferencePair("p", "a", "b", (1,))]
 
 
+def test_a_text_says_whether_it_ended_only_where_it_did_not(tmp_path: Path) -> None:
+    pairs = [
+        PreferencePair("p", "a", "b", (1,), (2,), False, False),
+        PreferencePair("p", "a", "b", (1,), (), False, False),
+        PreferencePair("p", "a", "b"),
+    ]
+    write_pairs(pairs, tmp_path / "pairs.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert [{name for name in line if name.endswith("finished")} for line in lines] == [set(), {"rejected_finished"}, set()]
+    assert [pair.rejected_finished for pair in read_pairs(tmp_path / "pairs.jsonl")] == [True, False, True]
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "p", "chosen": "a", "rejected": "b", "chosen_finished": "no"}))
+    with pytest.raises(HarnessError, match="must be true or false"):
+        read_pairs(tmp_path / "pairs.jsonl")
+
+
 def test_nothing_left_is_an_error() -> None:
     with pytest.raises(HarnessError, match=r"none of 2 prompts gave a usable pair \(1 empty, 1 identical, 0 repetitive, 0 unfinished\)"):
         join(["p", "q"], answers("a", "b"), answers("a", " "))
