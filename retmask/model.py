@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import HarnessError, Model
 from harness.models import tokenizers
 from harness.models.loading import loading
+from harness.models.tokens import token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +64,8 @@ def render(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", rendered: str) -> list[int]:
-    """Encode a rendered prompt into token ids. A template writes its own begin-of-text token; only plain text gets the tokenizer's."""
-    return list(tokenizer(rendered, add_special_tokens=not tokenizer.chat_template)["input_ids"])
+    """Encode a rendered prompt into token ids, as every engine reads it (:mod:`harness.models.tokens`)."""
+    return token_ids(tokenizer, rendered)
 
 
 def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:

@@ -56,11 +56,6 @@ def rendered_prompt(
     return rendered + prefix.lstrip()
 
 
-def has_special_tokens(frame: Frame) -> bool:
-    """Say whether the rendered prompt has its special tokens in it: only plain text gets the tokenizer's own."""
-    return frame != "completion"
-
-
 def is_continued(frame: Frame) -> bool:
     """Say whether the model's output goes on from the answer's prefix."""
     return frame != "chat"

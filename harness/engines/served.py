@@ -22,6 +22,7 @@ from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
 from harness.engines.options import EngineConfig
 from harness.models.footprint import ModelShape
 from harness.models.tokenizers import load_tokenizer
+from harness.models.tokens import token_ids
 from harness.screen.redact import redacted, without_known
 from reports.safe import encodable
 
@@ -174,10 +175,8 @@ class Served:
         return self._context
 
     def tok_encode(self, string: str) -> list[int]:
-        """Encode as lm-eval's backends do: a chat template may have written the begin-of-text token already."""
-        begin = self.tokenizer.bos_token
-        framed = isinstance(begin, str) and string.startswith(begin)
-        return list(self.tokenizer(string, add_special_tokens=not framed)["input_ids"])
+        """Encode a prompt as the other engines do."""
+        return token_ids(self.tokenizer, string)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return str(self.tokenizer.chat_template or "")

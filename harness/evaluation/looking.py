@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from harness.api import HarnessError, Json, Model
-from harness.engines.framing import frame_for, has_special_tokens, rendered_prompt
+from harness.engines.framing import frame_for, rendered_prompt
 from harness.evaluation.sources import find_source
 from harness.evaluation.suite import SuiteConfig, build_examples
 from harness.models.tokenizers import load_tokenizer
+from harness.models.tokens import token_ids
 from tasks.example import Example
 from tasks.helmet import LONGER
 
@@ -41,8 +42,7 @@ def records(config: SuiteConfig, model: Model) -> Iterator[dict[str, Json]]:
     for example in build_examples(config, tokenizer):
         frame = frame_for(config.framing, chat=chats[example.task], has_template=tokenizer.chat_template is not None)
         read = rendered_prompt(tokenizer, example.prompt, example.answer_prefix, frame=frame, thinking=config.think_tokens > 0)
-        tokens = len(tokenizer(read, add_special_tokens=not has_special_tokens(frame))["input_ids"])
-        yield _record(example, tokens)
+        yield _record(example, len(token_ids(tokenizer, read)))
 
 
 def _record(example: Example, tokens: int | None) -> dict[str, Json]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model
 from harness.config import RunConfig
-from harness.engines.framing import Frame, Framing, frame_for, has_special_tokens, rendered_prompt
+from harness.engines.framing import Frame, Framing, frame_for, rendered_prompt
 from harness.evaluation.sources import GENERATED, Source, TaskInfo, find_source
 from harness.models.lookup import context_length, tokenizer_digest
 from harness.models.tokenizers import load_tokenizer
+from harness.models.tokens import token_ids
 from harness.run import Run
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.example import Example
@@ -196,7 +197,7 @@ def build_examples(config: SuiteConfig, tokenizer: "PreTrainedTokenizerBase") ->
 
             def count(text: str, prefix: str, frame: Frame = frame) -> int:
                 rendered = rendered_prompt(tokenizer, text, prefix, frame=frame, thinking=config.think_tokens > 0)
-                return len(tokenizer(rendered, add_special_tokens=not has_special_tokens(frame))["input_ids"])
+                return len(token_ids(tokenizer, rendered))
 
             build = source.references if config.references else source.build
             yield from build(task.name, length, count, config.examples, config.seed)

@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.api import HarnessError
+from harness.models.tokens import adds_special
 from retmask.heads.needle_texts import INVENTED, Texts
 from retmask.model import render
 from tasks.needles import INSTRUCTION, Needle
@@ -186,7 +187,7 @@ class _Prompt:
             raise HarnessError(f"{type(tokenizer).__name__} gives no character offsets to locate a needle by; use a fast tokenizer")
         if text.count(content) != 1:
             raise HarnessError("the chat template alters the user's text, so the needle's place in it is unknown")
-        coded = tokenizer(text, add_special_tokens=not tokenizer.chat_template, return_offsets_mapping=True)
+        coded = tokenizer(text, add_special_tokens=adds_special(tokenizer, text), return_offsets_mapping=True)
         body_start = text.index(content) + len(INSTRUCTION)
         needle_start = body_start + sum(len(item) + 1 for item in sentences[:boundary])
         answer_start = needle_start + needle.text.index(needle.answer)
