@@ -132,9 +132,6 @@ def test_a_verdict_that_cannot_be_read_is_a_row_without_a_score(tmp_path: Path, 
     compared = CliRunner().invoke(main, ["compare", str(whole), str(torn)])
     assert compared.exit_code == 0, compared.output
     assert "1 example is left out on all sides" in " ".join(compared.output.split())
-    checked = CliRunner().invoke(main, ["check", "--baseline", str(whole), "--candidate", str(torn), "--margin", "99"])
-    assert "missing examples" in checked.output
-    assert checked.exit_code == 1, checked.output
 
 
 def test_two_judges_are_never_compared(tmp_path: Path, judge: JudgesServer) -> None:

@@ -28,7 +28,7 @@ from harness.api import HarnessError
 from harness.commands.root import main
 from harness.engines import served as served_module
 from harness.engines.hf import HFBackend
-from harness.evaluation import evaluate
+from harness.evaluation import asking
 from harness.store import steps as artifacts
 from harness.store.journal import read_lines
 from tests.disks import largest_file
@@ -166,8 +166,8 @@ def test_another_model_or_wording_takes_nothing_over(tmp_path: Path, monkeypatch
     done(harness(tmp_path, "--lengths", "256,384"))
     asked.clear()
     with monkeypatch.context() as patch:
-        original = evaluate.rendered_prompt
-        patch.setattr(evaluate, "rendered_prompt", lambda *rest, **more: original(*rest, **more) + " Answer:")
+        original = asking.rendered_prompt
+        patch.setattr(asking, "rendered_prompt", lambda *rest, **more: original(*rest, **more) + " Answer:")
         done(harness(tmp_path))
     assert sum(asked) == TOTAL, "the same examples, asked in other words"
     asked.clear()
