@@ -69,6 +69,9 @@ def replaced(name: str, make: Change) -> Change:
     return change
 
 
+NAMED = [{"name": "tools", "template": "{{ messages }}"}]
+
+
 def no_end(path: Path) -> None:
     config(eos_token_id=None)(path)
     for name, key in (("generation_config.json", "eos_token_id"), ("tokenizer_config.json", "eos_token")):
@@ -97,6 +100,12 @@ ODD: Mapping[str, tuple[Change, str]] = {
     "a bogus cache": (json_file("generation_config.json", cache_implementation="bogus"), "cache_implementation"),
     "no tokens to write": (json_file("generation_config.json", max_new_tokens=-5), "max_new_tokens"),
     "a padding in words": (json_file("generation_config.json", pad_token_id="x"), "TypeError"),
+    "templates without a default": (
+        lambda path: ((path / "chat_template.jinja").unlink(), json_file("tokenizer_config.json", chat_template=NAMED)(path)),
+        "no default specified",
+    ),
+    "a long name of a shard": (index(json.dumps({"weight_map": {"x": "y" * 300}})), "which is not there"),
+    "a folder for other weights": (lambda path: (path / "other.safetensors").mkdir(), "other.safetensors cannot be read"),
     "an end in words": (json_file("generation_config.json", eos_token_id=[1, "x"]), "eos_token_id is .*, which is no token"),
     "no size": (config(vocab_size=0.5), "vocab_size"),
     "no end": (no_end, "names no token that ends a text"),
