@@ -77,12 +77,10 @@ def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> 
     return ids
 
 
-def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Give a token id to pad with; which one does not matter, since padding is masked."""
-    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0):
-        if candidate is not None:
-            return int(candidate)
-    raise AssertionError("unreachable")
+def pad_id(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Give a token id to pad with that the model knows; which one does not matter, since padding is masked."""
+    known = model.get_input_embeddings().weight.shape[0]
+    return next(int(each) for each in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if each is not None and each < known)
 
 
 def plain_generation(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int) -> "GenerationConfig":
@@ -99,7 +97,7 @@ def plain_generation(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBa
         top_p=1.0,
         top_k=50,
         eos_token_id=stop_ids(model, tokenizer) or None,
-        pad_token_id=pad_id(tokenizer),
+        pad_token_id=pad_id(model, tokenizer),
     )
 
 

@@ -1475,6 +1475,70 @@ PROTECTIONS: Final = (
         ),
     ),
     *_protections(
+        "a size, token, template or file name",
+        (
+            "sizes are whole numbers above zero",
+            "harness/models/footprint.py",
+            "    if value is not None and (type(value) is not int or value < 1):\n",
+            "    if False:\n",
+            "tests/harness/models/test_footprint.py::test_a_context_that_is_none_is_named",
+        ),
+        (
+            "end and pad tokens are tokens",
+            "harness/models/generation_config.py",
+            "        if value is not None and any(type(each) is not int or each < 0 for each in several):\n",
+            "        if False:\n",
+            "tests/harness/models/test_loading.py::test_what_is_odd_about_a_model_is_one_line[an end in words]",
+        ),
+        (
+            "the model knows its tokenizer's tokens",
+            "harness/models/loading.py",
+            "    if largest >= known:\n",
+            "    if False:\n",
+            "tests/harness/models/test_loading.py::test_a_token_that_the_model_does_not_know_is_named",
+        ),
+        (
+            "templates by name have a default",
+            "harness/models/loading.py",
+            "        if tokenizer.chat_template is not None and not isinstance(tokenizer.get_chat_template(), str):\n",
+            "        if False:\n",
+            "tests/harness/models/test_loading.py::test_what_is_odd_about_a_model_is_one_line[templates without a default]",
+        ),
+        (
+            "no name in an index is too long",
+            "harness/models/files.py",
+            "    except (OSError, ValueError):  # longer than a name may be, or no text at all\n",
+            "    except ValueError:\n",
+            "tests/harness/models/test_loading.py::test_what_is_odd_about_a_model_is_one_line[a long name of a shard]",
+        ),
+        (
+            "a file that cannot be hashed is named",
+            "harness/models/lookup.py",
+            "    except OSError as error:  # a folder of a file's name, a link to itself\n",
+            "    except TimeoutError as error:\n",
+            "tests/harness/models/test_loading.py::test_what_is_odd_about_a_model_is_one_line[a folder for other weights]",
+        ),
+    ),
+    *_protections(
+        "an answer that is none counts as no answer",
+        (
+            "it is taken within the attempts",
+            "harness/engines/served.py",
+            "                return take(self._once(method, path, body, stop))\n            except _PassingError as error:\n",
+            "                found = self._once(method, path, body, stop)\n                for _ in range(5):\n                    try:\n"
+            "                        return take(found)\n                    except _PassingError:\n"
+            "                        found = self._once(method, path, body, stop)\n            except _PassingError as error:\n",
+            _SERVED + "test_an_answer_that_is_none_is_asked_for_as_often_as_no_answer",
+        ),
+        (
+            "a date says when to come again",
+            "harness/engines/served.py",
+            '        return max(0.0, parsedate_to_datetime(value or "").timestamp() - time.time())\n',
+            "        return 0.0\n",
+            _SERVED + "test_a_server_says_when_to_come_again",
+        ),
+    ),
+    *_protections(
         "a wheel is not the one that was meant",
         (
             "a wheel is believed for its digest",

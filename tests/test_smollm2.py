@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.commands.root import main
 from harness.models.catalogue import entries
-from harness.models.lookup import context_length, resolve
+from harness.models.footprint import context_length
+from harness.models.lookup import resolve
 from harness.models.named import fetched
 
 pytestmark = pytest.mark.model

@@ -10,10 +10,12 @@ import os
 import random
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from harness.api import HarnessError, Json, Model
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedTokenizerBase
 
+T = TypeVar("T")
 #: Environment variable with the key that goes with every request; it is neither stored nor shown.
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
 _ATTEMPTS: Final = 5
@@ -95,14 +98,25 @@ class Client:
         return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
 
     def ask(self, method: str, path: str, body: Mapping[str, Json] | None = None, stop: Stop | None = None) -> dict[str, Any]:
-        """Get the server's answer, a JSON object.
+        """Get the server's answer, a JSON object."""
+        return self.read(lambda answer: answer, method, path, body, stop)
+
+    def read(
+        self,
+        take: Callable[[dict[str, Any]], T],
+        method: str,
+        path: str,
+        body: Mapping[str, Json] | None = None,
+        stop: Stop | None = None,
+    ) -> T:
+        """Get what ``take`` makes of the server's answer, a JSON object; one that it takes for none (:class:`_PassingError`) is no answer.
 
         HarnessError after the last attempt, and at once for what no repetition mends (another 4xx). ``stop`` ends the waiting early.
         """
         stop = stop or Stop()
         for attempt in range(self.attempts):
             try:
-                return self._once(method, path, body, stop)
+                return take(self._once(method, path, body, stop))
             except _PassingError as error:
                 if attempt + 1 == self.attempts or stop.sending.is_set():
                     self._give_up(str(error))
@@ -149,9 +163,14 @@ def _excerpt(text: bytes) -> str:
 
 
 def _retry_after(value: str | None) -> float:
+    """Seconds from now; the header holds a number of them or a date (RFC 9110, section 10.2.3)."""
     try:
         return max(0.0, float(value or 0))
-    except ValueError:  # a date
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value or "").timestamp() - time.time())
+    except (ValueError, TypeError, IndexError, OverflowError):  # neither
         return 0.0
 
 
@@ -232,14 +251,7 @@ class Served:
 
     def _complete(self, prompt: Prompt, stop: Stop) -> Completion:
         path = "/chat/completions" if self._config.served_api == "chat" else "/completions"
-        body = self._body(prompt)
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._parse(self._client.ask("POST", path, body, stop), prompt)
-            except _PassingError as error:
-                if attempt + 1 == _ATTEMPTS or stop.sending.is_set():
-                    raise HarnessError(f"{self._client.url}{path} answered something else than a completion: {error}") from None
-        raise AssertionError("unreachable")
+        return self._client.read(lambda answer: self._parse(answer, prompt), "POST", path, self._body(prompt), stop)
 
     def _body(self, prompt: Prompt) -> dict[str, Json]:
         settings = prompt.settings
@@ -267,11 +279,15 @@ class Served:
             thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
             reason = choice["finish_reason"]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _PassingError(f"{type(error).__name__} {error} in {_excerpt(json.dumps(answer).encode())}") from None
+            raise _PassingError(
+                f"it was something else than a completion: {type(error).__name__} {error} in {_excerpt(json.dumps(answer).encode())}"
+            ) from None
         if text is None and thoughts:  # the budget ended within the thoughts
             text = ""
         if not isinstance(text, str) or not isinstance(thoughts, str) or reason not in ("stop", "length"):
-            raise _PassingError(f"finish_reason {reason!r} in {_excerpt(json.dumps(answer).encode())}")
+            raise _PassingError(
+                f"it was something else than a completion: finish_reason {reason!r} in {_excerpt(json.dumps(answer).encode())}"
+            )
         usage = answer.get("usage")
         read = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         if self._config.served_api == "completions" and isinstance(read, int) and read < len(prompt.ids):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import HarnessError
 from harness.models.files import ADAPTER, weight_files
 from harness.models.footprint import most_numbers
+from harness.models.generation_config import check_tokens
 from harness.models.loading import loading
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ def checked(path: Path, network: Any, info: Mapping[str, Collection[Any]], *, tr
     """Return ``network``, loaded from ``path``, if ``info`` (transformers' ``output_loading_info``) and its numbers have no fault.
 
     Weights that share another's place (tied ones) need not be in the files. HarnessError names what is missing, unknown to the model,
-    of another shape, NaN or infinite.
+    of another shape, NaN or infinite; and an end or pad token that is none.
     """
     if (path / ADAPTER).is_file():  # transformers then tells of the adapter's weights alone
         check_base(path, trust_remote_code=trust_remote_code)
     check_names(path, info)
+    check_tokens(getattr(network, "generation_config", None), path)
     bad = [name for name, tensor in _tensors(network) if not is_finite(tensor)]
     if bad:
         dtype = str(network.dtype).removeprefix("torch.")
@@ -103,6 +105,7 @@ def check_base(path: Path, *, trust_remote_code: bool) -> None:
     with loading(path, most_numbers(path)), _without_adapter(path) as base:
         loaded: Any = AutoModelForCausalLM.from_pretrained(base, device_map="meta", trust_remote_code=trust_remote_code, **REPORTING)
     check_names(path, loaded[1])
+    check_tokens(loaded[0].generation_config, path)
 
 
 @contextmanager

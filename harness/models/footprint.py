@@ -22,6 +22,7 @@ GIB: Final = 1 << 30
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 #: safetensors' own limit for a header.
 _LARGEST_HEADER: Final = 100_000_000
+_CONTEXT: Final = "max_position_embeddings"
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -45,24 +46,20 @@ class ModelShape:
     @classmethod
     def read(cls, model: Model) -> "ModelShape":
         """Read it from ``config.json`` and the headers of the safetensors files. HarnessError says what is missing."""
-        config = _config(model.path)
-        try:
-            heads = int(config["num_attention_heads"])
-            hidden = int(config["hidden_size"])
-            dtype = _named_format(config)
-            return cls(
-                parameters=_all_parameters(model.path, dtype),
-                layers=int(config["num_hidden_layers"]),
-                heads=heads,
-                kv_heads=int(config.get("num_key_value_heads") or heads),
-                head_dim=int(config.get("head_dim") or hidden // heads),
-                hidden=hidden,
-                vocabulary=int(config["vocab_size"]),
-                context=config.get("max_position_embeddings"),
-                dtype=dtype,
-            )
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise HarnessError(f"{model.path / 'config.json'} does not give the model's sizes ({error!r})") from None
+        file, config = model.path / "config.json", _config(model.path)
+        heads, hidden = _given(config, "num_attention_heads", file), _given(config, "hidden_size", file)
+        dtype = _named_format(config)
+        return cls(
+            parameters=_all_parameters(model.path, dtype),
+            layers=_given(config, "num_hidden_layers", file),
+            heads=heads,
+            kv_heads=_size(config, "num_key_value_heads", file) or heads,
+            head_dim=_size(config, "head_dim", file) or max(1, hidden // heads),
+            hidden=hidden,
+            vocabulary=_given(config, "vocab_size", file),
+            context=_size(config, _CONTEXT, file),
+            dtype=dtype,
+        )
 
     def resolved(self, dtype: str) -> str:
         """Name the number format: ``auto`` is the checkpoint's own."""
@@ -155,11 +152,33 @@ def _host_memory() -> tuple[int, int]:
     return min(total, limit), min(free, limit - used)
 
 
+def context_length(model: Model) -> int | None:
+    """Find the longest context the model's config allows, in tokens; None if it does not say. HarnessError if it says what is no length."""
+    return _size(_config(model.path), _CONTEXT, model.path / "config.json")
+
+
+def _size(config: Mapping[str, Any], key: str, file: Path) -> int | None:
+    """How many of something the configuration has, None if it does not say. HarnessError for what is no number of things."""
+    value = config.get(key)
+    if value is not None and (type(value) is not int or value < 1):
+        raise HarnessError(f"{file}: {key} is {json.dumps(value)[:40]}, which is no size of a model; get the model again")
+    return value
+
+
+def _given(config: Mapping[str, Any], key: str, file: Path) -> int:
+    value = _size(config, key, file)
+    if value is None:
+        raise HarnessError(f"{file} does not give the model's sizes ({key}); get the model again")
+    return value
+
+
 def _config(path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(read_text(path / "config.json"))
     except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"cannot read {path / 'config.json'} ({error})") from None
+    if not isinstance(config, dict):
+        raise HarnessError(f"{path / 'config.json'} does not hold a JSON object")
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from harness.api import Json
+from harness.api import HarnessError, Json
 from tasks.files import read_text
 
 FILE: Final = "generation_config.json"
@@ -39,6 +39,15 @@ def set_aside(path: Path) -> dict[str, Json]:
         return {}
     left = {name: value for name, value in asked.items() if name not in (*_TAKEN, *_MEMORY) and not name.startswith("_")}
     return {name: value for name, value in left.items() if value and value != _NEUTRAL.get(name)}
+
+
+def check_tokens(settings: object, path: Path) -> None:
+    """Raise HarnessError if the end, pad or begin token that ``settings`` of the model in ``path`` name is none; only ends may be several."""
+    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+        value = getattr(settings, name, None)
+        several = value if isinstance(value, list) and name == "eos_token_id" else [value]
+        if value is not None and any(type(each) is not int or each < 0 for each in several):
+            raise HarnessError(f"{path}: {name} is {str(value)[:40]}, which is no token (generation_config.json, config.json); mend it")
 
 
 def inputs(path: Path) -> dict[str, Json]:

@@ -6,7 +6,7 @@ they build what a configuration describes before they look at the weights.
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -77,16 +77,28 @@ def cannot_load(path: Path, error: BaseException) -> HarnessError:
 
 
 def try_tokenizer(tokenizer: "PreTrainedTokenizerBase", path: Path) -> None:
-    """Encode and decode something. HarnessError for a tokenizer of the model in ``path`` that loads and then cannot."""
+    """Encode and decode something, and find the chat template. HarnessError for a tokenizer in ``path`` that loads and then cannot."""
     with loading(path):
         tokenizer.decode(tokenizer("One 1.")["input_ids"])
-    templates.belongs(tokenizer.chat_template, path)
+        if tokenizer.chat_template is not None and not isinstance(tokenizer.get_chat_template(), str):
+            raise TypeError("its chat template is no text")
+        templates.belongs(tokenizer.chat_template, path)
 
 
 def check_end(token: object, path: Path) -> None:
     """Raise HarnessError unless ``token`` is the id of one that ends a text, without which no answer ends."""
     if not isinstance(token, int):
         raise HarnessError(f"{path} names no token that ends a text (eos_token in tokenizer_config.json), so no answer would end; add it")
+
+
+def check_known(tokens: Iterable[int], known: int, path: Path) -> None:
+    """Raise HarnessError if one of ``tokens`` of the tokenizer in ``path`` is beyond those that the model knows, of which there are ``known``."""
+    largest = max(tokens, default=0)
+    if largest >= known:
+        raise HarnessError(
+            f"{path}: its tokenizer gives token {largest} and its model knows {known}; they are of two models, or one was added since: "
+            "remove it (pad_token may be the eos_token), or get the model again"
+        )
 
 
 def check_folder(path: Path) -> None:

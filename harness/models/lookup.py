@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from harness.access import denied
 from harness.api import HarnessError, Json, Model
 from harness.builtin import MODEL_DIR
 from harness.files import digest, file_digest
@@ -111,13 +112,24 @@ def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_rem
 
 def _digest(file: Path) -> str:
     """A settings file counts by its meaning: the version that wrote it changes nothing."""
-    if file.name not in ("config.json", "generation_config.json"):
-        return file_digest(file)
+    if file.name not in _SETTINGS:
+        return _plain_digest(file)
     value = _json_object(file)
     try:
         return digest({key: value[key] for key in value if key not in ("transformers_version", "_name_or_path")})
     except ValueError:
         raise HarnessError(f"{file} holds a number that JSON does not have, such as NaN; mend it") from None
+    except RecursionError:
+        raise HarnessError(f"{file} is nested too deeply; get the model again") from None
+
+
+def _plain_digest(file: Path) -> str:
+    try:
+        return file_digest(file)
+    except PermissionError as error:
+        raise denied(error, file) from None
+    except OSError as error:  # a folder of a file's name, a link to itself
+        raise HarnessError(f"{file} cannot be read ({error.strerror}); get the model again") from None
 
 
 def _config(path: Path) -> dict[str, Json]:
@@ -141,12 +153,6 @@ def _json_object(file: Path) -> dict[str, Json]:
     return value
 
 
-def context_length(model: Model) -> int | None:
-    """Find the longest context the model's config allows, in tokens; None if it does not say."""
-    value = _config(model.path).get("max_position_embeddings")
-    return value if isinstance(value, int) else None
-
-
 def tokenizer_digest(model: Model) -> str:
     """Hash of the tokenizer and its chat template: models that share it can share a suite."""
-    return digest({file.relative_to(model.path).as_posix(): file_digest(file) for file in tokenizer_files(model.path)})
+    return digest({file.relative_to(model.path).as_posix(): _plain_digest(file) for file in tokenizer_files(model.path)})

@@ -78,8 +78,7 @@ def find(name: str) -> Known:
 
 
 def _builtin() -> Known:
-    from harness.models.footprint import ModelShape
-    from harness.models.lookup import context_length
+    from harness.models.footprint import ModelShape, context_length
 
     model = resolve(BUILTIN)
     return Known(

@@ -210,7 +210,7 @@ def _sample_batch(
     chooser = Chooser(settings, list(coded), model.device)
     with torch.inference_mode():
         write = _write if has_plain_cache(model) else _generate
-        written = write(model, pad_id(tokenizer), list(coded.values()), chooser, ends, settings.max_new_tokens)
+        written = write(model, pad_id(model, tokenizer), list(coded.values()), chooser, ends, settings.max_new_tokens)
     return [_response(slot, row, ends) for slot, row in zip(coded, written, strict=True)]
 
 

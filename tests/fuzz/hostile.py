@@ -3,9 +3,11 @@
 `make fuzz` runs these tests for `FUZZ_MINUTES` with fresh random input; in `make test` they take the same few examples every time.
 """
 
+import faulthandler
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -19,6 +21,10 @@ T = TypeVar("T")
 FUZZING: Final = "FUZZ_EXAMPLES" in os.environ
 #: Seconds for one input. All of them are below a few hundred kilobytes, so that only what grows faster than its input needs more.
 LIMIT: Final = 10.0
+#: Seconds after which a call that never comes back to Python (a library of C or Rust) ends the tests, with a traceback.
+_STUCK: Final = 120.0
+#: Bytes that one input may take, of memory that was not in use before.
+_GROWTH: Final = 1 << 30
 MOST_REPEATS: Final = 50_000
 
 fuzz = settings(
@@ -30,20 +36,48 @@ fuzz = settings(
 )
 
 
+#: For inputs that take a model's loading, or a command, each: a tenth of them.
+seldom = settings(fuzz, max_examples=max(6, fuzz.max_examples // 10))
+
+
 @contextmanager
 def within(seconds: float = LIMIT) -> Iterator[None]:
-    """TimeoutError if the block takes longer; regular expressions that run away are stopped as well."""
+    """TimeoutError if the block takes longer; regular expressions that run away are stopped as well.
+
+    A block that makes a complaint of its own of it, as a guard around a library does, fails all the same.
+    """
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"still busy after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(seconds + _STUCK, exit=True)
+    begun = time.monotonic()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
+        if time.monotonic() - begun > seconds:
+            raise TimeoutError(f"still busy after {seconds:g} s")
+
+
+@contextmanager
+def small() -> Iterator[None]:
+    """Fail if the block takes more than a gigabyte of memory beside what was in use, even for a moment."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # the highest use begins here
+    before = _resident("VmRSS")
+    yield
+    grown = _resident("VmHWM") - before
+    assert grown < _GROWTH, f"it took {grown >> 20} MiB"
+
+
+def _resident(name: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith(f"{name}:"))
 
 
 def survives(call: Callable[[], T], *complaints: type[Exception]) -> T | None:

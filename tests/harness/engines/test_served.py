@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pandas as pd
@@ -268,3 +270,24 @@ def test_thoughts_without_a_budget_are_said_once_with_the_first_answers(
     engine.generate_until([Instance("generate_until", {}, (f"the {n}", {"until": [], "max_gen_toks": 4}), n) for n in range(3)])
     assert len(notices) == said
     assert all("--think-tokens" in notice for notice in notices)
+
+
+def test_an_answer_that_is_none_is_asked_for_as_often_as_no_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five times in all, with growing pauses, whichever of the two comes."""
+    server.faults = ["no choices", "503"] * 20
+    engine = open_engine(resolve("builtin"), EngineConfig("served", "auto", "cpu", 4096, url=server.url))
+    prompt = Prompt("e", (1,), Instance("generate_until", {}, ("the", {"until": [], "max_gen_toks": 4}), 0))
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.1)
+    begun = time.monotonic()
+    with pytest.raises(HarnessError, match="in 5 attempts: it was something else than a completion"):
+        list(engine._backend.generate([prompt], Batch(4096)))
+    assert len(server.faults) == 40 - 5
+    assert time.monotonic() - begun > 0.75 * 1.5
+
+
+def test_a_server_says_when_to_come_again() -> None:
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
+    assert 50 < module._retry_after(in_a_minute) <= 60
+    assert module._retry_after("7.5") == 7.5
+    for nothing in (None, "", "soon", "nan", "-1", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Xxx 2015", "Wed, 21 Oct 99999 07:28:00 GMT"):
+        assert module._retry_after(nothing) == 0

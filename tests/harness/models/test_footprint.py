@@ -7,7 +7,7 @@ import pytest
 
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
-from harness.models.footprint import ModelShape, devices, gib
+from harness.models.footprint import ModelShape, context_length, devices, gib
 from harness.models.lookup import resolve
 
 
@@ -62,6 +62,17 @@ def test_a_config_without_sizes_is_named(tmp_path: Path) -> None:
     _save(tmp_path)
     with pytest.raises(HarnessError, match=r"config\.json does not give the model's sizes.*num_attention_heads"):
         ModelShape.read(resolve(str(tmp_path)))
+
+
+@pytest.mark.parametrize("value", [[512], "512", 0, -1, 2.5, True])
+def test_a_context_that_is_none_is_named(tmp_path: Path, value: object) -> None:
+    config = json.loads((MODEL_DIR / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": value}))
+    _save(tmp_path)
+    model = resolve(str(tmp_path))
+    for ask in (context_length, ModelShape.read):
+        with pytest.raises(HarnessError, match=r"max_position_embeddings is .*, which is no size"):
+            ask(model)
 
 
 def test_this_machine_has_some_memory() -> None:

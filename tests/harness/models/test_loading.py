@@ -69,6 +69,9 @@ def replaced(name: str, make: Change) -> Change:
     return change
 
 
+NAMED = [{"name": "tools", "template": "{{ messages }}"}]
+
+
 def no_end(path: Path) -> None:
     config(eos_token_id=None)(path)
     for name, key in (("generation_config.json", "eos_token_id"), ("tokenizer_config.json", "eos_token")):
@@ -97,6 +100,14 @@ ODD: Mapping[str, tuple[Change, str]] = {
     "a bogus cache": (json_file("generation_config.json", cache_implementation="bogus"), "cache_implementation"),
     "no tokens to write": (json_file("generation_config.json", max_new_tokens=-5), "max_new_tokens"),
     "a padding in words": (json_file("generation_config.json", pad_token_id="x"), "TypeError"),
+    "templates without a default": (
+        lambda path: ((path / "chat_template.jinja").unlink(), json_file("tokenizer_config.json", chat_template=NAMED)(path)),
+        "no default specified",
+    ),
+    "a long name of a shard": (index(json.dumps({"weight_map": {"x": "y" * 300}})), "which is not there"),
+    "a folder for other weights": (lambda path: (path / "other.safetensors").mkdir(), "other.safetensors cannot be read"),
+    "an end in words": (json_file("generation_config.json", eos_token_id=[1, "x"]), "eos_token_id is .*, which is no token"),
+    "no size": (config(vocab_size=0.5), "vocab_size"),
     "no end": (no_end, "names no token that ends a text"),
     "an empty tokenizer": (written("tokenizer.json", "{}"), "KeyError 'added_tokens'"),
     "a list for a tokenizer": (written("tokenizer.json", "[]"), "TypeError"),
@@ -161,3 +172,22 @@ def test_what_ends_a_command_still_does() -> None:
 def test_usual_models_have_room() -> None:
     check_numbers({"num_hidden_layers": 126, "vocab_size": 262_144, "max_position_embeddings": 10_485_760, "num_experts": 512}, Path("x"))
     assert most_numbers(MODEL_DIR) > 2 * 600_000
+
+
+def test_a_token_that_the_model_does_not_know_is_named(model: Path) -> None:
+    """As where somebody added a pad token to the tokenizer alone: the row of a batch that is padded would end the command."""
+    tokenizer = load_tokenizer(model)
+    tokenizer.add_special_tokens({"pad_token": "<|new|>"})
+    tokenizer.save_pretrained(model)
+    with pytest.raises(HarnessError, match=r"its tokenizer gives token \d+ and its model knows"):
+        open_engine(resolve(str(model)), EngineConfig("hf", "auto", "cpu", 4096))
+
+
+def test_so_is_one_in_a_prompt(model: Path) -> None:
+    tokenizer = load_tokenizer(model)
+    tokenizer.add_tokens(["rivers"])
+    tokenizer.save_pretrained(model)
+    engine = open_engine(resolve(str(model)), EngineConfig("hf", "auto", "cpu", 4096))
+    assert engine._backend.tok_encode("the river")
+    with pytest.raises(HarnessError, match="its tokenizer gives token"):
+        engine._backend.tok_encode("the rivers")
