@@ -42,7 +42,7 @@ def set_aside(path: Path) -> dict[str, Json]:
 
 
 def check_tokens(settings: object, path: Path) -> None:
-    """Raise HarnessError if the end, pad or begin token that ``settings`` of the model in ``path`` name is none; only ends may be several."""
+    """Raise HarnessError if an end, pad or begin token in the ``settings`` of the model in ``path`` is none; only ends may be several."""
     for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
         value = getattr(settings, name, None)
         several = value if isinstance(value, list) and name == "eos_token_id" else [value]

@@ -92,7 +92,7 @@ def check_end(token: object, path: Path) -> None:
 
 
 def check_known(tokens: Iterable[int], known: int, path: Path) -> None:
-    """Raise HarnessError if one of ``tokens`` of the tokenizer in ``path`` is beyond those that the model knows, of which there are ``known``."""
+    """Raise HarnessError if one of ``tokens`` of the tokenizer in ``path`` is not among the ``known`` that the model has."""
     largest = max(tokens, default=0)
     if largest >= known:
         raise HarnessError(
