@@ -652,13 +652,6 @@ PROTECTIONS: Final = (
             _ACCESS + "test_another_user_s_journal_is_one_line",
         ),
         (
-            "a lock",
-            "harness/store/locks.py",
-            "        if is_denied(error):\n            raise denied(error, path) from None\n",
-            "        if False:\n            raise denied(error, path) from None\n",
-            _ACCESS + "test_another_user_s_lock_is_one_line",
-        ),
-        (
             "a lock that leads elsewhere",
             "harness/store/locks.py",
             "os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666",

@@ -237,4 +237,4 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
             f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads; mend or remove the line"
         )
     rejected = "" if chosen_only else texts[2]
-    return PreferencePair(texts[0], texts[1], rejected, *ids, *ended)
+    return PreferencePair(texts[0], texts[1], rejected, ids[0], ids[1], ended[0], ended[1])
