@@ -262,7 +262,7 @@ class HarnessLM(LM):
         named = ", ".join(list(self.failed)[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         raise IncompleteError(
             f"{len(self.failed)} examples were not answered ({next(iter(self.failed.values()))}): {named}. All others are finished and "
-            "kept; start again with more memory, another --dtype or --backend, or shorter --lengths"
+            "kept, and the same command asks for these again; for want of memory, give another --dtype or --backend, or shorter --lengths"
         )
 
     def _is_finished(self, name: str, asked: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from harness.api import Model
+from harness.engines.lm import Prompt
 from harness.engines.options import EngineConfig
 from harness.engines.served import Client, Served, served_name
 
@@ -40,3 +41,7 @@ class Remote(Served):
         self._context = _UNBOUNDED
         self._name = served_name(self._client, config.served_model)
         self._path_name = model.name
+
+    def _least(self, prompt: Prompt) -> int:
+        """Nothing is known of the server's tokens."""
+        return 0

@@ -25,6 +25,7 @@ from harness.engines.options import EngineConfig
 from harness.models.footprint import ModelShape
 from harness.models.tokenizers import load_tokenizer
 from harness.models.tokens import token_ids
+from harness.screen.progress import say
 from harness.screen.redact import redacted, without_known
 from reports.safe import encodable
 
@@ -45,6 +46,11 @@ _LARGEST_ANSWER: Final = 64 << 20
 _LONGEST_TOKEN: Final = 256
 #: Names that an error gives.
 _NAMED: Final = 5
+#: What servers call an answer, or the refusal of a prompt, that a filter of contents withheld.
+_FILTERED: Final = "content_filter"
+_WITHHELD: Final = f"the server withheld an answer ({_FILTERED})"
+#: Tokens that the ends of the user's words may make together with what a template writes around them.
+_JOINED: Final = 2
 _HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -54,6 +60,10 @@ class _PassingError(Exception):
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
         self.pause = pause
+
+
+class _WithheldError(Exception):
+    """The server answers this prompt with a refusal of its content filter."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,8 @@ class Client:
             raise HarnessError(f"{self.url}{path} answered more than {_LARGEST_ANSWER >> 20} MiB; is it a model's server?") from None
         if found.status in _PASSING:
             raise _PassingError(f"status {found.status}: {_excerpt(found.body)}", _retry_after(found.headers.get("Retry-After")))
+        if found.status == 400 and _FILTERED.encode() in found.body:
+            raise _WithheldError
         if found.status != 200:
             raise HarnessError(f"{self.url}{path} refused the request with status {found.status}: {_excerpt(found.body)}")
         try:
@@ -176,6 +188,9 @@ def _retry_after(value: str | None) -> float:
 
 class Served:
     """Implements :class:`harness.engines.lm.Backend`. The tokenizer is that of the model's local directory."""
+
+    _is_told = False
+    """Whether the person watching knows that this server does not say what it reads."""
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
@@ -227,7 +242,7 @@ class Served:
         failure: HarnessError | None = None
         waiting = iter(prompts)
         with ThreadPoolExecutor(self._config.concurrency) as pool:
-            running: dict[Future[Completion], str] = {}
+            running: dict[Future[Completion | Failed], str] = {}
             try:
                 while True:
                     while failure is None and len(running) < self._config.concurrency and (prompt := next(waiting, None)) is not None:
@@ -249,9 +264,12 @@ class Served:
         if failure is not None:
             raise failure
 
-    def _complete(self, prompt: Prompt, stop: Stop) -> Completion:
+    def _complete(self, prompt: Prompt, stop: Stop) -> Completion | Failed:
         path = "/chat/completions" if self._config.served_api == "chat" else "/completions"
-        return self._client.read(lambda answer: self._parse(answer, prompt), "POST", path, self._body(prompt), stop)
+        try:
+            return self._client.read(lambda answer: self._parse(answer, prompt), "POST", path, self._body(prompt), stop)
+        except _WithheldError:
+            return Failed(_WITHHELD)
 
     def _body(self, prompt: Prompt) -> dict[str, Json]:
         settings = prompt.settings
@@ -270,10 +288,12 @@ class Served:
             return {**body, "messages": [{"role": "user", "content": _unframed(prompt)}]}
         return {**body, "prompt": list(prompt.ids)}
 
-    def _parse(self, answer: Mapping[str, Any], prompt: Prompt) -> Completion:
+    def _parse(self, answer: Mapping[str, Any], prompt: Prompt) -> Completion | Failed:
         """HarnessError for a prompt that the server cut; :class:`_PassingError` for what is no completion."""
         try:
             choice = answer["choices"][0]
+            if choice["finish_reason"] == _FILTERED:
+                return Failed(_WITHHELD)
             message = choice.get("message") or {}
             text = message["content"] if self._config.served_api == "chat" else choice["text"]
             thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
@@ -289,12 +309,11 @@ class Served:
                 f"it was something else than a completion: finish_reason {reason!r} in {_excerpt(json.dumps(answer).encode())}"
             )
         usage = answer.get("usage")
-        read = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        if self._config.served_api == "completions" and isinstance(read, int) and read < len(prompt.ids):
-            raise HarnessError(
-                f"the server read {read} of {len(prompt.ids)} prompt tokens: it cuts prompts; give it a longer context (--max-model-len in "
-                "vLLM) or ask for shorter --lengths"
-            )
+        counts: Mapping[str, Any] = usage if isinstance(usage, dict) else {}
+        self._check_read(counts.get("prompt_tokens"), prompt)
+        wrote, asked = counts.get("completion_tokens"), int(prompt.settings["max_gen_toks"])
+        if reason == "length" and type(wrote) is int and 0 < wrote < asked:
+            return Failed(f"the server ended an answer after {wrote} of {asked} tokens: its context is full; give it a longer one")
         most = _LONGEST_TOKEN * int(prompt.settings["max_gen_toks"])
         if len(text) + len(thoughts) > most:
             raise HarnessError(
@@ -304,6 +323,26 @@ class Served:
         text, thoughts = (encodable(without_known(each)) for each in (text, thoughts))  # a server that echoes the key, or halves a letter
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Completion(text, ids, reason == "stop", thoughts)
+
+    def _check_read(self, read: object, prompt: Prompt) -> None:
+        """HarnessError if the server cut the prompt; a line, once, where it does not say what it read."""
+        if type(read) is not int:
+            if not self._is_told:
+                self._is_told = True
+                say(f"{self._client.url} does not say how much of a prompt it reads (usage): if it cuts prompts, nobody sees it")
+            return
+        least = self._least(prompt)
+        if read < least:
+            raise HarnessError(
+                f"the server read {read} of {least} prompt tokens: it cuts prompts; give it a longer context (--max-model-len in vLLM) or "
+                "ask for shorter --lengths"
+            )
+
+    def _least(self, prompt: Prompt) -> int:
+        """How many tokens a server reads that cuts nothing: of messages at least the user's words, less what its template may join."""
+        if self._config.served_api == "completions":
+            return len(prompt.ids)
+        return len(self.tokenizer(_unframed(prompt), add_special_tokens=False)["input_ids"]) - _JOINED
 
     def close(self) -> None:
         """Leave the server as it is: it is not ours to end."""

@@ -116,7 +116,8 @@ class Handler(BaseHTTPRequestHandler):
             answer = self.server.complete({**body, "prompt": body["prompt"][-50:]})
             self.send(200, json.dumps(answer).encode())
         else:
-            self.send(int(fault), b'{"error": {"message": "as asked"}}')
+            status, _, code = fault.partition(" ")
+            self.send(int(status), json.dumps({"error": {"message": "as asked", "code": code}}).encode())
 
     def drip(self, first: bytes, more: bytes) -> None:
         """Send a part every tenth of a second, for as long as somebody reads or ten seconds."""

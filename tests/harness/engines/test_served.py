@@ -1,5 +1,6 @@
 """``--backend served`` against a server on this machine that holds the shipped model, healthy and not."""
 
+import json
 import signal
 import socket
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ from harness.api import HarnessError
 from harness.commands.root import main
 from harness.engines import open_engine
 from harness.engines import served as module
-from harness.engines.lm import Batch, Prompt
+from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.options import EngineConfig
 from harness.engines.served import Client
 from harness.models.lookup import resolve
@@ -291,3 +293,66 @@ def test_a_server_says_when_to_come_again() -> None:
     assert module._retry_after("7.5") == 7.5
     for nothing in (None, "", "soon", "nan", "-1", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Xxx 2015", "Wed, 21 Oct 99999 07:28:00 GMT"):
         assert module._retry_after(nothing) == 0
+
+
+def parsed(server: Server, api: str, answer: dict[str, object]) -> object:
+    config = EngineConfig("served", "auto", "cpu", 4096, url=server.url, served_api=api)
+    example = {"prompt": "where is the river " * 20, "answer_prefix": ""}
+    document = {"id": "e", "text": example["prompt"], "example": json.dumps(example)}
+    request = Instance("generate_until", document, (example["prompt"], {"until": [], "max_gen_toks": 24}), 0)
+    engine = open_engine(resolve("builtin"), config)
+    return engine._backend._parse(answer, engine._prompt("e", request))  # type: ignore[attr-defined]
+
+
+def said(api: str, reason: str, **usage: int) -> dict[str, object]:
+    text = {"message": {"content": "by the door"}} if api == "chat" else {"text": "by the door"}
+    return {"choices": [{**text, "finish_reason": reason}], **({"usage": usage} if usage else {})}
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_a_prompt_that_a_server_cuts_is_noticed_with_either_api(server: Server, api: str) -> None:
+    with pytest.raises(HarnessError, match=r"the server read 10 of \d+ prompt tokens: it cuts prompts"):
+        parsed(server, api, said(api, "stop", prompt_tokens=10, completion_tokens=3))
+    assert isinstance(parsed(server, api, said(api, "stop", prompt_tokens=500, completion_tokens=3)), Completion)
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_an_answer_that_ends_before_its_budget_is_none(server: Server, api: str) -> None:
+    found = parsed(server, api, said(api, "length", prompt_tokens=500, completion_tokens=10))
+    assert isinstance(found, Failed)
+    assert "ended an answer after 10 of 24 tokens: its context is full" in found.reason
+    assert isinstance(parsed(server, api, said(api, "length", prompt_tokens=500, completion_tokens=24)), Completion)
+
+
+def test_a_server_that_does_not_say_what_it_reads_is_said_once(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    config = EngineConfig("served", "auto", "cpu", 4096, url=server.url, served_api="chat")
+    backend = open_engine(resolve("builtin"), config)._backend
+    prompt = Prompt("e", (1,), Instance("generate_until", {}, ("the", {"until": [], "max_gen_toks": 4}), 0))
+    for _ in range(3):
+        backend._parse(said("chat", "stop"), prompt)  # type: ignore[attr-defined]
+    assert capsys.readouterr().err.count("does not say how much of a prompt it reads") == 1
+
+
+@pytest.mark.parametrize("how", ["finish", "refusal"])
+def test_an_answer_that_is_withheld_is_one_incomplete_example(
+    server: Server, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, refused = server.complete, []
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        with server.lock:
+            refused.append(body)
+            first = len(refused) == 1
+        return {"choices": [{"message": {}, "finish_reason": "content_filter"}]} if first else whole(body)
+
+    if how == "finish":
+        monkeypatch.setattr(server, "complete", complete)
+    else:
+        server.faults = ["400 content_filter"]
+    command = ["eval", "--model", "builtin", "--tasks", "niah_mk", "--lengths", "256", "--examples", "3", "--output", str(tmp_path)]
+    served = ["--backend", "served", "--url", server.url, "--served-api", "chat"]
+    result = CliRunner().invoke(main, [*command, *served])
+    assert result.exit_code == 3, result.output
+    assert "1 examples were not answered (the server withheld an answer (content_filter))" in result.output
+    again = CliRunner().invoke(main, [*command, *served])
+    assert again.exit_code == 0, again.output
