@@ -78,7 +78,8 @@ def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> 
 
 def pad_id(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
     """A token id to pad with that the model knows; which one does not matter, since padding is masked."""
-    known = model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.get_input_embeddings()
+    known = embeddings.weight.shape[0]
     return next(int(each) for each in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if each is not None and each < known)
 
 
