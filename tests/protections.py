@@ -669,6 +669,13 @@ PROTECTIONS: Final = (
     *_protections(
         "every end has its exit code",
         (
+            "a name that no file can have is a mistake",
+            "harness/screen/ends.py",
+            "        if error.errno in _NO_NAMES:\n",
+            "        if False:\n",
+            _ENDS + "test_a_name_that_is_too_long_is_said",
+        ),
+        (
             "what nobody foresaw",
             "harness/screen/ends.py",
             "UNFORESEEN: Final = 70",
@@ -1417,6 +1424,13 @@ PROTECTIONS: Final = (
             "    if most is not None and sum(map(len, texts)) > most:\n",
             "    if False:\n",
             "tests/harness/models/test_templates.py::test_a_fault_of_a_template_is_one_line",
+        ),
+        (
+            "JSON is indented by little",
+            "harness/models/plain_templates.py",
+            ' and (node.name != "tojson" or all(map(_is_small, given)))\n',
+            "\n",
+            "tests/harness/models/test_plain_templates.py::test_what_may_grow_is_not[an indent]",
         ),
         (
             "only plain ones are rendered at once",

@@ -159,7 +159,7 @@ def context_length(model: Model) -> int | None:
 
 def _size(config: Mapping[str, Any], key: str, file: Path) -> int | None:
     """How many of something the configuration has, None if it does not say. HarnessError for what is no number of things."""
-    value = config.get(key)
+    value: int | None = config.get(key)
     if value is not None and (type(value) is not int or value < 1):
         raise HarnessError(f"{file}: {key} is {json.dumps(value)[:40]}, which is no size of a model; get the model again")
     return value

@@ -67,7 +67,8 @@ def _is_harmless(node: nodes.Node, assigned: set[str]) -> bool:
         own = any(isinstance(each, nodes.Name) and each.name in assigned for each in parts)
         return not (grows and own) and (_is_list(node.node) or _LISTS.isdisjoint(_targets(node.target)))
     if isinstance(node, nodes.Filter):
-        return node.name in _FILTERS
+        given = [*node.args, *(each.value for each in node.kwargs)]
+        return node.name in _FILTERS and not (node.dyn_args or node.dyn_kwargs) and (node.name != "tojson" or all(map(_is_small, given)))
     if isinstance(node, nodes.Call):
         is_method = isinstance(node.node, nodes.Getattr)
         name = node.node.attr if isinstance(node.node, nodes.Getattr) else getattr(node.node, "name", "")
@@ -75,6 +76,11 @@ def _is_harmless(node: nodes.Node, assigned: set[str]) -> bool:
     if isinstance(node, nodes.Mod):  # of a text it would be a format
         return isinstance(node.left, nodes.Getattr) and isinstance(node.left.node, nodes.Name) and node.left.node.name == "loop"
     return True
+
+
+def _is_small(node: nodes.Node) -> bool:
+    """Whether it is a constant of no size: JSON is indented by as many blanks as a template likes."""
+    return isinstance(node, nodes.Const) and (node.value is None or isinstance(node.value, bool) or len(str(node.value)) == 1)
 
 
 def _is_list(node: nodes.Node) -> bool:

@@ -4,6 +4,7 @@
 its number. Children that the command started end with it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -22,6 +23,10 @@ from harness.api import HarnessError
 from harness.screen.terminal import echo, flush
 from reports.safe import one_line
 
+#: A name that is too long, a link to itself: nobody's fault but the name's.
+_NO_NAMES: Final = (errno.ENAMETOOLONG, errno.ELOOP)
+#: What pathlib makes of the latter.
+_LOOP: Final = "Symlink loop"
 UNFORESEEN: Final = 70
 INTERRUPTED: Final = 130
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -73,10 +78,14 @@ def _ended(command: Callable[[], Any], debug: Callable[[], bool]) -> int:
     except OSError as error:
         if is_denied(error):
             return _say(str(denied(error)), 2, debug)
+        if error.errno in _NO_NAMES:
+            return _say(f"{error.filename or 'a name'} cannot be used ({error.strerror}); give another", 2, debug)
         return _unforeseen(error, debug)
     except SystemExit as error:  # of a library: the commands themselves return
         return _unforeseen(error, debug)
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):
+            return _say(f"{error}; give another name", 2, debug)
         return _unforeseen(error, debug)
     return value if isinstance(value, int) else 0
 

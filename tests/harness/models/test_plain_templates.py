@@ -32,6 +32,10 @@ HOSTILE = {
     "doubling by two names": "{% set a = 'x' %}" + "{% set b = a + a %}{% set a = b + b %}" * 20 + "{{ a }}",
     "doubling in a namespace": "{% set ns = namespace(x='x') %}{% for m in messages %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
     "quoting quotes": "{% set a = '\"' %}" + "{% set a = a | tojson %}" * 40 + "{{ a }}",
+    "an indent": "{{ messages | tojson(indent=1000000000) }}",
+    "an indent by its place": "{{ messages | tojson(false, 1000000000) }}",
+    "an indent by a name": "{% set n = 1000000000 %}{{ messages | tojson(indent=n) }}",
+    "an indent of text": "{{ messages | tojson(indent='" + "x" * 9000 + "') }}",
     "lists of lists": "{% set a = [1] %}" + "{% set a = [a, a] %}" * 40 + "{{ a }}",
     "multiplication": "{{ 'x' * 10**9 }}",
     "a width": "{{ '%999999999d' % 1 }}",
@@ -49,7 +53,16 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("template", [CHATML, LLAMA_2, "{{ messages | tojson }}", "{{ bos_token }}{{ messages[-1].content | trim }}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        CHATML,
+        LLAMA_2,
+        "{{ messages | tojson }}",
+        "{{ tools | tojson(indent=4, ensure_ascii=false) }}",
+        "{{ bos_token }}{{ messages[-1].content | trim }}",
+    ],
+)
 def test_what_people_use_is_plain(template: str) -> None:
     assert is_plain(template)
 

@@ -170,3 +170,27 @@ def test_shell_completion_ends_well() -> None:
     asked = {"_HARNESS_COMPLETE": "bash_complete", "COMP_WORDS": "harness lead", "COMP_CWORD": "1"}
     done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "plain,leaderboard\n", "")
+
+
+@pytest.mark.parametrize("command", [("runs", "list"), ("eval", "--model"), ("reproduce",), ("runs", "show"), ("compare",)])
+def test_a_name_that_no_file_can_have_is_a_mistake(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Longer than a name may be; a link to itself."""
+    from click.testing import CliRunner
+
+    from harness.commands.root import main
+
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for name in ("x" * 5000, str(loop)):
+        result = CliRunner().invoke(main, [*command, name])
+        assert result.exit_code == (0 if "No runs" in result.output else 2), result.output[-300:]
+        assert "nobody foresaw" not in result.output
+
+
+def test_a_name_that_is_too_long_is_said() -> None:
+    from harness.screen import ends
+
+    def fails() -> None:
+        Path("x" * 5000).stat()
+
+    assert ends.run(fails, lambda: False) == 2
