@@ -326,8 +326,8 @@ PROTECTIONS: Final = (
         (
             "a server that cuts prompts is found out",
             "harness/engines/served.py",
-            "isinstance(read, int) and read < len(prompt.ids):",
-            "isinstance(read, int) and False:",
+            '        self._check_read(counts.get("prompt_tokens"), prompt)\n',
+            "",
             _SERVED + "test_a_server_that_cuts_prompts_is_found_out",
         ),
     ),
