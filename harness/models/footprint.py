@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 #: safetensors' own limit for a header.
 _LARGEST_HEADER: Final = 100_000_000
 _CONTEXT: Final = "max_position_embeddings"
+#: What else configurations call the longest context, most of them without a word of it in transformers' attribute maps.
+CONTEXTS: Final = (_CONTEXT, "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -53,11 +56,11 @@ class ModelShape:
             parameters=_all_parameters(model.path, dtype),
             layers=_given(config, "num_hidden_layers", file),
             heads=heads,
-            kv_heads=_size(config, "num_key_value_heads", file) or heads,
+            kv_heads=1 if config.get("multi_query") is True else _size(config, "num_key_value_heads", file) or heads,
             head_dim=_size(config, "head_dim", file) or max(1, hidden // heads),
             hidden=hidden,
             vocabulary=_given(config, "vocab_size", file),
-            context=_size(config, _CONTEXT, file),
+            context=_context(config, file),
             dtype=dtype,
         )
 
@@ -154,7 +157,11 @@ def _host_memory() -> tuple[int, int]:
 
 def context_length(model: Model) -> int | None:
     """Find the longest context the model's config allows, in tokens; None if it does not say. HarnessError if it says what is no length."""
-    return _size(_config(model.path), _CONTEXT, model.path / "config.json")
+    return _context(_config(model.path), model.path / "config.json")
+
+
+def _context(config: Mapping[str, Any], file: Path) -> int | None:
+    return next((found for name in CONTEXTS if (found := _size(config, name, file)) is not None), None)
 
 
 def _size(config: Mapping[str, Any], key: str, file: Path) -> int | None:
@@ -168,8 +175,21 @@ def _size(config: Mapping[str, Any], key: str, file: Path) -> int | None:
 def _given(config: Mapping[str, Any], key: str, file: Path) -> int:
     value = _size(config, key, file)
     if value is None:
+        value = _size(config, _names(str(config.get("model_type"))).get(key, key), file)
+    if value is None:
         raise HarnessError(f"{file} does not give the model's sizes ({key}); get the model again")
     return value
+
+
+@cache
+def _names(model_type: str) -> Mapping[str, str]:
+    """What a family calls the sizes in its configuration, such as ``n_head`` in GPT-2's: transformers' attribute map."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        return dict(CONFIG_MAPPING[model_type].attribute_map)
+    except (KeyError, AttributeError):
+        return {}
 
 
 def _config(path: Path) -> Mapping[str, Any]:

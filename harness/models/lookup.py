@@ -93,9 +93,10 @@ def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_rem
         check_numbers(_json_object(file), file)
     architectures = config.get("architectures")
     names = [str(item) for item in architectures] if isinstance(architectures, list) else []
-    if config.get("is_encoder_decoder") or not any(item.endswith("ForCausalLM") for item in names):
+    if config.get("is_encoder_decoder") or not any(map(_writes, names)):
         raise HarnessError(
-            f"{name} is not a decoder-only language model (architectures: {', '.join(names) or 'none'}); choose a ...ForCausalLM one"
+            f"{name} is not a decoder-only language model (architectures: {', '.join(names) or 'none'}); choose one that transformers has "
+            "for causal language modelling"
         )
     weights = weight_files(path)
     pickled = pickled_files(path)
@@ -108,6 +109,15 @@ def _checked_digest(name: str, path: Path, allow_unsafe_weights: bool, trust_rem
     code = path.rglob(_CODE) if trust_remote_code else ()
     files = {*weights, *index_files(path), *adapter, *beside, *settings, *tokenizer_files(path), *code}
     return digest({file.relative_to(path).as_posix(): _digest(file) for file in sorted(files)})
+
+
+def _writes(architecture: str) -> bool:
+    """Tell whether an architecture is a causal language model; some are called otherwise than ...ForCausalLM, such as GPT2LMHeadModel."""
+    if architecture.endswith("ForCausalLM"):
+        return True
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return architecture in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
 def _digest(file: Path) -> str:

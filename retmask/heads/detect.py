@@ -12,6 +12,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
+from harness.models.footprint import CONTEXTS
 from retmask.heads.counting import Counting, roughness
 from retmask.heads.detectors import Detector, TrialResult
 from retmask.heads.needle_answers import BATCH_TOKENS, Answer, answer_trials
@@ -125,7 +126,7 @@ def short(rules: TrialScoring, max_new_tokens: int) -> TrialScoring:
 
 
 def _check_context(model: PreTrainedModel, trials: Sequence[Trial], rules: TrialScoring) -> None:
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    room = next((size for name in CONTEXTS if (size := getattr(model.config.get_text_config(), name, None)) is not None), None)
     longest = max(len(trial.prompt_ids) for trial in trials) + rules.max_new_tokens
     if isinstance(room, int) and longest > room:
         raise HarnessError(
