@@ -89,7 +89,7 @@ def request(number: int) -> Instance:
 def test_names_of_models(server: Server, found: list[Reply], asked: str) -> None:
     server.says(*found)
     with small():
-        name = survives(lambda: served._served_name(Client(server.url, TIMEOUT), asked), HarnessError)
+        name = survives(lambda: served.served_name(Client(server.url, TIMEOUT), asked), HarnessError)
     assert name is None or isinstance(name, str)
     assert server.sent <= ATTEMPTS
 
