@@ -14,6 +14,8 @@ from math import fsum
 from types import MappingProxyType
 from typing import Final
 
+from tasks.thoughts import answer_after
+
 #: The best grade of correctness.
 _CORRECT: Final = 3
 #: Sentences that a summary may be said to have.
@@ -21,6 +23,8 @@ _MOST_SENTENCES: Final = 10_000
 #: Characters of a verdict: some thousand times what one takes.
 _LONGEST: Final = 400_000
 _OBJECT: Final = re.compile(r"\{[^{}]*\}")
+#: What may not follow the object: words on its own line, as after a quotation. Brackets, stops, the end of a fence and later lines may.
+_GOES_ON: Final = re.compile(r"[^\w\n`]*\w")
 
 #: Calls of a judge by what they are for -> the grades that each has to give, with the highest; -1: as many as there are key points.
 STORY: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType({"answer": {"fluency": 1, "correctness": _CORRECT}})
@@ -52,13 +56,17 @@ class Judgement:
 def read(verdict: str, grades: Mapping[str, int]) -> dict[str, int]:
     """Read the grades that a verdict ends with: whole numbers from 0 to the highest of each, in its last JSON object.
 
-    Raises UnreadableError for anything else: no object, another one, a grade that is not there, no number, or out of range.
+    Raises UnreadableError for anything else: no object, another one, words after it on its line, a grade that is not there or there
+    twice, no number, or out of range. A reasoning judge's thoughts are no part of its verdict.
     """
-    found = _OBJECT.findall(verdict[-_LONGEST:])
+    text = answer_after(verdict).rstrip()[-_LONGEST:]
+    found = list(_OBJECT.finditer(text))
     if not found:
         raise UnreadableError("it holds no JSON object")
+    if _GOES_ON.match(text, found[-1].end()):
+        raise UnreadableError("its last object stands inside a line, as a quotation does")
     try:
-        values = json.loads(found[-1])
+        values = json.loads(found[-1][0], object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"its last object is not JSON ({str(error).partition(chr(10))[0]})") from None
     for name, highest in grades.items():
@@ -66,6 +74,13 @@ def read(verdict: str, grades: Mapping[str, int]) -> dict[str, int]:
         if type(value) is not int or not 0 <= value <= highest:
             raise UnreadableError(f"{name} is {str(value)[:20]!r}, not a whole number from 0 to {highest}")
     return {name: values[name] for name in grades}
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("it gives a grade twice")
+    return values
 
 
 def judge_story(verdicts: Mapping[str, str]) -> Judgement:

@@ -111,7 +111,6 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
             verdicts.write(work / opinions.JUDGEMENTS)
         unread = 0
         if samples.UNREADABLE in frame.columns:
-            frame[samples.UNREADABLE] = frame[samples.UNREADABLE].fillna("")
             unread = int((frame[samples.UNREADABLE] != "").sum())
         if unread == len(frame):
             raise HarnessError(
@@ -332,6 +331,8 @@ def _rows(
             columns = {**_columns(example, answers[name]), "template": template, "scorer": scorer, "parsed": encodable(result.parsed)}
             if temperature:
                 columns |= {"generation": place % count + 1, "temperature": temperature}
+            if verdicts is not None:
+                columns[samples.UNREADABLE] = ""
             if verdicts is None or not task.opinion:
                 yield from ({**columns, "metric": metric, "score": result.metrics[metric]} for metric in task.metrics)
                 continue

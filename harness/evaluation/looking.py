@@ -51,7 +51,7 @@ def _record(example: Example, tokens: int | None) -> dict[str, Json]:
         "id": example.id,
         "task": example.task,
         "length": example.length,
-        "question": example.cluster,
+        "question": _question(example),
         "prompt": example.prompt,
         "answer_prefix": example.answer_prefix,
         "targets": list(example.targets),
@@ -59,6 +59,13 @@ def _record(example: Example, tokens: int | None) -> dict[str, Json]:
         "prompt_tokens": tokens,
         "dropped_tokens": dropped if isinstance(dropped, int) else 0,
     }
+
+
+def _question(example: Example) -> str:
+    """The question's own text; of generated tasks what stands last in the prompt, and nothing where HELMET asks for a summary."""
+    if "record" in example.meta:
+        return str(example.meta.get("question", ""))
+    return example.prompt.rpartition("\n\n")[2]
 
 
 def in_lines(record: dict[str, Json]) -> str:

@@ -30,6 +30,10 @@ def test_the_last_object_counts() -> None:
         ('{"fluency": 1, "correctness": NaN}', "correctness is 'nan'"),
         ("{fluency: 1, correctness: 3}", "not JSON"),
         ('{"fluency": 1, "correctness": 3} {}', "fluency is 'None'"),
+        ('A verdict such as {"fluency": 1, "correctness": 2} is not possible here.', "inside a line"),
+        ('{"fluency": 1, "correctness": 0, "correctness": 3}', "gives a grade twice"),
+        ('<think>Perhaps {"fluency": 1, "correctness": 3}</think>I do not judge.', "no JSON object"),
+        ('<think>Perhaps {"fluency": 1, "correctness": 3}', "no JSON object"),
         ('{"fluency": 1, "correctness": ' + "1" * 5_000 + "}", "not JSON"),
     ],
 )
@@ -39,6 +43,11 @@ def test_an_unreadable_verdict(text: str, reason: str) -> None:
     assert "\n" not in str(caught.value)
     judged = judge_story({"answer": text})
     assert (judged.score, judged.unreadable) == (None, {"answer": str(caught.value)}), "a row of its own, not a zero"
+
+
+@pytest.mark.parametrize("after", ["", ".", "**", "\n```", "\nThat is what I think.", "]", " " * 500_000])
+def test_a_verdict_may_end_with_more_than_its_object(after: str) -> None:
+    assert read('Therefore: {"fluency": 1, "correctness": 2}' + after, GRADES) == {"fluency": 1, "correctness": 2}
 
 
 @given(st.text())

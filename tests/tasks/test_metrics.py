@@ -1,11 +1,14 @@
 """Metrics against figures worked out by hand."""
 
 import math
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.citations import score_citations
-from tasks.metrics import exact_match, normalize, ranking_metrics, rouge, ruler_recall, str_em, substring_exact_match
+from tasks.metrics import exact_match, holds, normalize, ranking_metrics, rouge, ruler_recall, str_em, substring_exact_match
 from tasks.parsing import answer_text, ranking
 from tasks.records import FieldError
 from tasks.scoring import score
@@ -21,6 +24,30 @@ def test_normalize_is_squads() -> None:
 )
 def test_substring_exact_match_is_on_whole_words(output: str, gold: str, score: int) -> None:
     assert substring_exact_match(output, [gold]) == score
+
+
+@pytest.mark.parametrize(("gold", "output"), [("a", "a"), ("ab ab ", "ab ab "), ("\u4e2d", "\u4e2d"), ("ab", "ba")])
+def test_a_long_gold_that_repeats_itself_takes_no_longer_than_another(gold: str, output: str) -> None:
+    """Anew at each of a million places, one would take hours."""
+    begun = time.process_time()
+    text = f"x{output * (1_000_000 // len(output))}y"
+    substring_exact_match(text, [gold * (100_000 // len(gold))])
+    ruler_recall(text, [gold * (100_000 // len(gold))])
+    assert time.process_time() - begun < 20
+
+
+@given(st.text("ab \u4e2d\u0301", min_size=1, max_size=5), st.integers(1, 40), st.text("ab \u4e2d\u0301", max_size=12), st.integers(0, 40))
+def test_long_golds_are_found_as_short_ones_are(gold: str, times: int, around: str, more: int) -> None:
+    def holds_by_every_place(text: str, gold: str) -> bool:
+        return any(text.startswith(gold, at) and holds_at(text, gold, at) for at in range(len(text)))
+
+    def holds_at(text: str, gold: str, at: int) -> bool:
+        return holds(text[max(0, at - 1) : at] + gold[:1], gold[:1], str.isspace) and (
+            not text[at + len(gold) :] or holds(gold[-1] + text[at + len(gold)], gold[-1], str.isspace)
+        )
+
+    long, text = gold * times, around + gold * more + around
+    assert holds(text, long, str.isspace) == holds_by_every_place(text, long)
 
 
 def test_exact_match_and_shares() -> None:

@@ -30,6 +30,7 @@ def test_it_writes_the_prompts_that_an_evaluation_asks(tmp_path: Path) -> None:
     assert [each["targets"] for each in written] == [list(example.targets) for example in asked]
     assert [list(each) for each in written] == [FIELDS] * len(asked)
     assert all(0 < each["prompt_tokens"] < 512 for each in written)
+    assert all(each["question"].endswith("?") and each["prompt"].endswith(f"\n\n{each['question']}") for each in written)
 
 
 def test_on_a_terminal_it_shows_both_ends_and_says_what_lies_between() -> None:
@@ -52,5 +53,7 @@ def test_published_prompts_are_whole_unless_a_model_is_named(tmp_path: Path, mon
     first, other = (json.loads(path.read_text(encoding="utf-8").splitlines()[0]) for path in (whole, fitted))
     assert first["prompt_tokens"] is None
     assert first["dropped_tokens"] == 0
+    assert first["question"]
+    assert first["prompt"].endswith(f"Question: {first['question']}")
     assert 0 < other["prompt_tokens"] <= 8192
     assert len(first["prompt"]) >= len(other["prompt"])

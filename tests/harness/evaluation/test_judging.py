@@ -98,6 +98,15 @@ def test_a_server_judges_and_its_grades_are_the_scores(tmp_path: Path, judge: Ju
     assert len(judge.answered) == asked, "everything is reused"
 
 
+def test_tasks_that_nobody_judges_stand_beside_those_that_are(tmp_path: Path, judge: JudgesServer) -> None:
+    result = evaluate(tmp_path, judge, "--tasks", "narrativeqa,infbench_choice_eng", "--examples", "1")
+    assert result.exit_code == 0, result.output
+    table = samples.read(newest(tmp_path))
+    judged = table["scorer"].str.contains("judged by")
+    assert set(table.loc[judged, "metric"]) == {"judged_score"}
+    assert "exact_match" in set(table.loc[~judged, "metric"])
+
+
 def test_the_same_answers_are_judged_once_in_a_run(tmp_path: Path, judge: JudgesServer) -> None:
     assert evaluate(tmp_path, judge, "--examples", "1").exit_code == 0
     assert len(judge.answered) == 1
