@@ -34,7 +34,8 @@ def whole_records(config: SuiteConfig) -> Iterator[dict[str, Json]]:
 def records(config: SuiteConfig, model: Model) -> Iterator[dict[str, Json]]:
     """Build the examples of a suite one after another, each as a record of JSON, fitted to the tokens of ``model``.
 
-    ``prompt`` is the text that HELMET would call its prompt, without a chat template, and ``answer_prefix`` what a completion goes on from;
+    ``prompt`` is the text that HELMET would call its prompt, without a chat template, and ``answer_prefix`` what a completion goes on from.
+    HELMET joins the two by a newline, so of published sets neither has it; of generated ones nothing stands between them.
     ``prompt_tokens`` counts both in the frame that the model gets them in.
     """
     tokenizer = load_tokenizer(model)
@@ -53,7 +54,7 @@ def _record(example: Example, tokens: int | None) -> dict[str, Json]:
         "length": example.length,
         "question": _question(example),
         "prompt": example.prompt,
-        "answer_prefix": example.answer_prefix,
+        "answer_prefix": example.answer_prefix.removeprefix("\n") if "record" in example.meta else example.answer_prefix,
         "targets": list(example.targets),
         "depth": None if example.depth != example.depth else example.depth,
         "prompt_tokens": tokens,
@@ -77,4 +78,5 @@ def in_lines(record: dict[str, Json]) -> str:
     dropped = f", {record['dropped_tokens']:,} tokens left out" if record["dropped_tokens"] else ""
     size = f"{len(prompt):,} characters" if record["prompt_tokens"] is None else f"{record['prompt_tokens']:,} tokens"
     head = f"== {record['task']} at {record['length']} tokens: {record['id']} ({size}{depth}{dropped})"
-    return f"{head}\n{shown}{prefix}\n-- right: {json.dumps(record['targets'], ensure_ascii=False)}\n"
+    joint = "" if prefix.startswith((" ", "\n")) else "\n"
+    return f"{head}\n{shown}{joint}{prefix}\n-- right: {json.dumps(record['targets'], ensure_ascii=False)}\n"

@@ -55,5 +55,6 @@ def test_published_prompts_are_whole_unless_a_model_is_named(tmp_path: Path, mon
     assert first["dropped_tokens"] == 0
     assert first["question"]
     assert first["prompt"].endswith(f"Question: {first['question']}")
+    assert first["answer_prefix"] == "Answer:", "the newline between is the joint of HELMET's templates"
     assert 0 < other["prompt_tokens"] <= 8192
     assert len(first["prompt"]) >= len(other["prompt"])

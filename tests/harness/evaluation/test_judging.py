@@ -115,6 +115,22 @@ def test_the_same_answers_are_judged_once_in_a_run(tmp_path: Path, judge: Judges
     assert len({body["messages"][0]["content"] for body in judge.answered}) == len(judge.answered) == 2
 
 
+def test_a_broken_off_judging_goes_on(tmp_path: Path, judge: JudgesServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.engines.served._FIRST_PAUSE", 0.01)
+    judge.good_until = judge.admitted + 1
+    try:
+        broken = evaluate(tmp_path, judge, "--judge-generations", "3")
+    finally:
+        judge.good_until = None
+    assert broken.exit_code == 2, broken.output
+    kept = len(judge.answered)
+    assert kept >= 1
+    (folder,) = tmp_path.glob("steps/judge-*.work")
+    assert len(Journal(folder / JOURNAL, read_only=True).finished) == kept, "each is on disk when it comes"
+    assert evaluate(tmp_path, judge, "--judge-generations", "3").exit_code == 0
+    assert len(judge.answered) == 6, "two answers, three verdicts each, none asked for twice"
+
+
 def test_several_verdicts_are_averaged(tmp_path: Path, judge: JudgesServer) -> None:
     assert evaluate(tmp_path, judge, "--examples", "1", "--judge-generations", "3", "--judge-tokens", "64").exit_code == 0
     assert len({body["seed"] for body in judge.answered}) == len(judge.answered)
