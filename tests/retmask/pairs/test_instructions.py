@@ -119,7 +119,7 @@ def test_killed_in_the_middle_the_same_instructions_come_out(speaker: Path, tmp_
     command = [sys.executable, "-m", "tests.retmask.directory", str(tmp_path / "killed"), str(speaker), json.dumps(batches), "Sft"]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[3])
     deadline = time.monotonic() + 240
-    while not list((tmp_path / "killed").glob("prompts-*/responses.journal")):
+    while not any(b"\n" in path.read_bytes() for path in (tmp_path / "killed").glob("prompts-*/responses.journal")):  # a whole line
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
