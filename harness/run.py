@@ -10,12 +10,14 @@ from typing import TypeVar
 
 from harness.api import Artifact, EvaluationSuite, Json, Model
 from harness.config import RunConfig
+from harness.engines.options import EngineConfig
 from harness.models.footprint import device_of, number_format
 from harness.screen import progress
 from harness.store.manifest import StepRecord
 from harness.store.steps import Store
 
 T = TypeVar("T")
+Engine = TypeVar("Engine", bound=EngineConfig)
 
 
 class Run:
@@ -29,7 +31,7 @@ class Run:
     ) -> None:
         self.root = root
         self.model = model
-        self.config = _settled(config, model)
+        self.config = settled(config, model)
         self.steps: list[StepRecord] = []
         self.training_seed = config.seed
         self.begun = time.time(), time.monotonic()
@@ -99,10 +101,10 @@ class Run:
         return progress.track(title, items, total)
 
 
-def _settled(config: RunConfig, model: Model) -> RunConfig:
-    """The settings with the device that there is, and with float32 on a CPU for a checkpoint in a format that a CPU is slow with."""
-    settled = replace(config, device=device_of(config.device))
-    if config.dtype != "auto" or config.backend == "served" or not settled.device.startswith("cpu"):
-        return settled
+def settled(config: Engine, model: Model) -> Engine:
+    """Settle on the device that there is, and on float32 on a CPU for a checkpoint in a format that a CPU is slow with."""
+    placed = replace(config, device=device_of(config.device))
+    if config.dtype != "auto" or config.backend == "served" or not placed.device.startswith("cpu"):
+        return placed
     own = number_format("auto", "", model.path)
-    return settled if own == "float32" else replace(settled, dtype="float32")
+    return placed if own == "float32" else replace(placed, dtype="float32")

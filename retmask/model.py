@@ -79,8 +79,9 @@ def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> 
 
 def pad_id(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
     """Give a token id to pad with that the model knows; which one does not matter, since padding is masked."""
-    embeddings: Any = model.get_input_embeddings()
-    known = int(embeddings.weight.shape[0])
+    from harness.engines.weights import known_tokens
+
+    known = known_tokens(model)
     return next(int(each) for each in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if each is not None and each < known)
 
 

@@ -19,7 +19,7 @@ from harness.engines.gumbel import sampled
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.memory import give_back, is_out_of_memory
 from harness.engines.options import EngineConfig
-from harness.engines.weights import REPORTING, checked
+from harness.engines.weights import REPORTING, checked, known_tokens
 from harness.models.footprint import most_numbers
 from harness.models.loading import check_end, check_known, loading, try_tokenizer
 
@@ -56,7 +56,7 @@ class HFBackend(HFLM):
         try_tokenizer(self.tokenizer, model.path)
         check_end(self.eot_token_id, model.path)
         self._path = model.path
-        self._known = _known(self.model)
+        self._known = known_tokens(self.model)
         check_known((self.tokenizer.pad_token_id or 0,), self._known, model.path)
 
     def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
@@ -166,14 +166,6 @@ def _tokens_alone(asked: "GenerationConfig") -> "GenerationConfig":
 
     tokens = {name: getattr(asked, name) for name in ("eos_token_id", "pad_token_id", "bos_token_id")}
     return GenerationConfig(**tokens)
-
-
-def _known(network: Any) -> int:
-    """Tokens that the model has embeddings for; no limit where code of its own does not say."""
-    try:
-        return int(network.get_input_embeddings().weight.shape[0])
-    except (AttributeError, NotImplementedError):
-        return 1 << 62
 
 
 def _first_batch(prompts: Sequence[Prompt], batch_tokens: int) -> Sequence[Prompt]:

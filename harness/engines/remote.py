@@ -5,15 +5,12 @@ take it refuses.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from harness.api import Model
 from harness.engines.lm import Prompt
 from harness.engines.options import EngineConfig
-from harness.engines.served import Client, Served, served_name
-
-#: More tokens than any model takes.
-_UNBOUNDED: Final = 1 << 30
+from harness.engines.served import UNBOUNDED, Served
 
 
 class ServersOwn:
@@ -35,12 +32,7 @@ class Remote(Served):
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
         tokenizer: Any = ServersOwn()
-        self.tokenizer = tokenizer
-        self._client = Client(config.url.rstrip("/"), config.timeout)
-        self._config = config
-        self._context = _UNBOUNDED
-        self._name = served_name(self._client, config.served_model)
-        self._path_name = model.name
+        self._set_up(tokenizer, UNBOUNDED, model.name, config)
 
     def _least(self, prompt: Prompt) -> int:
         """Nothing is known of the server's tokens."""

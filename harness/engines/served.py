@@ -44,6 +44,8 @@ _PASSING: Final = (408, 409, 425, 429, 500, 502, 503, 504)
 _LARGEST_ANSWER: Final = 64 << 20
 #: Characters that no token is longer than: what a server writes beyond so many for each token that was asked for was not asked for.
 _LONGEST_TOKEN: Final = 256
+#: More tokens than any model takes.
+UNBOUNDED: Final = 1 << 30
 #: Names that an error gives.
 _NAMED: Final = 5
 #: What servers call an answer, or the refusal of a prompt, that a filter of contents withheld.
@@ -193,12 +195,14 @@ class Served:
     """Whether the person watching knows that this server does not say what it reads."""
 
     def __init__(self, model: Model, config: EngineConfig) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
+        self._set_up(load_tokenizer(model), ModelShape.read(model).context or UNBOUNDED, model.path.name, config)
+
+    def _set_up(self, tokenizer: "PreTrainedTokenizerBase", context: int, name: str, config: EngineConfig) -> None:
+        """Keep what is known of the model, and find it on the server."""
+        self.tokenizer = tokenizer
+        self._context, self._path_name, self._config = context, name, config
         self._client = Client(config.url.rstrip("/"), config.timeout)
-        self._config = config
-        self._context = ModelShape.read(model).context or 1 << 30
         self._name = served_name(self._client, config.served_model)
-        self._path_name = model.path.name
 
     @property
     def tokenizer_name(self) -> str:

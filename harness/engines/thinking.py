@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-START: Final = "<think>"
-END: Final = "</think>"
+from tasks.thoughts import MARKS
+
+START, END = MARKS[0]
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,14 @@ def check_names(path: Path, info: Mapping[str, Collection[Any]]) -> None:
         raise HarnessError(f"{path} does not hold the weights of the model that its config.json describes, but {found}; get it again")
 
 
+def known_tokens(network: Any) -> int:
+    """Count the tokens that the model has embeddings for; no limit where code of its own does not say."""
+    try:
+        return int(network.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError):
+        return 1 << 62
+
+
 def check_files(path: Path, *, trust_remote_code: bool) -> None:
     """Check the weights of ``path`` before another library loads them: their names against the model's, and every number.
 

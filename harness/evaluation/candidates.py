@@ -43,11 +43,11 @@ class InFull:
     """Every model is asked everything, the baseline first."""
 
     def __init__(self, run: Run, suite: Artifact) -> None:
-        self._run, self._suite = run, suite
-        self._baseline = evaluate(run, run.model, suite, run.config, scoring(run.config))
+        self._run, self._suite, self._scoring = run, suite, scoring(run.config)
+        self._baseline = self.candidate(run.model)
 
     def candidate(self, model: Model) -> Artifact:
-        return evaluate(self._run, model, self._suite, self._run.config, scoring(self._run.config))
+        return evaluate(self._run, model, self._suite, self._run.config, self._scoring)
 
     def baseline(self) -> Artifact:
         return self._baseline

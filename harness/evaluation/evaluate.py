@@ -55,10 +55,6 @@ class Scoring:
     judging: Judging | None = None
     """Who judges the prose of published data; None: nobody, and its other metrics are its scores."""
 
-    def metrics(self, task: TaskInfo) -> tuple[str, ...]:
-        """List the metrics that the samples of a task will have."""
-        return (task.opinion,) if self.judging is not None and task.opinion else task.metrics
-
 
 @dataclass(frozen=True)
 class Part:
@@ -107,18 +103,10 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
         samples.write(frame, work / _FILE)
         once = frame.drop_duplicates("example_id")
         answers = frame.drop_duplicates(["example_id", "generation"]) if "generation" in frame.columns else once
+        judged: dict[str, Json] = {}
         if verdicts is not None:
             verdicts.write(work / opinions.JUDGEMENTS)
-        unread = 0
-        if samples.UNREADABLE in frame.columns:
-            unread = int((frame[samples.UNREADABLE] != "").sum())
-        if unread == len(frame):
-            raise HarnessError(
-                f"none of the verdicts of {scoring.judging.model.name if scoring.judging else 'the judge'} can be read, such as on "
-                f"{frame['example_id'].iloc[0]}: {frame[samples.UNREADABLE].iloc[0]}. The answers are kept; choose another --judge-model"
-            )
-        if unread:
-            run.say(f"{unread} of {len(frame)} scores are missing, since the judge's verdicts on them cannot be read; no mean counts them")
+            judged = {"judge_model": verdicts.judge.name, "unreadable": _unread(run, frame, verdicts)}
         shorter = int((once["dropped_passages"] > 0).sum())
         if shorter:
             run.say(f"{shorter} of {len(once)} published prompts lost passages without an answer, so that they fit their length")
@@ -129,7 +117,7 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
             **totals,
             "mode": mode,
             "judge": scoring.judge,
-            **({} if verdicts is None else {"judge_model": verdicts.name, "unreadable": unread}),
+            **judged,
             "samples": samples.digest(samples.read(work / _FILE)),
         }
 
@@ -286,18 +274,38 @@ def _judged(run: "Run", judging: Judging, generated: Artifact, suite: Artifact, 
             if task in names:
                 yield from (Answer(example, name, found[name].output) for example, name in _given(generated, examples))
 
-    return Verdicts(judging, opinions.judge(run, judging, generated, tasks, answers), tasks)
+    return opinions.judge(run, judging, generated, tasks, answers)
+
+
+def _unread(run: "Run", frame: pd.DataFrame, verdicts: Verdicts) -> int:
+    """Count, and say, the scores that are missing for want of a readable verdict. HarnessError if all are."""
+    reasons = frame[samples.UNREADABLE]
+    unread = int((reasons != "").sum())
+    if unread == len(frame):
+        raise HarnessError(
+            f"none of the verdicts of {verdicts.judge.model.name} can be read, such as on {frame['example_id'].iloc[0]}: "
+            f"{reasons.iloc[0]}. The answers are kept; choose another --judge-model"
+        )
+    if unread:
+        run.say(f"{unread} of {len(frame)} scores are missing, since the judge's verdicts on them cannot be read; no mean counts them")
+    return unread
 
 
 def _finished(generated: Artifact) -> dict[str, Generation]:
     return Journal(generated.path / _JOURNAL, read_only=True).finished
 
 
-def _given(generated: Artifact, examples: Sequence[Example]) -> list[tuple[Example, str]]:
-    """Each answer's example, and what the journal calls it."""
+def _sampled(generated: Artifact) -> tuple[float, int]:
+    """Temperature and number of the answers to each prompt."""
     temperature, count = generated.facts.get("temperature", 0.0), generated.facts.get("generations", 1)
     assert isinstance(temperature, float)
     assert isinstance(count, int)
+    return temperature, count
+
+
+def _given(generated: Artifact, examples: Sequence[Example]) -> list[tuple[Example, str]]:
+    """Each answer's example, and what the journal calls it."""
+    temperature, count = _sampled(generated)
     return [(example, name) for example in examples for name in generations.names(example.id, count, temperature)]
 
 
@@ -313,9 +321,7 @@ def _rows(
     digest, think_tokens = facts["chat_template"], facts["think_tokens"]
     assert isinstance(digest, str | None)
     assert isinstance(think_tokens, int)
-    temperature, count = facts.get("temperature", 0.0), facts.get("generations", 1)
-    assert isinstance(temperature, float)
-    assert isinstance(count, int)
+    temperature, count = _sampled(generated)
     for (name, length), examples in groups(suite, part):
         task = _info(source, name)
         frame = frame_for(_framing(suite), chat=task.chat, has_template=digest is not None)

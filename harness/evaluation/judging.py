@@ -20,8 +20,8 @@ from harness.engines.options import EngineConfig
 from harness.evaluation.asking import ask
 from harness.evaluation.sources import TaskInfo, find_source
 from harness.files import digest
-from harness.models.footprint import device_of, number_format
 from harness.models.lookup import resolve
+from harness.run import settled
 from harness.store.journal import Journal
 from reports.comparable import JUDGED
 from reports.safe import encodable
@@ -80,25 +80,24 @@ def judging(config: RunConfig) -> Judging | None:
 
     if config.judge_model is None:
         return None
-    if config.judge_backend == "served":
+    served = config.judge_backend == "served"
+    if served:
         model = Model(config.judge_model, Path(), digest({"served": config.judge_model}))
-        dtype = "auto"
     else:
         model = resolve(config.judge_model, allow_unsafe_weights=config.allow_unsafe_weights)
-        dtype = "float32" if device_of(config.device) == "cpu" and number_format("auto", "", model.path) != "float32" else "auto"
     engine = EngineConfig(
         backend=config.judge_backend,
-        dtype=dtype,
-        device=device_of(config.device),
+        device=config.device,
         batch_tokens=config.batch_tokens,
         temperature=TEMPERATURE,
         generations=config.judge_generations,
         url=config.judge_url,
-        served_model=config.judge_model if config.judge_backend == "served" else "",
-        served_api="chat" if config.judge_backend == "served" else "completions",
+        served_model=config.judge_model if served else "",
+        served_api="chat" if served else "completions",
         concurrency=config.concurrency,
         timeout=config.timeout,
     )
+    engine = settled(engine, model)
     return Judging(model, engine, judge_words(), config.judge_tokens)
 
 
@@ -137,8 +136,8 @@ class Answer:
 
 def judge(
     run: "Run", judging: Judging, generated: Artifact, tasks: Sequence[TaskInfo], answers: Callable[[], Iterator[Answer]]
-) -> Artifact:
-    """Build the step that holds the verdicts on ``answers``, those to ``tasks`` in ``generated``."""
+) -> "Verdicts":
+    """Find the verdicts on ``answers``, those to ``tasks`` in ``generated``: of a finished step, or asked for now."""
     points = key_points(tasks)
     files: dict[str, Json] = {name: found for name, (_, found) in points.items()}
     inputs: dict[str, Json] = {"of": {"generations": generated.key, "key points": files}, "seed": run.seed, **judging.inputs()}
@@ -162,7 +161,7 @@ def judge(
                 lm.check_complete()
         return {"verdicts": total, "taken_over": taken, "judge_name": judging.model.name}
 
-    return run.step("judge", inputs, build, version=VERSION)
+    return Verdicts(judging, run.step("judge", inputs, build, version=VERSION), points)
 
 
 def _open(judging: Judging) -> "HarnessLM":
@@ -219,18 +218,17 @@ class Opinion:
 class Verdicts:
     """The finished verdicts of a step, as opinions on answers."""
 
-    def __init__(self, judging: Judging, artifact: Artifact, tasks: Sequence[TaskInfo]) -> None:
-        self.name = judging.name
+    def __init__(self, judging: Judging, artifact: Artifact, points: Mapping[str, tuple[Points, str]]) -> None:
+        self.judge = judging
         self.key = artifact.key
-        self._judging = judging
-        self._points = key_points(tasks)
+        self._points = points
         self._opinions: list[tuple[Answer, Opinion]] = []
         self._texts = {name: found.output for name, found in Journal(artifact.path / JOURNAL, read_only=True).finished.items()}
 
     def opinion(self, answer: Answer) -> Opinion:
         """Read what the judge thinks of one answer."""
-        task, count = answer.example.task, self._judging.engine.generations
-        made = _calls(self._judging, answer, self._points)
+        task, count = answer.example.task, self.judge.engine.generations
+        made = _calls(self.judge, answer, self._points)
         texts = tuple({call.part: self._texts[generations.name(call.key, number)] for call in made} for number in range(1, count + 1))
         found = tuple(judgement(DATASETS[task], answer.example, each, self._points[task][0]) for each in texts)
         scores = [each.score for each in found if each.score is not None]

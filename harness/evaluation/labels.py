@@ -137,7 +137,8 @@ def _compare(task: str, length: int, judged: Labels, labels: Labels, confidence:
     scored = [each for each in both if SCORE in judged[each] and SCORE in labels[each]]
     mean = None
     if scored:
-        rest = [grade[SCORE] for example, grade in judged.items() if SCORE in grade and example not in set(scored)]
+        taken = set(scored)
+        rest = [grade[SCORE] for example, grade in judged.items() if SCORE in grade and example not in taken]
         on_labelled, said = [judged[each][SCORE] for each in scored], [labels[each][SCORE] for each in scored]
         mean = corrected_mean(rest, on_labelled, said, confidence=confidence)
     return Found(task, length, grades, mean, confidence, len(lost))

@@ -59,12 +59,12 @@ def read(directory: Path, length: int | None, model_name: str | None = None) -> 
         metrics = _metrics(task, samples, worse.get(task, frozenset()), notes)
         if not any(_list(sample.get("metrics")) for sample, _ in samples):
             notes.append(f"{path.name} has no list of metrics in its rows, which later versions of lm-eval write: evaluate again with one")
-        found_rows = [(sample, [_Row(each, sample.get("filter"), place) for each in _examples(task, sample, place, metrics, length)])
-                      for sample, place in samples]  # fmt: skip
+        made = [[_Row(each, sample.get("filter"), place) for each in _examples(task, sample, place, metrics, length)]
+                for sample, place in samples]  # fmt: skip
         read += len(samples)
-        if empty := sum(not made for _, made in found_rows):
+        if empty := sum(not each for each in made):
             notes.append(f"{task}: {empty} of {len(samples)} rows have no metric that can be imported")
-        rows += [row for _, made in found_rows for row in made]
+        rows += [row for each in made for row in each]
     if not rows:
         raise HarnessError(f"{directory}: no metric can be imported; {'; '.join(notes)}")
     examples = list(_merged(rows))

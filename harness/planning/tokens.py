@@ -1,46 +1,60 @@
 """How many tokens an evaluation reads and writes, before anything is built."""
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Final
+from typing import Final, TypeAlias
 
 from harness.api import Work
-from harness.evaluation.sources import find_source
+from harness.evaluation.sources import Source, find_source
 from harness.evaluation.suite import clipped, suite_config
 from harness.run import Run
 
 #: A prompt of a reference point, which has a few passages and at most two worked examples.
 _REFERENCE_TOKENS: Final = 1_024
+_Expected: TypeAlias = Callable[[Sequence[str], Sequence[int], int | None], int]
 
 
 def generation(run: Run) -> Work:
     """Count every example of every task and length, full to its length and with its whole answer budget."""
-    config = clipped(run, suite_config(run.config), run.model)
-    source = find_source(config.data, config.wording, config.edition)
-    prompts = prefill = new = budget = passes = 0
-    for task in source.tasks(config.tasks):
-        for length in config.lengths:
-            count = source.expected((task.name,), (length,), config.examples) * run.config.generations
-            budget = max(budget, task.max_new_tokens + config.think_tokens)
-            prompts, prefill, new = prompts + count, prefill + count * length, new + count * (task.max_new_tokens + config.think_tokens)
-            rows = max(1, run.config.batch_tokens // length)
-            passes += ceil(count / rows) * (task.max_new_tokens + config.think_tokens)
-    longest = max(config.lengths) + config.think_tokens
-    batch = max(run.config.batch_tokens, longest) + budget * max(1, run.config.batch_tokens // longest)
-    in_flight = longest if run.config.backend == "vllm" else batch
-    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
+    cells = list(_cells(run, lambda source: source.expected))
+    longest = max(cell.length for cell in cells) + run.config.think_tokens
+    batch = max(run.config.batch_tokens, longest) + max(cell.budget for cell in cells) * max(1, run.config.batch_tokens // longest)
+    return _work(run, cells, longest if run.config.backend == "vllm" else batch)
 
 
 def reference_points(run: Run) -> Work:
     """Count every question with its gold passages alone, and without them."""
+    cells = [replace(cell, length=min(cell.length, _REFERENCE_TOKENS)) for cell in _cells(run, lambda source: source.expected_references)]
+    return _work(run, cells, max(run.config.batch_tokens, *(cell.length + cell.budget for cell in cells)))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One task at one length."""
+
+    prompts: int
+    length: int
+    """Tokens of each prompt."""
+    budget: int
+    """Tokens of each answer, thoughts included."""
+
+
+def _cells(run: Run, expected: Callable[[Source], _Expected]) -> Iterator[_Cell]:
     config = clipped(run, suite_config(run.config), run.model)
     source = find_source(config.data, config.wording, config.edition)
-    prompts = prefill = new = passes = longest = 0
     for task in source.tasks(config.tasks):
         for length in config.lengths:
-            count = source.expected_references((task.name,), (length,), config.examples) * run.config.generations
-            size, budget = min(length, _REFERENCE_TOKENS), task.max_new_tokens + config.think_tokens
-            prompts, prefill, new = prompts + count, prefill + count * size, new + count * budget
-            passes += ceil(count / max(1, run.config.batch_tokens // size)) * budget
-            longest = max(longest, size + budget)
-    in_flight = max(run.config.batch_tokens, longest)
-    return Work("generate", prompts=prompts, prefill_tokens=prefill, new_tokens=new, passes=passes, in_flight=in_flight)
+            count = expected(source)((task.name,), (length,), config.examples) * run.config.generations
+            yield _Cell(count, length, task.max_new_tokens + config.think_tokens)
+
+
+def _work(run: Run, cells: Sequence[_Cell], in_flight: int) -> Work:
+    return Work(
+        "generate",
+        prompts=sum(cell.prompts for cell in cells),
+        prefill_tokens=sum(cell.prompts * cell.length for cell in cells),
+        new_tokens=sum(cell.prompts * cell.budget for cell in cells),
+        passes=sum(ceil(cell.prompts / max(1, run.config.batch_tokens // cell.length)) * cell.budget for cell in cells),
+        in_flight=in_flight,
+    )

@@ -164,23 +164,23 @@ def _read(path: Path) -> "pd.DataFrame":
 
 def _named(argument: str) -> tuple[str, str]:
     name, equals, where = argument.partition("=")
-    if not equals or Path(argument).exists() or ("/" in name and not _is_there(where)):
+    if not equals or Path(argument).exists() or ("/" in name and _split(where) is None):
         return "", argument
     if not name or not where:
         raise HarnessError(f"{argument!r} is not NAME=EVALUATION")
     return name, where
 
 
-def _is_there(where: str) -> bool:
-    """Whether a name with a slash, such as a Hub id, can stand before ``where``."""
-    path, colon, _ = where.rpartition(":")
-    return Path(where).exists() or bool(colon and Path(path).exists())
-
-
 def _place(where: str) -> tuple[Path, str]:
+    found = _split(where)
+    if found is None:
+        raise HarnessError(f"no evaluation at {where}: give a run directory, RUN:METHOD, or a .parquet file of samples")
+    return found
+
+
+def _split(where: str) -> tuple[Path, str] | None:
+    """A path that is there, and the method named after it; None if nothing is there."""
     if Path(where).exists():
         return Path(where), ""
     path, colon, method = where.rpartition(":")
-    if colon and Path(path).exists():
-        return Path(path), method
-    raise HarnessError(f"no evaluation at {where}: give a run directory, RUN:METHOD, or a .parquet file of samples")
+    return (Path(path), method) if colon and Path(path).exists() else None
