@@ -146,7 +146,8 @@ def stops() -> list[Figure]:
     def figure(moved: float, margin: float) -> Figure:
         def draw(number: int) -> Sequence[float]:
             found, asked = stopped(moved, number, margin)
-            return found.claim != 0, found.claim > 0, found.equivalent, asked
+            vain = found.always_valid and not found.claim and not found.equivalent
+            return found.claim != 0, found.claim > 0, found.equivalent, vain, asked
 
         shown = Outcome("examples asked, percent", "", share=False)
         null, at_margin = moved == 0.0, margin > 0
@@ -154,6 +155,7 @@ def stops() -> list[Figure]:
             Outcome("claims a difference", "5" if null else "", FALSE if null else None),
             Outcome("claims the wrong direction", "2.5", FALSE),
             Outcome("claims equality", "5" if at_margin else "", FALSE if at_margin else None),
+            Outcome("stops with nothing to claim", "0", Aim(high=0.0)),
             shown,
         )
         what = f", margin {100 * margin:g} points, as large as it" if at_margin else ""

@@ -43,7 +43,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
         for context in contexts.values():
             plugin.prepare(context)
     suite = prepare(run, suite_config(run.config), run.model)
-    evaluations = InRounds(run, suite) if config.stop_early else InFull(run, suite)
+    evaluations = InRounds(run, suite, len(methods)) if config.stop_early else InFull(run, suite)
     baseline_extra = _on_extra_tasks(run, run.model, extra)
     anchored = _reference_points(run)
     candidates = []

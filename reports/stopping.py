@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from reports import hierarchy, sequential
+from reports import families, hierarchy, sequential
 from reports.hierarchy import CELL, Floats, Ints, Target
 from reports.sequential import Decision
 
@@ -289,15 +289,21 @@ class Look:
     """``None``: not known well enough to stop."""
 
 
-def look(order: Order, baseline: pd.DataFrame, candidate: pd.DataFrame, rounds: int, confidence: float, margin: float) -> Look:
-    """Decide whether to stop after ``rounds`` rounds: the overall difference is not 0, or within ``margin`` of it.
+def look(
+    order: Order, baseline: pd.DataFrame, candidate: pd.DataFrame, rounds: int, confidence: float, margin: float, comparisons: int = 1
+) -> Look:
+    """Decide whether to stop after ``rounds`` rounds: a page would claim an overall difference, or it is within ``margin`` of 0.
 
-    Both are samples tables of these rounds in the same order of rows.
+    Both are samples tables of these rounds in the same order of rows. A page with ``comparisons``, methods and contrasts together, claims
+    less readily than the interval excludes 0 (:mod:`reports.families`); whoever stops at the interval alone may stop for nothing.
     """
     scores = [table["score"].to_numpy(dtype=np.float64) for table in (baseline, candidate)]
     found = known(order, baseline, scores[0], scores[1], rounds, confidence, only_overall=True)
     low, high = float(found.low[0]), float(found.high[0])
-    decision: Decision | None = "better" if low > 0 else "worse" if high < 0 else None
+    claimed = float(found.p[0]) * comparisons / families.SHARES["overall"] < 1 - confidence
+    decision: Decision | None = None
+    if claimed and (low > 0 or high < 0):
+        decision = "better" if low > 0 else "worse"
     if decision is None and -margin <= low and high <= margin:
         decision = "equivalent"
     return Look(float(found.candidate[0] - found.baseline[0]), low, high, decision)

@@ -56,9 +56,9 @@ class InFull:
 class InRounds:
     """Every candidate is asked until its difference to the baseline is known, the baseline as much as its candidates need."""
 
-    def __init__(self, run: Run, suite: Artifact) -> None:
+    def __init__(self, run: Run, suite: Artifact, methods: int) -> None:
         self._model = run.model
-        self._rounds = Rounds(run, suite, scoring(run.config))
+        self._rounds = Rounds(run, suite, scoring(run.config), methods)
         self._blocks = 0
 
     def candidate(self, model: Model) -> Artifact:

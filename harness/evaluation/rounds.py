@@ -29,8 +29,9 @@ _FILE: Final = "order.json"
 class Rounds:
     """A suite whose questions are asked in an order that the run's seed fixes, in blocks that end where someone looks."""
 
-    def __init__(self, run: "Run", suite: Artifact, scoring: Scoring) -> None:
+    def __init__(self, run: "Run", suite: Artifact, scoring: Scoring, methods: int = 1) -> None:
         self._run, self._suite, self._scoring = run, suite, scoring
+        self._comparisons = 2 * methods - 1  # each with the baseline, the first with the others: what the page corrects for
         self.order, self._round_of = _prepare(run, suite)
         self.blocks = _blocks(self.order, run.config.confidence, 1 + max(self._round_of.values()))
 
@@ -95,7 +96,7 @@ class Rounds:
             inside = self.order.round_of(before) < rounds
             left, right = (averaged(table).sort_values(list(KEY), ignore_index=True) for table in (before[inside], after))
             check_comparable(left, right, name)
-            return look(self.order, left, right, rounds, config.confidence, config.stop_margin / 100)
+            return look(self.order, left, right, rounds, config.confidence, config.stop_margin / 100, self._comparisons)
         except (CompareError, StoppingError) as error:
             raise HarnessError(str(error)) from None
 

@@ -213,7 +213,7 @@ def run_to_its_end(tables: list[pd.DataFrame], seed: int) -> tuple[Comparison, i
         if found.decision:
             part = first_rounds(candidate, order, rounds, looks=tuple(looks), decision=found.decision)
             claimed = overall(compare_methods(base, {"a": part}, common=True).methods["a"])
-            assert claimed.sign == {"better": 1, "worse": -1}[found.decision], "the report says what stopped the run"
+            assert claimed.claim == {"better": 1, "worse": -1}[found.decision], "the report claims what stopped the run"
             return claimed, len(part), peeked
     whole = Stopping(order, order.rounds, order.examples, True, tuple(looks)).attach(candidate)
     return overall(compare_methods(base, {"a": whole}, resamples=400, seed=seed).methods["a"]), len(base), peeked
@@ -236,3 +236,26 @@ def test_a_large_difference_stops_early_and_its_interval_holds_the_truth(make_ro
     assert np.mean([asked for _, asked, _ in runs]) < 0.7 * 370
     truth = np.mean([np.clip(np.random.default_rng(0).beta(2, 2, 200_000) - 0.8 * on, 0, 1).mean() - 0.5 for on in (0, 1)])
     assert sum(found.low <= truth <= found.high for found, _, _ in runs) >= 19
+
+
+def test_a_run_of_two_methods_stops_when_their_page_claims(make_row: Row, make_table: Callable[..., pd.DataFrame]) -> None:
+    """Three comparisons share the page's error rate, so each has to be known more surely than the only one of another page."""
+    stopped = sooner = 0
+    for seed in range(12):
+        base, candidate = simulated(np.random.default_rng([3, seed]), -0.4, make_row, make_table)
+        base, candidate = (table.sort_values(list(samples.KEY), ignore_index=True) for table in (base, candidate))
+        order = plan_order(base, seed)
+        number = order.round_of(base)
+        for rounds in order.looks(0.95):
+            left, right = (table[number < rounds].reset_index(drop=True) for table in (base, candidate))
+            sooner += bool(
+                look(order, left, right, rounds, 0.95, 0.0).decision and not look(order, left, right, rounds, 0.95, 0.0, 3).decision
+            )
+            if look(order, left, right, rounds, 0.95, 0.0, 3).decision:
+                part = first_rounds(candidate, order, rounds, looks=(rounds,), decision="worse")
+                page = compare_methods(base, {"a": part, "b": first_rounds(base, order, rounds, looks=(rounds,))}, common=True)
+                assert [overall(page.methods[name]).claim for name in ("a", "b")] == [-1, 0]
+                stopped += 1
+                break
+    assert stopped > 6
+    assert sooner > 0, "one comparison alone would have stopped some of them a look sooner"
