@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import safe
-from reports.comparison import p_words
+from reports.comparison import chance, p_words
 from reports.extra_tasks import ByName, Change, ExtraScores, count, records
 
 _MARKS: Final = {1: "▲", 0: "", -1: "▼"}
@@ -18,6 +18,7 @@ _STYLES: Final = {1: "green", 0: "", -1: "red"}
 _LARGE: Final = 1e5
 LEGEND: Final = (
     "Beside the benchmark, not in its means. lm-eval's own values ± standard errors; in brackets the interval of the paired difference. "
+    "The percentage is the probability of improvement: that a document's answer is better, ties counting half. "
     "▲ better, ▼ worse: the interval excludes 0, and so does a test corrected for all figures shown (perplexities have no test)."
 )
 
@@ -130,5 +131,6 @@ def _signed(value: float) -> str:
 
 
 def _cell(change: Change) -> str:
-    interval = "" if math.isnan(change.low) else f" [{_signed(change.low)}, {_signed(change.high)}] {_MARKS[change.claim]}".rstrip()
-    return f"{_value(change.candidate, change.candidate_stderr)}  {_signed(change.delta)}{interval}"
+    interval = "" if math.isnan(change.low) else f"[{_signed(change.low)}, {_signed(change.high)}]"
+    known = (_signed(change.delta), interval, chance(change.improvement), _MARKS[change.claim])
+    return f"{_value(change.candidate, change.candidate_stderr)}  {' '.join(filter(None, known))}"

@@ -95,6 +95,8 @@ class Change:
     n_seeds: int = 1
     p_holm: float = math.nan
     """``p`` after Holm's correction over all methods' figures asked for by name, or over those of their subtasks."""
+    improvement: float = math.nan
+    """Probability of improvement: that the candidate does better on a document, a tie counting half. NaN where ``p`` is."""
 
     @property
     def sign(self) -> int:
@@ -109,6 +111,8 @@ class Change:
 
 
 ByName: TypeAlias = Mapping[str, Sequence[Change]]
+#: Lower and upper end, p, and the probability that a document's value is higher; NaN where unknown.
+_Estimate: TypeAlias = tuple[float, float, float, float]
 
 
 def read(folder: Path) -> ExtraScores:
@@ -188,11 +192,9 @@ def count(documents: pd.DataFrame, figure: Figure) -> int:
     return len(rows)
 
 
-def _change(
-    figure: Figure, candidates: Sequence[Figure], estimate: tuple[float, float, float] | None, documents: int, confidence: float
-) -> Change:
+def _change(figure: Figure, candidates: Sequence[Figure], estimate: _Estimate | None, documents: int, confidence: float) -> Change:
     value = float(np.mean([each.value for each in candidates]))
-    low, high, p = estimate or (math.nan,) * 3
+    low, high, p, higher = estimate or (math.nan,) * 4
     return Change(
         name=figure.name,
         metric=figure.metric,
@@ -212,13 +214,14 @@ def _change(
         p=p,
         confidence=confidence,
         n_seeds=len(candidates),
+        improvement=higher if figure.higher_is_better else 1 - higher,
     )
 
 
 def _estimates(
     model: ExtraScores, reference: pd.DataFrame, tables: Sequence[pd.DataFrame], resamples: int, seed: int, confidence: float
-) -> dict[Key, tuple[float, float, float]]:
-    """(low, high, p) of every figure that is a mean over documents or follows from two; one draw of documents for all of them."""
+) -> dict[Key, _Estimate]:
+    """What is known of every figure that is a mean over documents or follows from two; one draw of documents for all of them."""
     usable = np.isfinite(np.column_stack([each["value"] for each in (reference, *tables)])).all(axis=1)
     whole = usable & pd.Series(usable).groupby([reference[name] for name in ("task", "metric", "filter")]).transform("all").to_numpy()
     if not whole.any():
@@ -235,7 +238,12 @@ def _estimates(
     rng = np.random.default_rng(seed)
     differences = scores.mean(axis=1, keepdims=True) - before
     spread = bootstrap.estimate(plan, differences, resamples=resamples, confidence=confidence, rng=rng, seeds=seeds)
-    found = {key: (float(spread.low[at, 0]), float(spread.high[at, 0]), float(spread.p[at, 0])) for at, key in enumerate(keys)}
+    higher = hierarchy.improvements(plan, differences)
+    found: dict[Key, _Estimate] = {
+        key: (float(spread.low[at, 0]), float(spread.high[at, 0]), p, math.nan if math.isnan(p) else float(higher[at, 0]))
+        for at, key in enumerate(keys)
+        for p in (float(spread.p[at, 0]),)
+    }
     figures = {figure.key: figure for figure in model.figures}
     observed = plan.means(sums[""])
     if any(figures[key].aggregation in _CURVED for key in keys):
@@ -247,7 +255,7 @@ def _estimates(
             del found[key]  # lm-eval makes it in another way than it says
         elif aggregation in _CURVED:
             ends = (math.nan, math.nan) if plan.without_spread()[at] else _curved(means[:, at], aggregation, confidence, plan, at)
-            found[key] = (*ends, math.nan)
+            found[key] = (*ends, math.nan, math.nan)
     return found
 
 
@@ -325,6 +333,6 @@ def from_records(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Change]]:
     found: dict[str, list[Change]] = {}
     for row in rows:
         values = {key: value for key, value in row.items() if key != "method"}
-        unknown = {key: math.nan for key in ("low", "high", "p", "p_holm") if values.get(key, 0) is None}
+        unknown = {key: math.nan for key in ("low", "high", "p", "p_holm", "improvement") if values.get(key, 0) is None}
         found.setdefault(str(row["method"]), []).append(Change(**{**values, **unknown}))
     return found

@@ -59,6 +59,32 @@ def test_the_interval_is_that_of_the_paired_difference() -> None:
     assert change.p < 0.01
 
 
+@pytest.mark.parametrize("better", [True, False])
+def test_the_probability_of_improvement_counts_documents(better: bool) -> None:
+    """Three better and one worse of ten, however much: (3 + 6/2) / 10; where lower is better the other way round."""
+    before, after = [0.5] * 10, [0.9, 0.6, 0.7, 0.1] + [0.5] * 6
+    first, second = (
+        replace(each, figures=tuple(replace(one, higher_is_better=better) for one in each.figures))
+        for each in (model({"task": before}), model({"task": after}))
+    )
+    change = only(extra_tasks.compare(first, {"method": [second]}, **SETTINGS))
+    assert change.improvement == pytest.approx(0.6 if better else 0.4)
+    shown = extra_tables.markdown({"method": [change]})
+    assert ("60%" if better else "40%") in shown
+
+
+def test_a_groups_probability_of_improvement_is_over_all_its_documents() -> None:
+    def group(scores: dict[str, list[float]]) -> ExtraScores:
+        made = model(scores)
+        return replace(
+            made, figures=(figure("group", float(np.mean([each.value for each in made.figures])), "unweighted", ("a", "b")), *made.figures)
+        )
+
+    found = extra_tasks.compare(group({"a": [0.0] * 6, "b": [0.0] * 4}), {"method": [group({"a": [1.0] * 6, "b": [0.0] * 4})]}, **SETTINGS)
+    assert only(found, "group").improvement == pytest.approx(0.8)
+    assert [only(found, name).improvement for name in ("a", "b")] == [1.0, 0.5]
+
+
 @pytest.mark.parametrize(("aggregation", "expected"), [("weighted", (90 * 0.5 + 10 * 1.0) / 100), ("unweighted", 0.75)])
 def test_a_groups_figure_follows_from_its_tasks_as_lm_eval_has_it(aggregation: str, expected: float) -> None:
     def group(scores: dict[str, list[float]]) -> ExtraScores:
