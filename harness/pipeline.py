@@ -10,6 +10,7 @@ from harness.api import Artifact, HarnessError, Method, Model, StagedMethod
 from harness.config import RunConfig
 from harness.evaluation import extra_tasks, references
 from harness.evaluation.candidates import InFull, InRounds, baseline_samples
+from harness.evaluation.context_probe import probe_context
 from harness.evaluation.evaluate import check, evaluate, scoring
 from harness.evaluation.extra_tasks import ExtraTasks
 from harness.evaluation.rounds import Rounds
@@ -87,6 +88,8 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Eval
     record.begin(run, ())
     extra = extra_tasks.announced(run)
     suite = prepare(run, suite_config(run.config), run.model)
+    if config.probe_context:
+        probe_context(run, suite)
     if against is None:
         samples = evaluate(run, run.model, suite, run.config, scoring(run.config))
     else:

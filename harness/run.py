@@ -37,6 +37,7 @@ class Run:
         self.begun = time.time(), time.monotonic()
         """For the date, and for the seconds that it took: a clock may be set back meanwhile."""
         self._suite = suite
+        self._servers: dict[tuple[str, str], dict[str, Json]] = {}
         self._store = Store(root, read_only=read_only, say=self.say)
 
     def repeated(self, seed: int) -> "Run":
@@ -87,6 +88,17 @@ class Run:
     def suite(self) -> EvaluationSuite:
         """Give what a method has to keep clear of."""
         return self._suite(self)
+
+    def server(self, engine: EngineConfig) -> dict[str, Json]:
+        """Ask once what a server says of its model; a line where that is its name alone. HarnessError if no server answers."""
+        from harness.engines.servers.identity import identity, is_name_alone
+
+        asked = engine.url, engine.served_model
+        if asked not in self._servers:
+            known = self._servers[asked] = identity(engine)
+            if is_name_alone(known):
+                self.say(f"{engine.url} says of its model {known['id']} no more than this name: another one under it is not noticed")
+        return self._servers[asked]
 
     def say(self, message: str) -> None:
         """Tell the person watching."""

@@ -10,6 +10,8 @@ _ARTIFACTS: Final = "tests/harness/store/test_steps.py::"
 _FAULTS: Final = "tests/harness/store/test_faults.py::"
 _JOURNAL: Final = "tests/harness/store/test_journal.py::"
 _SERVED: Final = "tests/harness/engines/test_served.py::"
+_SERVERS: Final = "tests/harness/evaluation/test_server_steps.py::"
+_PROBE: Final = "tests/harness/evaluation/test_context_probe.py::"
 _PAIRS: Final = "tests/retmask/pairs/test_pairing.py::"
 _RUNS: Final = "tests/harness/commands/test_runs.py::"
 _REPRODUCE: Final = "tests/harness/test_reproduce.py::"
@@ -297,23 +299,23 @@ PROTECTIONS: Final = (
         ),
         (
             "what may pass is sent again",
-            "harness/engines/served.py",
-            "_ATTEMPTS: Final = 5\n",
-            "_ATTEMPTS: Final = 1\n",
+            "harness/engines/servers/client.py",
+            "ATTEMPTS: Final = 5\n",
+            "ATTEMPTS: Final = 1\n",
             _SERVED + "test_faults_that_pass_are_sent_again",
         ),
         (
             "a refusal is not",
-            "harness/engines/served.py",
-            '            raise HarnessError(f"{self.url}{path} refused',
-            '            raise _PassingError(f"{self.url}{path} refused',
+            "harness/engines/servers/client.py",
+            '            raise RefusedError(f"{self.url}{path} refused',
+            '            raise PassingError(f"{self.url}{path} refused',
             _SERVED + "test_a_refusal_is_not_repeated",
         ),
         (
             "garbage is no answer",
-            "harness/engines/served.py",
-            "        except (ValueError, RecursionError):\n            raise _PassingError",
-            "        except KeyError:\n            raise _PassingError",
+            "harness/engines/servers/client.py",
+            "        except (ValueError, RecursionError):\n            raise PassingError",
+            "        except KeyError:\n            raise PassingError",
             _SERVED + "test_garbage_without_end_is_an_error[garbage-not JSON]",
         ),
         (
@@ -329,6 +331,44 @@ PROTECTIONS: Final = (
             '        self._check_read(counts.get("prompt_tokens"), prompt)\n',
             "",
             _SERVED + "test_a_server_that_cuts_prompts_is_found_out",
+        ),
+    ),
+    *_protections(
+        "another model behind a server's address",
+        (
+            "what the server says is in the key",
+            "harness/evaluation/evaluate.py",
+            '    asked = with_server(run, "generate", {**inputs, **chosen}, config, GENERATION_VERSION)\n',
+            "    asked: dict[str, Json] = {**inputs, **chosen}\n",
+            _SERVERS + "test_another_model_behind_the_same_address_is_asked_anew",
+        ),
+        (
+            "what a restart changes is not",
+            "harness/engines/servers/identity.py",
+            '    if row.get("owned_by") in _DATED and type(row.get("created")) is int:\n',
+            '    if type(row.get("created")) is int:\n',
+            _SERVERS + "test_what_a_restart_leaves_and_another_model_changes",
+        ),
+        (
+            "a text of other tokens is refused",
+            "harness/engines/served.py",
+            "            if read == len(prompt.ids):\n",
+            "            if True:\n",
+            _SERVED + "test_text_whose_tokens_are_others_is_refused_at_once",
+        ),
+        (
+            "so is a later one",
+            "harness/engines/served.py",
+            "        if self._takes_ids is False and read != len(prompt.ids):\n",
+            "        if False:\n",
+            _SERVED + "test_every_text_has_to_have_as_many_tokens",
+        ),
+        (
+            "a server that cuts in silence is found",
+            "harness/pipeline.py",
+            "    if config.probe_context:\n",
+            "    if False:\n",
+            _PROBE + "test_a_server_that_cuts_scores_nothing",
         ),
     ),
     *_protections(
@@ -1297,7 +1337,7 @@ PROTECTIONS: Final = (
         ),
         (
             "half a key, where an answer is cut",
-            "harness/engines/served.py",
+            "harness/engines/servers/client.py",
             'redacted(text[:4000].decode(errors="replace"))',
             'text[:400].decode(errors="replace")',
             _REDACT + "test_half_a_key_is_not_left_where_an_answer_is_cut",
@@ -1311,7 +1351,7 @@ PROTECTIONS: Final = (
         ),
         (
             "a key that cannot be a header",
-            "harness/engines/served.py",
+            "harness/engines/servers/client.py",
             "    if key and not _HEADER.fullmatch(key):\n",
             "    if False:\n",
             _REDACT + "test_a_key_that_cannot_be_a_header_is_one_line_without_it",

@@ -95,6 +95,12 @@ def evaluation_options(command: Any) -> Any:
         click.option("--url", help="served: an OpenAI-compatible server, such as http://localhost:8000/v1."),
         click.option("--served-model", help="served: the server's name for the model.  [default: the only one it has]"),
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
+        click.option(
+            "--probe-context",
+            is_flag=True,
+            default=None,
+            help="served: first ask for what stands at the start of a prompt as long as the suite's longest.",
+        ),
         click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
         click.option(
             "--dtype", help="Number format of the weights, such as bfloat16.  [default: float32 on a CPU, the checkpoint's own elsewhere]"

@@ -44,11 +44,16 @@ class EngineConfig:
     timeout: float = 600.0
     """Served: seconds after which a request counts as stalled."""
 
+    probe_context: bool = False
+    """Served: first ask for what stands at the start of a long prompt. Does not change results."""
+
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise HarnessError(f"unknown backend {self.backend!r}; choose from {', '.join(BACKENDS)}")
         if (self.backend == "served") != bool(self.url):
             raise HarnessError("--backend served and --url go together, such as --backend served --url http://localhost:8000/v1")
+        if self.probe_context and self.backend != "served":
+            raise HarnessError("--probe-context asks a server, which may cut prompts; hf and vllm cut none, so leave it out")
         if self.served_api not in SERVED_APIS:
             raise HarnessError(f"unknown served_api {self.served_api!r}; choose from {', '.join(SERVED_APIS)}")
         if self.generations < 1:

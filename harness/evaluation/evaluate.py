@@ -22,6 +22,7 @@ from harness.evaluation import judging as opinions
 from harness.evaluation import lmeval_tasks as lmeval
 from harness.evaluation.asking import GENERATION_VERSION, ask
 from harness.evaluation.judging import Answer, Judging, Verdicts
+from harness.evaluation.server_steps import with_server
 from harness.evaluation.sources import Source, TaskInfo
 from harness.evaluation.suite import infos, load, source_of
 from harness.models import generation_config as decoding
@@ -145,7 +146,9 @@ def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, p
     }
     sampling = config.sampling(run.seed)
     inputs |= sampling
-    asked: dict[str, Json] = {**inputs, **({} if part is None else {"part": dict(part.inputs)})}
+    chosen: dict[str, Json] = {} if part is None else {"part": dict(part.inputs)}
+    asked = with_server(run, "generate", {**inputs, **chosen}, config, GENERATION_VERSION)
+    inputs = {name: value for name, value in asked.items() if name != "part"}
 
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.engines import open_engine
 from harness.evaluation import extra_results
+from harness.evaluation.server_steps import with_server
 from harness.files import digest, file_digest, write_json
 from harness.models import generation_config as decoding
 from harness.store.journal import Journal, Records
@@ -107,11 +108,12 @@ def find(config: "RunConfig") -> ExtraTasks | None:
     raise AssertionError("unreachable")
 
 
-def inputs(model: Model, extra: ExtraTasks, config: "RunConfig") -> dict[str, Json]:
+def inputs(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -> dict[str, Json]:
     """Say what identifies ``model``'s figures on the extra tasks."""
     asked: dict[str, Json] = {"limit": config.extra_limit, "fewshot": config.extra_fewshot, "chat_template": _templated(config)}
     plain = decoding.inputs(model.path) if config.backend == "hf" else {}
-    return {"model": model.digest, **extra.identity(), **asked, **config.inputs(), **plain}
+    about = {"model": model.digest, **extra.identity(), **asked, **config.inputs(), **plain}
+    return with_server(run, STEP, about, config, VERSION)
 
 
 def announced(run: "Run") -> ExtraTasks | None:
@@ -120,7 +122,7 @@ def announced(run: "Run") -> ExtraTasks | None:
     Their data sets are loaded now unless the baseline is done with them: what is missing is said at the start.
     """
     extra = find(run.config)
-    if extra is not None and not run.is_finished(STEP, inputs(run.model, extra, run.config), version=VERSION):
+    if extra is not None and not run.is_finished(STEP, inputs(run, run.model, extra, run.config), version=VERSION):
         run.say(f"extra tasks: {', '.join(extra.names)}")
         _ = extra.loaded
     return extra
@@ -153,7 +155,7 @@ def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -
         write_json(work / FIGURES, {"figures": figures, "asked": list(extra.names)})
         return {"tasks": len(extra.leaves), "documents": len({(row["task"], row["document"]) for row in documents}), **aside}
 
-    return run.step(STEP, inputs(model, extra, config), build, version=VERSION)
+    return run.step(STEP, inputs(run, model, extra, config), build, version=VERSION)
 
 
 def _templated(config: "RunConfig") -> bool:

@@ -18,6 +18,7 @@ from harness.config import RunConfig
 from harness.engines import generations, open_engine
 from harness.engines.options import EngineConfig
 from harness.evaluation.asking import ask
+from harness.evaluation.server_steps import with_server
 from harness.evaluation.sources import TaskInfo, find_source
 from harness.files import digest
 from harness.models.lookup import resolve
@@ -140,7 +141,8 @@ def judge(
     """Find the verdicts on ``answers``, those to ``tasks`` in ``generated``: of a finished step, or asked for now."""
     points = key_points(tasks)
     files: dict[str, Json] = {name: found for name, (_, found) in points.items()}
-    inputs: dict[str, Json] = {"of": {"generations": generated.key, "key points": files}, "seed": run.seed, **judging.inputs()}
+    about: dict[str, Json] = {"of": {"generations": generated.key, "key points": files}, "seed": run.seed, **judging.inputs()}
+    inputs = with_server(run, "judge", about, judging.engine, VERSION)
 
     def build(work: Path) -> dict[str, Json]:
         from harness.engines.lm import Batch

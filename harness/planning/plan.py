@@ -15,6 +15,8 @@ from typing import Final, Literal
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Work
 from harness.config import RunConfig
+from harness.engines.options import EngineConfig
+from harness.engines.servers.identity import identity
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation import extra_tasks as extras
 from harness.evaluation import references
@@ -36,6 +38,8 @@ Stage = Literal["pairs", "train"]
 REPORT: Final = "report"
 #: What no step is begun for: without a probe, at so many operations and passes in a second, it is done in so many seconds.
 _OPERATIONS, _PASSES, _LITTLE = 1e10, 100, 300
+#: Seconds for a server to name its model, where only a plan is made.
+_PATIENCE: Final = 10.0
 #: Copies of the logits, in float32, that a training step holds: forward, log-softmax, gradient.
 _LOGIT_COPIES: Final = 3
 #: A training checkpoint: weights and both of AdamW's moments in float32.
@@ -146,6 +150,13 @@ class _Look(Run):
             raise _MissingError(name)
         self.states[name, artifact.key] = "finished"
         return artifact
+
+    def server(self, engine: EngineConfig) -> dict[str, Json]:
+        """Ask once, and give nothing where no server answers yet."""
+        try:
+            return identity(replace(engine, timeout=min(engine.timeout, _PATIENCE)), attempts=1)
+        except HarnessError:
+            return {}
 
     def taken(self, *names: str) -> State:
         """Take a step's state out of those that were asked for; ``to do`` if none of these was."""

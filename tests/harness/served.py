@@ -43,6 +43,15 @@ class Server(ThreadingHTTPServer):
         self.good_until: int | None = None
         """Completions after which every request fails."""
         self.keys: list[str | None] = []
+        self.about: dict[str, Any] = {"id": "shipped"}
+        """What ``/v1/models`` says of the model."""
+        self.takes_ids = True
+        self.refused = 0
+        """Requests with token ids, where it takes none."""
+        self.puts_first: list[int] = []
+        """What it writes before a text by itself."""
+        self.counts = True
+        """Whether it says how many tokens it reads."""
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -63,6 +72,8 @@ class Server(ThreadingHTTPServer):
         import torch
 
         ids = body.get("prompt")
+        if isinstance(ids, str):
+            ids = self.puts_first + self.tokenizer(ids)["input_ids"]
         if ids is None:
             ids = self.tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
         with self.lock, torch.inference_mode():
@@ -72,7 +83,8 @@ class Server(ThreadingHTTPServer):
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         choice: dict[str, Any] = {"finish_reason": "stop" if ended else "length"}
         choice |= {"text": text} if "prompt" in body else {"message": {"role": "assistant", "content": text}}
-        return {"choices": [choice], "usage": {"prompt_tokens": len(ids), "completion_tokens": len(output)}}
+        usage = {"usage": {"prompt_tokens": len(ids), "completion_tokens": len(output)}} if self.counts else {}
+        return {"choices": [choice], **usage}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,11 +92,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send(200, json.dumps({"data": [{"id": "shipped"}]}).encode())
+        self.send(200, json.dumps({"object": "list", "data": [self.server.about]}).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.keys.append(self.headers.get("Authorization"))
+        if isinstance(body.get("prompt"), list) and not self.server.takes_ids:
+            self.server.refused += 1
+            self.send(500, b'{"error": {"message": "[{\'type\': \'string_type\'}]"}}')
+            return
         fault = self.server.fault()
         if fault is None:
             self.send(200, json.dumps(self.server.complete(body)).encode())

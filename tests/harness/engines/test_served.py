@@ -1,6 +1,7 @@
 """``--backend served`` against a server on this machine that holds the shipped model, healthy and not."""
 
 import json
+import re
 import signal
 import socket
 import sys
@@ -22,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # so that tests.harness.serv
 from harness.api import HarnessError
 from harness.commands.root import main
 from harness.engines import open_engine
-from harness.engines import served as module
 from harness.engines.lm import Batch, Completion, Failed, Prompt
 from harness.engines.options import EngineConfig
-from harness.engines.served import Client
+from harness.engines.servers import client as module
+from harness.engines.servers.client import Client
 from harness.models.lookup import resolve
 from harness.store.journal import Journal
 from tests.harness.served import DRIPS, Server, serving
@@ -356,3 +357,62 @@ def test_an_answer_that_is_withheld_is_one_incomplete_example(
     assert "1 examples were not answered (the server withheld an answer (content_filter))" in result.output
     again = CliRunner().invoke(main, [*command, *served])
     assert again.exit_code == 0, again.output
+
+
+def test_prompts_go_as_text_where_a_server_takes_no_ids(tmp_path: Path, server: Server, by_transformers: pd.DataFrame) -> None:
+    server.takes_ids = False
+    result = evaluate(tmp_path, "--backend", "served", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("takes no token ids: prompts go as text") == 1
+    assert 1 <= server.refused <= 16, "only what was under way at the time"
+    assert all(isinstance(body["prompt"], str) for body in server.answered)
+    assert samples(tmp_path)["output"].tolist() == by_transformers["output"].tolist()
+
+
+def test_a_text_goes_without_the_token_that_the_server_puts_before_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.takes_ids = False
+    backend: Any = open_engine(resolve("builtin"), EngineConfig("served", "auto", "cpu", 4096, url=server.url))._backend
+    monkeypatch.setattr(backend.tokenizer, "_bos_token", "<s>", raising=False)
+    monkeypatch.setattr(type(backend.tokenizer), "bos_token", "<s>", raising=False)
+    sent: list[str] = []
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        sent.append(body["prompt"])
+        usage = {"prompt_tokens": 1 + len(body["prompt"].split()), "completion_tokens": 1}
+        return {"choices": [{"text": "a", "finish_reason": "stop"}], "usage": usage}
+
+    monkeypatch.setattr(server, "complete", complete)
+    asked = [Instance("generate_until", {}, (f"<s> the river {n}", {"until": [], "max_gen_toks": 4}), n) for n in range(2)]
+    prompts = [Prompt(f"e{n}", (1, 2, 3, 4), request) for n, request in enumerate(asked)]
+    list(backend.generate(prompts[:1], Batch(4096)))
+    list(backend.generate(prompts[1:], Batch(4096)))
+    assert sent == ["<s> the river 0", " the river 0", " the river 1"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "more", "reason"), [(True, [5], r"counts \d+ tokens in a prompt of \d+"), (False, [], "does not say how many tokens")]
+)
+def test_text_whose_tokens_are_others_is_refused_at_once(
+    tmp_path: Path, server: Server, counts: bool, more: list[int], reason: str
+) -> None:
+    server.takes_ids, server.counts, server.puts_first = False, counts, more
+    result = evaluate(tmp_path, "--backend", "served", "--url", server.url)
+    assert result.exit_code == 2
+    assert re.search(reason, result.output), result.output
+    assert "--served-api chat" in result.output
+    assert server.refused <= 16, "one each, of those under way at the time"
+
+
+def test_every_text_has_to_have_as_many_tokens(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.takes_ids = False
+    complete = server.complete
+
+    def later(body: dict[str, Any]) -> dict[str, Any]:
+        if len(server.answered) == 5:
+            server.puts_first = [5]
+        return complete(body)
+
+    monkeypatch.setattr(server, "complete", later)
+    result = evaluate(tmp_path, "--backend", "served", "--url", server.url)
+    assert result.exit_code == 2
+    assert "--served-api chat" in result.output

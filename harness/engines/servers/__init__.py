@@ -1,0 +1,1 @@
+"""Servers: requests to them, what they say of their model, whether they cut prompts."""

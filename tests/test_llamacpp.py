@@ -1,0 +1,122 @@
+"""llama-cpp-python's server with SmolLM2 in it, asked in both ways, against transformers; and one whose context is too short.
+
+`make test-llamacpp` builds it in a virtual environment of its own (some ten minutes) and runs these.
+"""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from harness.commands.root import main
+from harness.models.catalogue import entries
+from harness.models.named import fetched
+
+pytestmark = pytest.mark.llamacpp
+NAME = "smollm2-135m"
+PYTHON = Path(os.environ.get("LLAMACPP_PYTHON", Path(__file__).parents[1] / "build" / "llamacpp" / "bin" / "python"))
+PROMPTS = 16
+#: The same chats whichever way they are asked.
+ASKED = ("--model", NAME, "--preset", "small", "--tasks", "niah_mk", "--examples", str(PROMPTS), "--framing", "chat", "--yes")
+
+
+@contextmanager
+def server(model: Path, context: int) -> Iterator[str]:
+    """A server with so long a context; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        PYTHON,
+        "-m",
+        "llama_cpp.server",
+        "--model",
+        model,
+        "--n_ctx",
+        context,
+        "--port",
+        port,
+        "--n_threads",
+        1,
+        "--verbose",
+        "false",
+    ]
+    running = subprocess.Popen([str(each) for each in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/v1"
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            try:
+                requests.get(f"{url}/models", timeout=5)
+                break
+            except requests.RequestException:
+                assert running.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.5)
+        yield url
+    finally:
+        running.terminate()
+        running.wait()
+
+
+@pytest.fixture(scope="module")
+def gguf(smollm2: Path) -> Path:
+    """The file that transformers' weights were read from."""
+    assert smollm2.is_dir()
+    if not PYTHON.exists():
+        pytest.skip(f"no llama-cpp-python at {PYTHON}; make test-llamacpp builds it")
+    step = fetched(entries()[NAME])
+    assert step is not None
+    return step.path / entries()[NAME].file
+
+
+def evaluate(output: Path, *more: str) -> Result:
+    return CliRunner().invoke(main, ["eval", *ASKED, "--output", str(output), *more])
+
+
+def samples(output: Path) -> pd.DataFrame:
+    (path,) = output.glob("steps/eval-*/samples.parquet")
+    return pd.read_parquet(path).sort_values("example_id", ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def by_transformers(tmp_path_factory: pytest.TempPathFactory, gguf: Path) -> pd.DataFrame:
+    output = tmp_path_factory.mktemp("hf")
+    result = evaluate(output, "--device", "cpu", "--lengths", "256")
+    assert result.exit_code == 0, result.output
+    return samples(output)
+
+
+def test_both_ways_score_as_transformers_do(tmp_path: Path, gguf: Path, by_transformers: pd.DataFrame) -> None:
+    with server(gguf, 2048) as url:
+        for api in ("completions", "chat"):
+            where = ("--lengths", "256", "--backend", "served", "--url", url, "--served-api", api, "--timeout", "1800")
+            result = evaluate(tmp_path / api, *where)
+            assert result.exit_code == 0, result.output
+            found = samples(tmp_path / api)
+            same = found["output"] == by_transformers["output"]
+            print(f"{api}: {int(same.sum())} of {len(found)} answers are the same; scores {found['score'].tolist()}")
+            print("\n".join(line for line in result.output.splitlines() if "token ids" in line or "no more than" in line))
+            assert found["score"].tolist() == by_transformers["score"].tolist()
+            assert same.sum() >= 12
+            assert ("prompts go as text" in result.output) == (api == "completions")
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_a_context_that_is_too_short_is_caught(tmp_path: Path, gguf: Path, api: str) -> None:
+    with server(gguf, 512) as url:
+        where = ("--lengths", "1k", "--backend", "served", "--url", url, "--served-api", api)
+        for more in ((), ("--probe-context",)):
+            result = evaluate(tmp_path / "_".join(more), *where, *more)
+            print(f"{api} {' '.join(more)}: {result.output.splitlines()[-1]}")
+            assert result.exit_code in (2, 3), result.output
+            assert any(word in result.output for word in ("context", "cuts prompts")), result.output
+            assert not list((tmp_path / "_".join(more)).glob("steps/eval-*")), "nothing is scored"
