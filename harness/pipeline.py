@@ -14,7 +14,7 @@ from harness.evaluation.evaluate import check, evaluate, scoring
 from harness.evaluation.extra_tasks import ExtraTasks
 from harness.evaluation.rounds import Rounds
 from harness.evaluation.sources import find_source
-from harness.evaluation.suite import asked_suite, prepare, suite_config
+from harness.evaluation.suite import asked_suite, fitting, is_suiteless, prepare, suite_config
 from harness.methods import find_method
 from harness.models.lookup import resolve
 from harness.publishing.results import Candidate, publish
@@ -36,6 +36,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     if config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = open_run(root, model_name, config)
+    fitting(suite_config(run.config), run.model)
     record.begin(run, methods)
     extra = extra_tasks.announced(run)
     contexts = {seed: run.repeated(seed) for seed in config.seeds or (config.seed,)}
@@ -72,6 +73,8 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
         raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
     find_source(config.data).tasks(config.tasks)
     run = open_run(root, model_name, config)
+    if not is_suiteless(config, stage):
+        fitting(suite_config(run.config), run.model)
     record.begin(run, (method,))
     return {"prompts": plugin.prompts, "pairs": plugin.pairs, "train": plugin.train}[stage](run)
 

@@ -59,28 +59,16 @@ def evaluation_options(command: Any) -> Any:
     """Add the options of every command that evaluates."""
     return _with(
         run_options(command),
-        click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
-        click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
-        click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
+        *suite_options(),
         click.option("--scoring", type=click.Choice(MODES), help="As published, or corrected.  [default: as the data]"),
-        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
         click.option(
             "--reference-points",
             is_flag=True,
             default=None,
             help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
         ),
-        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         *judge_options(),
-        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
-        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
-        click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
-        click.option(
-            "--think-tokens",
-            type=click.IntRange(min=0),
-            help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
-        ),
         click.option(
             "--generations",
             type=click.IntRange(min=1),
@@ -107,6 +95,25 @@ def evaluation_options(command: Any) -> Any:
         click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
         click.option("--extra-chat-template", is_flag=True, default=None, help="Put extra tasks into the model's chat template."),
     )
+
+
+def suite_options() -> list[Callable[[Any], Any]]:
+    """List the options that say which questions are asked."""
+    return [
+        click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
+        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
+        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
+        click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
+        click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
+        click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
+        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
+        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
+        click.option(
+            "--think-tokens",
+            type=click.IntRange(min=0),
+            help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
+        ),
+    ]
 
 
 def judge_options() -> list[Callable[[Any], Any]]:
