@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from harness import consent
-from harness.api import Json
+from harness.api import HarnessError, Json
 from harness.commands.parameters import Lengths, Names
 from harness.config import RunConfig, load_preset, override, preset_names
 from harness.consent import KINDS, Allowed
@@ -30,7 +30,7 @@ def run_options(command: Any) -> Any:
             "--model",
             "model_name",
             required=True,
-            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+            help="A directory, a .gguf file, a Hub id, a name that `harness models` lists, or RUN:METHOD for what a run has trained.",
         ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
@@ -186,6 +186,13 @@ def _suitable(model_name: str, settings: dict[str, Any]) -> str:
 
 
 def run_root(output: Path | None, model_name: str) -> Path:
-    """Name the run directory."""
+    """Name the run directory, which is never the model's own. HarnessError for an ``output`` that is, or is in it."""
     path = Path(model_name)
-    return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)
+    root = output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)
+    model = path.resolve()
+    if (path / "config.json").is_file() and (root.resolve() == model or model in root.resolve().parents):
+        beside = Path("runs") / f"{file_name(model.name)}-run"
+        if output is not None or model in beside.resolve().parents:
+            raise HarnessError(f"{root} is in the model's own directory, which stays as it is; name another with --output")
+        return beside
+    return root

@@ -13,6 +13,7 @@ from harness.commands.parameters import Setting
 from harness.config import SUITE_SETTINGS
 from harness.record import recorded_suite
 from harness.screen.terminal import echo
+from harness.store.checkpoints import of_step
 from tasks.files import replacing
 
 _OTHER_MODEL = "smaller-model"
@@ -106,7 +107,7 @@ def train(**arguments: Any) -> None:
     """
     artifact = _stage("train", arguments)
     echo(json.dumps(dict(artifact.facts), indent=1))
-    echo(f"\nmodel: {artifact.path / 'model'}")
+    echo(f"\nmodel: {of_step(artifact.path.parents[1], artifact.path / 'model')}")
 
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
