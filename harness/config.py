@@ -18,6 +18,8 @@ from tasks.suite import WORDINGS, Wording
 
 #: Settings that a file of somebody else's must not make.
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
+#: Settings that say which questions are asked.
+SUITE_SETTINGS: Final = ("tasks", "lengths", "examples", "clip", "data", "edition", "wording", "framing", "think_tokens", "seed")
 BUILTIN_PRESET: Final = "builtin"
 DEFAULT_PRESET: Final = "default"
 SMALL_PRESET: Final = "small"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import record
-from harness.api import Artifact, HarnessError, Method, Model, StagedMethod
+from harness.api import Artifact, HarnessError, Method, Model, Outcome, StagedMethod
 from harness.config import RunConfig
 from harness.evaluation import extra_tasks, references
 from harness.evaluation.candidates import InFull, InRounds, baseline_samples
@@ -15,9 +15,10 @@ from harness.evaluation.evaluate import check, evaluate, scoring
 from harness.evaluation.extra_tasks import ExtraTasks
 from harness.evaluation.rounds import Rounds
 from harness.evaluation.sources import find_source
-from harness.evaluation.suite import asked_suite, prepare, suite_config
+from harness.evaluation.suite import asked_suite, fitting, is_suiteless, prepare, suite_config
 from harness.methods import find_method
 from harness.models.lookup import resolve
+from harness.publishing import checkpoints
 from harness.publishing.results import Candidate, publish
 from harness.run import Run
 from harness.store.find import Evaluation
@@ -37,6 +38,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     if config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = open_run(root, model_name, config)
+    fitting(suite_config(run.config), run.model)
     record.begin(run, methods)
     extra = extra_tasks.announced(run)
     contexts = {seed: run.repeated(seed) for seed in config.seeds or (config.seed,)}
@@ -47,12 +49,14 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     evaluations = InRounds(run, suite, len(methods)) if config.stop_early else InFull(run, suite)
     baseline_extra = _on_extra_tasks(run, run.model, extra)
     anchored = _reference_points(run)
-    candidates = []
+    candidates: list[Candidate] = []
+    trained: list[tuple[str, int | None, Outcome, Model]] = []
     for name, plugin in plugins.items():
         repeats = []
         for seed, context in contexts.items():
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
             repeats.append(_candidate(context, name, plugin, evaluations, extra))
+            trained.append((name, seed if config.seeds else None, repeats[-1].outcome, repeats[-1].trained))
         of_seeds = tuple(each for repeat in repeats for each in repeat.extra)
         candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:]), extra=of_seeds))
     baseline = evaluations.baseline()
@@ -61,6 +65,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
     asked = [] if baseline_extra is None else [baseline_extra, *(each for candidate in candidates for each in candidate.extra)]
     with run.alone():
         page = publish(run, suite, baseline, candidates, baseline_extra, anchored)
+        checkpoints.publish(run, trained, suite=str(suite.facts["digest"]), finished=True)
         record.finish(run, methods, labels, suite, evaluated, asked, anchored)
     return page
 
@@ -73,8 +78,14 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
         raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
     find_source(config.data).tasks(config.tasks)
     run = open_run(root, model_name, config)
+    if not is_suiteless(config, stage):
+        fitting(suite_config(run.config), run.model)
     record.begin(run, (method,))
-    return {"prompts": plugin.prompts, "pairs": plugin.pairs, "train": plugin.train}[stage](run)
+    artifact = {"prompts": plugin.prompts, "pairs": plugin.pairs, "train": plugin.train}[stage](run)
+    if stage == "train":
+        with run.alone():
+            checkpoints.of_stage(run, method, artifact)
+    return artifact
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Evaluation | None = None) -> Artifact:
@@ -126,7 +137,7 @@ def _candidate(context: Run, name: str, method: Method, evaluations: InFull | In
     resolved = resolve(str(outcome.checkpoint))
     trained = Model(name, resolved.path, resolved.digest)
     samples, asked = evaluations.candidate(trained), _on_extra_tasks(context, trained, extra)
-    return Candidate(name, outcome, samples, extra=() if asked is None else (asked,))
+    return Candidate(name, outcome, samples, trained, extra=() if asked is None else (asked,))
 
 
 def _on_extra_tasks(run: Run, model: Model, extra: ExtraTasks | None) -> Artifact | None:

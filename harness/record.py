@@ -4,10 +4,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from harness.api import Artifact, Json
+from harness.api import Artifact, HarnessError, Json
+from harness.config import SUITE_SETTINGS, RunConfig, from_manifest
 from harness.environment import environment, versions
+from harness.files import read_sealed
 from harness.run import Run
+from harness.screen import progress
 from harness.screen.redact import plain
 from harness.store import begun
 from harness.store.manifest import ModelRecord, RunManifest
@@ -42,6 +46,31 @@ def finish(
         seconds=round(time.monotonic() - run.begun[1], 3),
     ).write(run.root)
     begun.finish(run.root, about.asked())
+
+
+def recorded_suite(root: Path, config: RunConfig, typed: Mapping[str, object]) -> RunConfig:
+    """Give ``config`` the questions that the last command in ``root`` asks, but for what was ``typed``; as it is where none is recorded.
+
+    Pairs are kept clear of a run's questions: with others, everything would be sampled again.
+    """
+    if not (root / begun.COMMAND).is_file():
+        return config
+    try:
+        table = RunManifest.parse(read_sealed(root / begun.COMMAND), root / begun.COMMAND).config
+        last = from_manifest(table, f"{root / begun.COMMAND}, config")
+    except HarnessError as error:
+        progress.say(f"{error}; the questions are the preset's")
+        return config
+    kept = {name: getattr(last, name) for name in SUITE_SETTINGS if name in table and typed.get(name) in (None, ())}
+    found = replace(config, **kept)
+    if found != config:
+        what = ", ".join(f"{name} {_words(value)}" for name, value in kept.items() if value != getattr(config, name))
+        progress.say(f"as the last command in {root}: {what}")
+    return found
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) or "all" if isinstance(value, tuple) else str(value)
 
 
 def _about(run: Run, methods: Sequence[str]) -> RunManifest:

@@ -99,6 +99,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         sync_folder(path.parent)
 
 
+def open_mode(path: Path) -> None:
+    """Let those read and write the user's own file whom the umask lets: libraries write weights for their owner alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if (wanted := mode | (0o666 & ~mask)) != mode:
+        path.chmod(wanted)
+
+
 def sync_folder(path: Path) -> None:
     """Make what was made or renamed in a folder durable: syncing a file does not sync its name (fsync(2))."""
     handle = os.open(path, os.O_RDONLY)

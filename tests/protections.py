@@ -22,6 +22,7 @@ _SAFE: Final = "tests/reports/test_safe.py::"
 _CONSENT: Final = "tests/harness/test_consent.py::"
 _JUDGING: Final = "tests/harness/evaluation/test_judging.py::"
 _UNREADABLE: Final = "tests/reports/test_unreadable.py::"
+_CHECKPOINTS: Final = "tests/harness/test_checkpoints.py::"
 _REDACT: Final = "tests/harness/screen/test_redact.py::"
 _ACCESS: Final = "tests/harness/test_access.py::"
 _EXTRA: Final = "tests/harness/evaluation/test_extra_tasks.py::"
@@ -1651,6 +1652,57 @@ PROTECTIONS: Final = (
             '    if what == "scorer" and any(JUDGED in each for kind in kinds for each in kind):\n',
             "    if False:\n",
             _UNREADABLE + "test_two_judges_are_never_compared",
+        ),
+    ),
+    *_protections(
+        "the folder of a run's trained models is a link",
+        (
+            "a link above is not followed",
+            "harness/store/checkpoints.py",
+            "    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):\n",
+            "    if folder.exists() and not folder.is_dir():\n",
+            _CHECKPOINTS + "test_what_the_harness_did_not_make_stays",
+        ),
+        (
+            "somebody's own folder stays",
+            "harness/store/checkpoints.py",
+            "    if place.is_symlink() or (place.exists() and name not in known):\n",
+            "    if False:\n",
+            _CHECKPOINTS + "test_what_the_harness_did_not_make_stays",
+        ),
+    ),
+    *_protections(
+        "`RUN:METHOD` leads to files that were changed since",
+        (
+            "the digest is that of what was trained",
+            "harness/models/lookup.py",
+            "    if trained is not None and digest != trained.digest:\n",
+            "    if False:\n",
+            _CHECKPOINTS + "test_a_model_that_was_changed_is_not_taken_for_the_trained_one",
+        ),
+    ),
+    *_protections(
+        "a model card that is uploaded names your machine's paths",
+        (
+            "paths lose their way",
+            "harness/publishing/card.py",
+            '    return _MACHINE.sub(lambda found: found[0].rstrip("/").rpartition("/")[2], redacted(text))\n',
+            "    return redacted(text)\n",
+            _CHECKPOINTS + "test_a_card_names_no_machine_and_no_key",
+        ),
+        (
+            "keys are taken out",
+            "harness/publishing/card.py",
+            'rpartition("/")[2], redacted(text))\n',
+            'rpartition("/")[2], text)\n',
+            _CHECKPOINTS + "test_a_card_names_no_machine_and_no_key",
+        ),
+        (
+            "nothing is uploaded unasked",
+            "harness/commands/models.py",
+            '    if yes:\n        echo(f"uploaded',
+            '    if True:\n        echo(f"uploaded',
+            _CHECKPOINTS + "test_a_push_is_only_said_unless_it_is_confirmed",
         ),
     ),
     *_protections(

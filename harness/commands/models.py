@@ -1,6 +1,7 @@
 """``harness models``: which models can be named, which are here, and what the cache holds (entry-point group ``harness.commands``)."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -125,6 +126,44 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     return _yes(value) if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@models.command()
+@click.argument("name", metavar="RUN:METHOD[@SEED]")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--push-to-hub", "repository", metavar="REPO", help="Repository of the Hub, NAME or OWNER/NAME; only said without --yes.")
+@click.option("--private/--public", default=True, show_default=True, help="Of a repository that is made.")
+@click.option("--yes", is_flag=True, help="Do upload.")
+def export(name: str, folder: Path | None, repository: str | None, private: bool, yes: bool) -> None:
+    """Copy a model that a run has trained, with its card, into FOLDER; or upload it to the Hub.
+
+    \b
+    Examples:
+      harness models export runs/demo:retmask my-model
+      harness models export runs/demo:retmask@2 my-model
+      harness models export runs/demo:retmask --push-to-hub ann/my-model
+      harness models export runs/demo:retmask --push-to-hub ann/my-model --public --yes
+
+    FOLDER is new or empty. Without --yes nothing is uploaded, and what would be is listed. The token is your own: `hf auth login`, or
+    HF_TOKEN.
+    """
+    from harness.publishing import export as exporting
+
+    if folder is None and repository is None:
+        raise click.UsageError("name a FOLDER to copy into, or a repository with --push-to-hub")
+    source = exporting.trained(name)
+    if folder is not None:
+        exporting.export(name, folder)
+        source = folder
+        echo(f"{name}: {folder}")
+    if repository is None:
+        return
+    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+    _table([(path.relative_to(source).as_posix(), _size(path.stat().st_size)) for path in files])
+    if yes:
+        echo(f"uploaded: {exporting.push(source, repository, private=private)}")
+    else:
+        echo(f"nothing was uploaded; --yes uploads these to the {'private' if private else 'public'} repository {repository}")
 
 
 @models.command()

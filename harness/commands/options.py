@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from harness import consent
-from harness.api import Json
+from harness.api import HarnessError, Json
 from harness.commands.parameters import Lengths, Names
 from harness.config import RunConfig, load_preset, override, preset_names
 from harness.consent import KINDS, Allowed
@@ -30,7 +30,7 @@ def run_options(command: Any) -> Any:
             "--model",
             "model_name",
             required=True,
-            help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.",
+            help="A directory, a .gguf file, a Hub id, a name that `harness models` lists, or RUN:METHOD for what a run has trained.",
         ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
@@ -59,28 +59,16 @@ def evaluation_options(command: Any) -> Any:
     """Add the options of every command that evaluates."""
     return _with(
         run_options(command),
-        click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
-        click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
-        click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
+        *suite_options(),
         click.option("--scoring", type=click.Choice(MODES), help="As published, or corrected.  [default: as the data]"),
-        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
         click.option(
             "--reference-points",
             is_flag=True,
             default=None,
             help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
         ),
-        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
         click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
         *judge_options(),
-        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
-        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
-        click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
-        click.option(
-            "--think-tokens",
-            type=click.IntRange(min=0),
-            help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
-        ),
         click.option(
             "--generations",
             type=click.IntRange(min=1),
@@ -113,6 +101,25 @@ def evaluation_options(command: Any) -> Any:
         click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
         click.option("--extra-chat-template", is_flag=True, default=None, help="Put extra tasks into the model's chat template."),
     )
+
+
+def suite_options() -> list[Callable[[Any], Any]]:
+    """List the options that say which questions are asked."""
+    return [
+        click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
+        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
+        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
+        click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
+        click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
+        click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
+        click.option("--wording", type=click.Choice(WORDINGS), help="Of generated tasks: full, or terse.  [default: full]"),
+        click.option("--framing", type=click.Choice(FRAMINGS), help="Chat template, or a text to go on with.  [default: as each task]"),
+        click.option(
+            "--think-tokens",
+            type=click.IntRange(min=0),
+            help="Budget for a reasoning model's thoughts, which are kept but not scored.  [default: 0, thoughts off]",
+        ),
+    ]
 
 
 def judge_options() -> list[Callable[[Any], Any]]:
@@ -185,6 +192,13 @@ def _suitable(model_name: str, settings: dict[str, Any]) -> str:
 
 
 def run_root(output: Path | None, model_name: str) -> Path:
-    """Name the run directory."""
+    """Name the run directory, which is never the model's own. HarnessError for an ``output`` that is, or is in it."""
     path = Path(model_name)
-    return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)
+    root = output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)
+    model = path.resolve()
+    if (path / "config.json").is_file() and (root.resolve() == model or model in root.resolve().parents):
+        beside = Path("runs") / f"{file_name(model.name)}-run"
+        if output is not None or model in beside.resolve().parents:
+            raise HarnessError(f"{root} is in the model's own directory, which stays as it is; name another with --output")
+        return beside
+    return root

@@ -52,6 +52,7 @@ def run_command(
     from harness.pipeline import run_methods
     from harness.planning.preview import preview
     from harness.publishing.results import show
+    from harness.store.find import models_of as of_run
 
     chosen = dict(options) | ({} if heads is None else {"heads": heads})
     config = run_config(model_name, preset, settings, chosen)
@@ -62,4 +63,6 @@ def run_command(
     page = run_methods(root, model_name, names, config)
     show(root)
     echo(f"\nreport: {page}")
+    for each in of_run(root):
+        echo(f"model: {each.path}")
     return None

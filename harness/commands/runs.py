@@ -78,6 +78,8 @@ def show(run: Path, as_json: bool) -> None:
         mark = " " if step.used else "-"
         seconds = "" if step.seconds is None else f"{step.seconds:.1f} s"
         echo(f"{mark} {step.name:20} {step.key[:12]:12}  {step.state:10} {seconds:>10} {_size(step.bytes):>10}")
+    for each in found.models:
+        echo(f"model: {each.path}")
     _tell(found)
 
 

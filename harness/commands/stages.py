@@ -8,9 +8,12 @@ from typing import Any
 import click
 
 from harness.api import Artifact, HarnessError, Json
-from harness.commands.options import run_config, run_options, run_root, yes_option
+from harness.commands.options import run_config, run_options, run_root, suite_options, yes_option
 from harness.commands.parameters import Setting
+from harness.config import SUITE_SETTINGS
+from harness.record import recorded_suite
 from harness.screen.terminal import echo
+from harness.store.checkpoints import of_step
 from tasks.files import replacing
 
 _OTHER_MODEL = "smaller-model"
@@ -21,6 +24,8 @@ def _stage_options(command: Any) -> Any:
         "--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."
     )
     method = click.option("--method", help="Whose stage to run.  [default: retmask]")
+    for option in reversed(suite_options()):
+        command = option(command)
     return run_options(method(setting(yes_option(command))))
 
 
@@ -47,11 +52,13 @@ def pairs(prompts_only: bool, out: Path | None, **arguments: Any) -> None:
     \b
     Examples:
       harness pairs --model builtin --output runs/demo
+      harness pairs --model builtin --lengths 512 --examples 20 --output runs/short
       harness pairs --model runs/big --prompts-from chats.jsonl --prompts 5000
       harness pairs --model runs/big --rejected-from "model runs/small"
       harness pairs --model runs/big --prompts-only --out mine.jsonl
 
-    `harness train` and `harness run` with the same --model, --output and settings go on from there.
+    `harness train` and `harness run` with the same --model, --output and settings go on from there. Instructions are kept clear of the
+    evaluation: of the questions that the run directory's last command asks, where --tasks, --lengths and the like name no others.
     """
     if out is not None and not prompts_only:
         raise HarnessError("--out is for --prompts-only; pairs are written into the run directory")
@@ -100,7 +107,7 @@ def train(**arguments: Any) -> None:
     """
     artifact = _stage("train", arguments)
     echo(json.dumps(dict(artifact.facts), indent=1))
-    echo(f"\nmodel: {artifact.path / 'model'}")
+    echo(f"\nmodel: {of_step(artifact.path.parents[1], artifact.path / 'model')}")
 
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
@@ -109,10 +116,11 @@ def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
 
     model_name, output, preset, yes = (arguments.pop(name) for name in ("model_name", "output", "preset", "yes"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
-    run = {name: arguments.pop(name) for name in ("seed", "device", "allow_unsafe_weights", "allow", "allow_url")}
+    run = {name: arguments.pop(name) for name in ("device", "allow_unsafe_weights", "allow", "allow_url", *SUITE_SETTINGS)}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
-    root, config = run_root(output, model_name), run_config(model_name, preset, run, options)
+    root = run_root(output, model_name)
+    config = recorded_suite(root, run_config(model_name, preset, run, options), typed=run)
     preview(root, model_name, (method,), config, yes=yes, stage=stage)
     return run_stage(root, model_name, method, config, stage)
 

@@ -132,17 +132,30 @@ def remarks(suite: Artifact) -> list[str]:
 
 def clipped(run: Run, config: SuiteConfig, model: Model) -> SuiteConfig:
     """Keep of ``config`` the lengths that the model can take."""
+    kept = fitting(config, model)
+    if kept == config.lengths:
+        return config
+    run.say(f"--clip: {model.name} cannot take all lengths; left out: {', '.join(str(x) for x in config.lengths if x not in kept)}")
+    return replace(config, lengths=kept)
+
+
+def fitting(config: SuiteConfig, model: Model) -> tuple[int, ...]:
+    """Choose the lengths that the model can take. HarnessError if it cannot take all, unless ``clip`` leaves some out and some stay."""
     limit = context_length(model)
     if limit is not None:
         limit -= config.think_tokens
     if limit is None or max(config.lengths) <= limit:
-        return config
+        return config.lengths
     kept = tuple(length for length in config.lengths if length <= limit)
     if not config.clip or not kept:
         hint = "pass --clip to leave longer ones out" if kept else f"ask for --lengths {limit} or less"
         raise HarnessError(f"{model.name} takes at most {limit} tokens and --lengths asks for {max(config.lengths)}; {hint}")
-    run.say(f"--clip: {model.name} takes at most {limit} tokens; left out: {', '.join(str(x) for x in config.lengths if x > limit)}")
-    return replace(config, lengths=kept)
+    return kept
+
+
+def is_suiteless(config: RunConfig, stage: str | None) -> bool:
+    """Say whether a command needs no suite: a stage that trains on a file of pairs has nothing to keep clear of."""
+    return stage is not None and bool(config.options.get("pairs_from"))
 
 
 def asked_suite(run: Run) -> EvaluationSuite:

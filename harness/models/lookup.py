@@ -15,6 +15,7 @@ from harness.models.kernels import check_config
 from harness.models.loading import check_folder, check_numbers
 from harness.models.named import ready
 from harness.screen.terminal import echo
+from harness.store import checkpoints
 from tasks.files import read_text
 
 BUILTIN: Final = "builtin"
@@ -28,7 +29,8 @@ _SETTINGS: Final = ("config.json", "generation_config.json")
 
 
 def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code: bool = False) -> Model:
-    """Find the model called ``name``: ``builtin``, a named one (fetched once), a directory, a GGUF file (converted once), or a Hub id.
+    """Find the model called ``name``: ``builtin``, a named one (fetched once), a directory, a GGUF file (converted once), a Hub id,
+    or ``RUN:METHOD`` for what a run has trained.
 
     Weights come from safetensors files, which hold numbers and nothing else. With ``allow_unsafe_weights`` those of a model that has none
     may come from pickled files (``pytorch_model.bin``), of which torch unpickles tensors alone (``weights_only``). Only with
@@ -37,13 +39,20 @@ def resolve(name: str, *, allow_unsafe_weights: bool = False, trust_remote_code:
     Raises:
         HarnessError: nothing is there, there are no such weights, or it is not a decoder-only language model.
     """
-    path = _on_disk(name)
+    trained = checkpoints.find(name)
+    path = _on_disk(name) if trained is None else trained.path
     if not path.is_dir():
         code = [_CODE] if trust_remote_code else []
         path = _download(name, _WEIGHTS, *code)
         if allow_unsafe_weights and not _has_safetensors(path):
             path = _download(name, _WEIGHTS, _PICKLED, *code)
-    return Model(name, path.resolve(), _checked_digest(name, path, allow_unsafe_weights, trust_remote_code), trust_remote_code)
+    digest = _checked_digest(name, path, allow_unsafe_weights, trust_remote_code)
+    if trained is not None and digest != trained.digest:
+        raise HarnessError(
+            f"{path} is not what its run has trained: files in it have changed; name that folder if you changed them, or delete it and "
+            "start the run's own command again"
+        )
+    return Model(name, path.resolve(), digest, trust_remote_code)
 
 
 def has_name(name: str) -> bool:
@@ -67,7 +76,7 @@ def _download(name: str, *weights: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[*weights, "*.json", "*.txt", "*.model", "*.jinja"]))
+        return Path(snapshot_download(name, allow_patterns=[*weights, "*.json", "*.txt", "*.model", "*.jinja", "README.md"]))
     except HFValidationError:
         raise HarnessError(
             f"no model at {name!r}: no directory, .gguf file, Hub id (owner/name) or name that `harness models` lists"

@@ -23,7 +23,7 @@ from harness.evaluation import references
 from harness.evaluation.evaluate import scoring
 from harness.evaluation.judging import judge_calls
 from harness.evaluation.sources import find_source
-from harness.evaluation.suite import asked_suite, prepare, suite_config
+from harness.evaluation.suite import asked_suite, fitting, is_suiteless, prepare, suite_config
 from harness.methods import find_method
 from harness.models.footprint import DeviceMemory, ModelShape, device_of, devices, gib, width
 from harness.models.lookup import resolve
@@ -129,6 +129,10 @@ class Plan:
         return {**asdict(self), "needs": needs, **sums}
 
 
+class UnplannedError(HarnessError):
+    """Nothing can be planned, and the command itself may well run: a model whose files do not say how large it is."""
+
+
 class _MissingError(Exception):
     """A step that a run would have to compute."""
 
@@ -181,15 +185,18 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     config = run.config
     if methods and config.backend == "served":
         raise HarnessError("a served engine has one model and a method makes another; plan an evaluation of each instead")
-    shape = ModelShape.read(run.model)
+    shape = _shape(run.model)
     extra = extras.find(config)
-    steps = list(_steps(run, plugins, extra))
+    left_out = () if is_suiteless(config, stage) else tuple(x for x in config.lengths if x not in fitting(suite_config(config), run.model))
+    steps = list(_steps(run, plugins, extra, asks=not is_suiteless(config, stage)))
     if stage is not None:
         steps = list(_only(stage, steps))
     found = () if config.backend == "served" else devices(run.device)
     needs = tuple(_needs(steps, shape, config))
     disk = _disk(steps, shape)
     warnings = _warnings(needs, disk, found, config, root)
+    if left_out:
+        warnings.append(f"--clip leaves out lengths that the model cannot take: {', '.join(map(str, left_out))}")
     if any(step.work.step == extras.STEP and step.state != "finished" for step in steps):
         warnings.append("the extra tasks' tokens, memory and time are not counted: their documents are read when they are asked")
     if any(step.work.step == "judge" and step.state != "finished" for step in steps):
@@ -197,6 +204,13 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
             f"{judge_calls(config):,} verdicts of {config.judge_model} on each model's answers are not counted: its speed is not known"
         )
     return Plan(model_name, shape.parameters, tuple(steps), needs, found, tuple(warnings), disk, None)
+
+
+def _shape(model: Model) -> ModelShape:
+    try:
+        return ModelShape.read(model)
+    except HarnessError as error:
+        raise UnplannedError(str(error)) from None
 
 
 def timed(plan: Plan, config: RunConfig, *, limit: float | None = None) -> Plan:
@@ -241,15 +255,16 @@ def _only(stage: Stage, steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
         yield step
 
 
-def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks | None) -> Iterator[PlannedStep]:
-    generation = tokens.generation(run)
+def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks | None, *, asks: bool = True) -> Iterator[PlannedStep]:
+    """Plan every step; without ``asks`` there is no suite, since nothing needs one."""
+    generation = tokens.generation(run) if asks else Work("generate")
     suite: Artifact | None = None
-    try:
-        suite = prepare(run, suite_config(run.config), run.model)
-        evaluation.evaluate(run, run.model, suite, run.config, scoring(run.config))
-    except _MissingError:
-        pass
-    yield PlannedStep("suite", run.taken("suite"), Work("suite"))
+    with suppress(_MissingError):
+        if asks:
+            suite = prepare(run, suite_config(run.config), run.model)
+            evaluation.evaluate(run, run.model, suite, run.config, scoring(run.config))
+    if asks:
+        yield PlannedStep("suite", run.taken("suite"), Work("suite"))
     yield PlannedStep("generate: baseline", run.taken("generate"), generation)
     yield PlannedStep("eval: baseline", run.taken("eval"), Work("eval"))
     if judge_calls(run.config):

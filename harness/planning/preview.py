@@ -13,7 +13,7 @@ import click
 
 from harness.api import HarnessError
 from harness.config import RunConfig
-from harness.planning.plan import Plan, Stage, make_plan, timed
+from harness.planning.plan import Plan, Stage, UnplannedError, make_plan, timed
 from harness.planning.table import DAY, as_text, cheaper, duration
 from harness.screen import progress
 
@@ -24,11 +24,11 @@ PROBE_LIMIT: Final = 20.0
 def preview(
     root: Path, model_name: str, methods: Sequence[str], config: RunConfig, *, yes: bool = False, stage: Stage | None = None
 ) -> None:
-    """Say what is to come. HarnessError if the person at the terminal would rather not."""
+    """Say what is to come. HarnessError for what a plan refuses, and if the person at the terminal would rather not."""
     try:
         plan = make_plan(root, model_name, methods, config, stage=stage)
-    except HarnessError:
-        return  # what is wrong stops the command itself, which says it better; what only a plan cannot do does not matter to it
+    except UnplannedError:
+        return  # what only a plan cannot do does not matter to the command
     if not plan.left:
         return
     if plan.is_little:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import Artifact, HarnessError, Json, Outcome
+from harness.api import Artifact, HarnessError, Json, Model, Outcome
 from harness.evaluation import references
 from harness.evaluation.extra_tasks import STEP
 from harness.evaluation.suite import remarks
@@ -15,6 +15,7 @@ from harness.files import write_json
 from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.screen import terminal
 from harness.screen.redact import plain
+from harness.store.checkpoints import FOLDER, label
 from harness.store.manifest import RunManifest
 from harness.store.steps import step_folder
 from tasks.files import read_text, replacing
@@ -42,6 +43,7 @@ class Candidate:
     outcome: Outcome
     """Of the first training seed."""
     samples: Artifact
+    trained: Model
     repeats: tuple[Artifact, ...] = ()
     """Samples of the other training seeds."""
     extra: tuple[Artifact, ...] = ()
@@ -195,7 +197,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
     scores = next((outcome.head_scores for outcome in outcomes.values() if outcome.head_scores), None)
     return {
         "title": f"{run.model.name}: {', '.join(outcomes)}",
-        "settings": plain(_settings(run, suite)),
+        "settings": plain(_settings(run, suite, list(outcomes))),
         "head_scores": None if scores is None else [list(layer) for layer in scores],
         "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
         "threshold": _threshold(run.options),
@@ -268,7 +270,7 @@ def _threshold(options: Mapping[str, Json]) -> float | None:
     return float(value) if isinstance(value, int | float) and options.get("top_k") is None else None
 
 
-def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
+def _settings(run: "Run", suite: Artifact, methods: Sequence[str]) -> dict[str, Json]:
     facts = suite.facts
     return {
         "model": run.model.name,
@@ -285,6 +287,7 @@ def _settings(run: "Run", suite: Artifact) -> dict[str, Json]:
         "bootstrap resamples": run.config.resamples,
         "margin": "none" if run.config.margin is None else f"{run.config.margin:g} points",
         "extra tasks": ", ".join(run.config.extra_tasks) or "none",
+        "trained models": ", ".join(f"{FOLDER}/{label(name, seed)}" for name in methods for seed in run.config.seeds or (None,)),
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import HarnessError
 from harness.files import DamagedError
+from harness.store import checkpoints
+from harness.store.checkpoints import Checkpoint
 from harness.store.manifest import RunManifest
 from harness.store.reading import reading
 from harness.store.steps import MANIFEST, check, step_folder
@@ -95,6 +97,15 @@ def find(argument: str) -> list[Evaluation]:
     if name:
         raise HarnessError(f"{name}={path} names several evaluations; choose one, such as {name}={path}:{found[-1].name}")
     return found
+
+
+def models_of(root: Path) -> list[Checkpoint]:
+    """List the models that the last finished run in ``root`` has trained, in its order."""
+    manifest = RunManifest.read(root)
+    methods, seeds = dict.fromkeys(manifest.methods), manifest.config_seeds() or (None,)
+    there = {each.label: each for each in checkpoints.listed(root)}
+    names = [checkpoints.label(method, seed) for method in methods for seed in seeds]
+    return [there[name] for name in names if name in there]
 
 
 def find_one(argument: str) -> Evaluation:

@@ -15,6 +15,7 @@ from harness.access import AccessError, denied
 from harness.api import HarnessError, Json
 from harness.files import DamagedError, file_digest, read_sealed
 from harness.store.begun import COMMAND
+from harness.store.checkpoints import Checkpoint, listed
 from harness.store.locks import is_held
 from harness.store.manifest import RunManifest
 from harness.store.reading import reading
@@ -59,6 +60,8 @@ class RunOnDisk:
     steps: tuple[StepOnDisk, ...]
     problems: tuple[str, ...]
     """What is wrong besides its steps."""
+    models: tuple[Checkpoint, ...] = ()
+    """What it has trained."""
 
     @property
     def bytes(self) -> int:
@@ -79,21 +82,24 @@ class RunOnDisk:
             "bytes": self.bytes,
             "problems": list(self.problems),
             "steps": steps,
+            "models": [{"name": each.label, "path": str(each.path), "digest": each.digest} for each in self.models],
         }
 
 
 def size(path: Path) -> int:
-    """Count the bytes of a file, or of all files in a directory."""
+    """Count the bytes of a file, or of all files in a directory; those of one with several names once."""
     if not path.is_dir():
         return path.lstat().st_size
-    return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+    return sum({each[:2]: each[2] for folder, _, names in os.walk(path) for name in names if (each := _size(Path(folder) / name))}.values())
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> tuple[int, int, int] | None:
+    """Which file it is, whatever its name, and its bytes."""
     try:
-        return path.lstat().st_size
+        found = path.lstat()
     except (PermissionError, FileNotFoundError):  # in a folder that may be listed and not entered, or gone meanwhile
-        return 0
+        return None
+    return found.st_dev, found.st_ino, found.st_size
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -159,6 +165,7 @@ def _inspected(root: Path, thorough: bool) -> RunOnDisk:
         seconds=None if known is None else _number(known.seconds),
         steps=steps,
         problems=(*problems, *unreadable),
+        models=tuple(listed(root)),
     )
 
 

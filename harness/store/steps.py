@@ -24,7 +24,7 @@ from harness.files import ALWAYS_HASHED, DamagedError, digest, file_digest, read
 from harness.store.journal import SUFFIX as JOURNAL_SUFFIX
 from harness.store.locks import locked
 from harness.store.mark import use
-from tasks.files import open_bytes, sync_folder
+from tasks.files import open_bytes, open_mode, sync_folder
 
 MANIFEST: Final = "manifest.json"
 WORK: Final = ".work"
@@ -84,6 +84,9 @@ def _problem(path: Path, recorded: Json, thorough: bool) -> str:
 def seal(folder: Path, manifest: Mapping[str, Json]) -> None:
     """Write the manifest of the step in ``folder``, with the digests of all that is there."""
     files = {path.relative_to(folder).as_posix(): _recorded(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            open_mode(path)
     for inner in (path for path in folder.rglob("*") if path.is_dir()):
         sync_folder(inner)
     write_sealed(folder / MANIFEST, {**manifest, "files": files})

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.api import HarnessError
 from harness.commands.root import main
 from harness.config import RunConfig, load_preset, override
 from harness.models.footprint import ModelShape
 from harness.models.lookup import resolve
 from harness.planning import preview as previewing
-from harness.planning.plan import Plan, make_plan, timed, with_speed
+from harness.planning.plan import Plan, UnplannedError, make_plan, timed, with_speed
 from harness.planning.preview import PROBE_LIMIT, preview
 from harness.planning.speed import Speed
 
@@ -96,7 +95,7 @@ def test_without_a_terminal_nothing_is_asked(tmp_path: Path, monkeypatch: pytest
 
 def test_what_only_a_plan_cannot_do_does_not_stop_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(*_: object, **__: object) -> Plan:
-        raise HarnessError("no sizes in this config")
+        raise UnplannedError("no sizes in this config")
 
     monkeypatch.setattr(previewing, "make_plan", cannot)
     preview(tmp_path, "builtin", (), load_preset("builtin"))

@@ -1,0 +1,145 @@
+"""The models that a run has trained, where a person finds them.
+
+    runs/demo/models/retmask/          weights, settings, tokenizer and README.md: what `--model runs/demo:retmask` takes
+    runs/demo/models/randmask@2/       of the training seed 2
+    runs/demo/models/models.json       which model each is, by its digest
+
+Weights are hard links to those of the training's step, so they cost no room, and stay when ``harness runs gc`` deletes the step; all else
+is a copy, which can be edited. The step itself keeps exactly the files that its manifest vouches for: no card is written into it. A link
+from one folder to the other would be refused by whatever deletes or ships folders, and would break when one of them moves.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harness.access import AccessError
+from harness.api import HarnessError, Json
+from harness.files import DamagedError, file_digest, read_sealed, write_sealed
+from reports.safe import file_name
+from tasks.files import open_mode, write_text
+
+FOLDER: Final = "models"
+CARD: Final = "README.md"
+_RECORD: Final = "models.json"
+_WEIGHTS: Final = ".safetensors"
+_LABEL: Final = re.compile(r"\w[\w.-]*(?:@[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One model that a run has trained."""
+
+    label: str
+    """``METHOD``, or ``METHOD@SEED`` where training was repeated."""
+    path: Path
+    digest: str
+    """Of what was trained, as :attr:`harness.api.Model.digest`."""
+
+
+def label(method: str, seed: int | None) -> str:
+    """Name a method's model, of one training seed if there are several."""
+    return file_name(method) + ("" if seed is None else f"@{seed}")
+
+
+def publish(root: Path, name: str, source: Path, digest: str, card: str, say: Callable[[str], None] = lambda _: None) -> Path | None:
+    """Put the checkpoint in ``source`` into ``root`` under the label ``name``, with its card; its path.
+
+    None, and a line that says why, where something is there that the harness did not make: it stays.
+    """
+    folder = root / FOLDER
+    place = folder / name
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return say(f"{folder} is a link, or no folder: {name} stays in {source}")
+    folder.mkdir(exist_ok=True)
+    known = _record(root)
+    if place.is_symlink() or (place.exists() and name not in known):
+        return say(f"{place} was not made by the harness and stays; {name} is in {source}")
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    if known.get(name) != digest or not all((place / path.relative_to(source)).is_file() for path in files):
+        write_sealed(folder / _RECORD, {"models": {**known, name: digest}})
+        _replace(place, source, files)
+    write_text(place / CARD, card)
+    return place
+
+
+def listed(root: Path) -> list[Checkpoint]:
+    """List the models that are there; none where their record is damaged."""
+    if (root / FOLDER).is_symlink():
+        return []
+    found = [Checkpoint(name, root / FOLDER / name, digest) for name, digest in _record(root).items()]
+    return [each for each in found if each.path.is_dir() and not each.path.is_symlink()]
+
+
+def of_step(root: Path, source: Path) -> Path:
+    """Say where the model of the step's folder ``source`` is for a person: in ``models`` if it is there, and else where it was."""
+    weights = next(iter(sorted(source.glob(f"*{_WEIGHTS}"))), None)
+    there = (each.path for each in listed(root) if weights is not None and _is_copy(weights, each.path / weights.name))
+    return next(there, source)
+
+
+def _is_copy(path: Path, other: Path) -> bool:
+    return other.is_file() and (path.samefile(other) or file_digest(path) == file_digest(other))
+
+
+def find(name: str) -> Checkpoint | None:
+    """Find the model that ``RUN:METHOD`` or ``RUN:METHOD@SEED`` names; None for what has not this form.
+
+    HarnessError if the run has none of that name, or several.
+    """
+    where, colon, method = name.rpartition(":")
+    if not colon or not where or Path(name).exists() or not (Path(where) / "steps").is_dir():
+        return None
+    there = listed(Path(where))
+    if (found := next((each for each in there if each.label == method), None)) is not None:
+        return found
+    if seeds := [each.label for each in there if each.label.partition("@")[0] == method]:
+        raise HarnessError(f"{name} has several training seeds; name one: {', '.join(f'{where}:{each}' for each in seeds)}")
+    if not there:
+        raise HarnessError(f"{where} has no models in {FOLDER}/; a `harness run` that finishes puts those there that it has trained")
+    raise HarnessError(f"{where} has no model {method!r}; it has {', '.join(each.label for each in there)}")
+
+
+def _record(root: Path) -> dict[str, str]:
+    path = root / FOLDER / _RECORD
+    if not path.is_file() or path.is_symlink():
+        return {}
+    try:
+        table: Json = read_sealed(path).get("models")
+    except (DamagedError, AccessError):
+        return {}
+    values = table if isinstance(table, dict) else {}
+    return {name: digest for name, digest in values.items() if isinstance(digest, str) and _LABEL.fullmatch(name)}
+
+
+def _replace(place: Path, source: Path, files: list[Path]) -> None:
+    """Make the folder anew beside its place, and put it there whole."""
+    fresh, old = (place.with_name(f".{place.name}.{os.getpid()}{ending}") for ending in ("", ".old"))
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for path in files:
+            target = fresh / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _put(path, target)
+        if place.exists():
+            os.rename(place, old)
+        os.rename(fresh, place)
+    finally:
+        for folder in (fresh, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(path: Path, target: Path) -> None:
+    if path.suffix == _WEIGHTS:
+        try:
+            target.hardlink_to(path)
+            open_mode(target)
+            return
+        except OSError:  # a file system without hard links, or another user's file
+            target.unlink(missing_ok=True)
+    shutil.copyfile(path, target)
