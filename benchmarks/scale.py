@@ -34,7 +34,8 @@ from harness.evaluation.evaluate import scoring
 from harness.evaluation.suite import asked_suite, build_examples, suite_config, write_examples
 from harness.models.lookup import resolve
 from harness.models.tokenizers import load_tokenizer
-from harness.publishing.results import Candidate, publish
+from harness.publishing.candidates import Candidate
+from harness.publishing.results import publish
 from harness.run import Run
 from tasks.example import Example
 

@@ -94,6 +94,8 @@ class Work:
     """Whether every parameter is trained."""
     shared: bool = False
     """Whether other methods of a run share this step."""
+    inputs: str = ""
+    """Of a shared step: what tells it from one of the same name that a variant with other options takes."""
     passes: int = 0
     """Passes in which it writes them, each a token for every row of a batch; 0 where nothing is known of batches."""
     train_passes: int = 4
@@ -184,6 +186,10 @@ class Method:
 
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError on options that it cannot use; called before anything is computed."""
+
+    def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Give the options with every default, by which two variants of a method are told apart."""
+        return options
 
     def prepare(self, context: RunContext) -> None:
         """Take cheap steps that show whether it can run at all; called for every training seed before the first evaluation."""

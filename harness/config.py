@@ -12,6 +12,7 @@ from harness.api import HarnessError, Json
 from harness.engines.framing import FRAMINGS, Framing
 from harness.engines.options import BACKENDS, EngineConfig
 from harness.options import check_keys, read_table
+from harness.variants import of_table
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.files import read_text
 from tasks.suite import WORDINGS, Wording
@@ -86,8 +87,10 @@ class RunConfig(EngineConfig):
     """Examples before each question of the extra tasks; ``None`` for each task's own number."""
     extra_chat_template: bool = False
     """Whether the extra tasks are put into the model's chat template. lm-eval by itself does not."""
+    methods: tuple[str, ...] = ()
+    """Methods to try where the command line names none, each with options of its own if it has some (:mod:`harness.variants`)."""
     options: Mapping[str, Json] = field(default_factory=dict)
-    """What the method gets; each method checks its own."""
+    """What every method gets; each method checks its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,11 +169,26 @@ def load_preset(name: str) -> RunConfig:
     except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
         raise HarnessError(f"{where} is not TOML: {error}") from None
     check_keys(table, ("run", "method"), where)
-    for name in ("run", "method"):
-        if not isinstance(table.get(name, {}), dict):
-            raise HarnessError(f"{where}: {name} has to be a table, [{name}]")
     settings = table.get("run", {})
-    return RunConfig(**_checked(settings, f"{where} [run]"), options=table.get("method", {}))
+    if not isinstance(settings, dict):
+        raise HarnessError(f"{where}: run has to be a table, [run]")
+    variants, options = _methods(table.get("method", {}), where)
+    if variants and "methods" in settings:
+        raise HarnessError(f"{where}: methods stand in [run] and as [[method]]; leave one out")
+    read = _checked(settings, f"{where} [run]")
+    return RunConfig(**read | ({"methods": variants} if variants else {}), options=options)
+
+
+def _methods(table: Any, where: str) -> tuple[tuple[str, ...], dict[str, Json]]:
+    """The variants of a list of tables, and the options of all methods: those of ``[method]``, or of the table without a name."""
+    if isinstance(table, dict):
+        return (), table
+    if not isinstance(table, list) or not all(isinstance(each, dict) for each in table):
+        raise HarnessError(f"{where}: method has to be a table, [method], or several, [[method]] with a name in each")
+    named, shared = [each for each in table if "name" in each], [each for each in table if "name" not in each]
+    if len(shared) > 1:
+        raise HarnessError(f"{where}: {len(shared)} tables [[method]] have no name; at most one, with the options of all methods, has none")
+    return tuple(str(of_table(each, f"{where} [[method]]")) for each in named), shared[0] if shared else {}
 
 
 def from_manifest(table: Mapping[str, Any], where: str, granted: Collection[str] = ()) -> RunConfig:

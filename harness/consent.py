@@ -8,7 +8,7 @@ Whoever types the command says so, by a flag for each. What the command line set
     --allow files           local files that the settings name are read for what is sent
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,11 +16,14 @@ from urllib.parse import urlsplit
 
 from harness.api import HarnessError, Json
 from harness.config import RunConfig
+from harness.variants import parse
 
 KINDS: Final = ("code", "files", "report")
 _YAML: Final = (".yaml", ".yml")
 #: Options of methods that name local files.
 _FILES: Final = ("prompts_from", "pairs_from")
+#: Where curves go that go nowhere.
+_NOWHERE: Final = ("", "none")
 
 
 @dataclass(frozen=True)
@@ -65,29 +68,35 @@ def _asks(config: RunConfig, typed: Mapping[str, object], typed_options: Mapping
     def in_file(name: str) -> bool:
         return typed.get(name) in (None, ())
 
-    options = {name: value for name, value in config.options.items() if name not in typed_options}
+    variants = [] if typed.get("methods") else [parse(method).options for method in config.methods]
+    options = [(name, value) for name, value in config.options.items() if name not in typed_options]
+    options += [pair for variant in variants for pair in variant.items()]
     asks = []
     code = [config.include_path] if config.include_path and in_file("include_path") else []
     code += [task for task in config.extra_tasks if Path(task).suffix in _YAML and in_file("extra_tasks")]
     if code:
         asks.append(_Ask("code", f"run the Python that the task files in {', '.join(code)} name"))
-    parallel = options.get("parallel")
-    if isinstance(parallel, str) and Path(parallel).suffix in _YAML:
-        asks.append(_Ask("code", f"start the training as {parallel} says"))
+    for parallel in _values("parallel", options):
+        if Path(parallel).suffix in _YAML:
+            asks.append(_Ask("code", f"start the training as {parallel} says"))
     for name, url in (("url", config.url), ("judge_url", config.judge_url)):
         if url and in_file(name):
             asks.append(_Ask("url", f"send prompts, and the key in OPENAI_API_KEY if there is one, to {host(url)}", host(url)))
-    for name, value in options.items():
+    for name, value in options:
         if isinstance(value, str) and "://" in value:
             asks.append(_Ask("url", f"use {host(value)} ({name})", host(value)))
-    report = options.get("report_to")
-    if report not in (None, "", "none"):
-        asks.append(_Ask("report", f"send training curves to {report}"))
-    sent = bool(config.url or config.judge_url) or config.options.get("report_to") not in (None, "", "none")
-    files = code + [str(options[name]) for name in _FILES if isinstance(options.get(name), str) and Path(str(options[name])).exists()]
+    asks += [_Ask("report", f"send training curves to {report}") for report in _values("report_to", options) if report not in _NOWHERE]
+    everywhere = [*config.options.items(), *(pair for method in config.methods for pair in parse(method).options.items())]
+    sent = bool(config.url or config.judge_url) or any(report not in _NOWHERE for report in _values("report_to", everywhere))
+    files = code + [value for name in _FILES for value in _values(name, options) if Path(value).exists()]
     if sent and files:
         asks.append(_Ask("files", f"read {', '.join(files)} for it"))
     return asks
+
+
+def _values(name: str, options: Iterable[tuple[str, Json]]) -> list[str]:
+    """The different texts that the options of this name hold, over the variants of a method."""
+    return list(dict.fromkeys(value for option, value in options if option == name and isinstance(value, str)))
 
 
 def host(url: str) -> str:

@@ -1,11 +1,27 @@
-"""Method plugins by name: the entry-point group ``harness.methods``."""
+"""Method plugins by name: the entry-point group ``harness.methods``; and which of them a run tries, with which options."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Final
 
-from harness.api import HarnessError, Method
+from harness.api import HarnessError, Json, Method
+from harness.options import near
+from harness.variants import Variant, parse, unlike
 
 _GROUP: Final = "harness.methods"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method that a run tries."""
+
+    variant: Variant
+    plugin: Method
+    options: Mapping[str, Json]
+    """Its own, and those of all methods of the run."""
+    settled: Mapping[str, Json]
+    """The same with every default, by which two variants are told apart."""
 
 
 def method_names() -> list[str]:
@@ -24,4 +40,25 @@ def find_method(name: str) -> Method:
             except Exception as error:
                 raise HarnessError(f"method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
             return method
-    raise HarnessError(f"unknown method {name!r}; installed: {', '.join(method_names())}")
+    close = near(name, method_names(), "installed: ")
+    raise HarnessError(f"unknown method {name!r}; {close}")
+
+
+def choose(methods: Sequence[str], shared: Mapping[str, Json]) -> dict[str, Chosen]:
+    """Find what each of ``methods`` names, by its label. ``shared`` are the options of all of them.
+
+    HarnessError for a method that is not there, options that it cannot use, and two that come to the same.
+    """
+    found: dict[str, Chosen] = {}
+    for label, variant in unlike([parse(method) for method in methods]).items():
+        plugin, options = find_method(variant.method), {**shared, **variant.options}
+        try:
+            plugin.check(options)
+            settled = plugin.settled(options)
+        except HarnessError as error:
+            raise (HarnessError(f"{variant}: {error}") if variant.options else error) from None
+        twin = next((other for other, each in found.items() if each.variant.method == variant.method and each.settled == settled), None)
+        if twin is not None:
+            raise HarnessError(f"{twin} and {label} have the same options; leave one out, or give it an option of its own")
+        found[label] = Chosen(variant, plugin, options, settled)
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import record
-from harness.api import Artifact, HarnessError, Method, Model, Outcome, StagedMethod
+from harness.api import Artifact, HarnessError, Model, Outcome, StagedMethod
 from harness.config import RunConfig
 from harness.evaluation import extra_tasks, references
 from harness.evaluation.candidates import InFull, InRounds, baseline_samples
@@ -16,10 +16,11 @@ from harness.evaluation.extra_tasks import ExtraTasks
 from harness.evaluation.rounds import Rounds
 from harness.evaluation.sources import find_source
 from harness.evaluation.suite import asked_suite, fitting, is_suiteless, prepare, suite_config
-from harness.methods import find_method
+from harness.methods import Chosen, choose
 from harness.models.lookup import resolve
 from harness.publishing import checkpoints
-from harness.publishing.results import Candidate, publish
+from harness.publishing.candidates import Candidate
+from harness.publishing.results import publish
 from harness.run import Run
 from harness.store.find import Evaluation
 
@@ -29,9 +30,8 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
 
     HarnessError for what cannot be done, before anything is computed where that can be known.
     """
-    plugins = {name: find_method(name) for name in methods}
-    for plugin in plugins.values():
-        plugin.check(config.options)
+    chosen = choose(methods, config.options)
+    labels, config = tuple(chosen), replace(config, methods=tuple(str(each.variant) for each in chosen.values()))
     check(find_source(config.data), config.tasks, scoring(config))
     if config.trust_remote_code:
         raise HarnessError("--trust-remote-code is for harness eval; methods train architectures that transformers itself has")
@@ -39,52 +39,52 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
         raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     run = open_run(root, model_name, config)
     fitting(suite_config(run.config), run.model)
-    record.begin(run, methods)
+    record.begin(run, labels)
     extra = extra_tasks.announced(run)
-    contexts = {seed: run.repeated(seed) for seed in config.seeds or (config.seed,)}
-    for plugin in plugins.values():
-        for context in contexts.values():
-            plugin.prepare(context)
+    repeated = {seed: run.repeated(seed) for seed in config.seeds or (config.seed,)}
+    for each in chosen.values():
+        for context in repeated.values():
+            each.plugin.prepare(context.varied(each.options))
     suite = prepare(run, suite_config(run.config), run.model)
-    evaluations = InRounds(run, suite, len(methods)) if config.stop_early else InFull(run, suite)
+    evaluations = InRounds(run, suite, len(chosen)) if config.stop_early else InFull(run, suite)
     baseline_extra = _on_extra_tasks(run, run.model, extra)
     anchored = _reference_points(run)
     candidates: list[Candidate] = []
     trained: list[tuple[str, int | None, Outcome, Model]] = []
-    for name, plugin in plugins.items():
+    for name, method in chosen.items():
         repeats = []
-        for seed, context in contexts.items():
+        for seed, context in repeated.items():
             run.say(f"== {name}" + (f", seed {seed}" if config.seeds else ""))
-            repeats.append(_candidate(context, name, plugin, evaluations, extra))
+            repeats.append(_candidate(context.varied(method.options), name, method, evaluations, extra))
             trained.append((name, seed if config.seeds else None, repeats[-1].outcome, repeats[-1].trained))
         of_seeds = tuple(each for repeat in repeats for each in repeat.extra)
         candidates.append(replace(repeats[0], repeats=tuple(repeat.samples for repeat in repeats[1:]), extra=of_seeds))
     baseline = evaluations.baseline()
-    labels = [candidate.name for candidate in candidates for _ in candidate.evaluations]
+    columns = [candidate.name for candidate in candidates for _ in candidate.evaluations]
     evaluated = [baseline, *(samples for candidate in candidates for samples in candidate.evaluations)]
     asked = [] if baseline_extra is None else [baseline_extra, *(each for candidate in candidates for each in candidate.extra)]
     with run.alone():
         page = publish(run, suite, baseline, candidates, baseline_extra, anchored)
         checkpoints.publish(run, trained, suite=str(suite.facts["digest"]), finished=True)
-        record.finish(run, methods, labels, suite, evaluated, asked, anchored)
+        record.finish(run, labels, columns, suite, evaluated, asked, anchored)
     return page
 
 
 def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage: Literal["prompts", "pairs", "train"]) -> Artifact:
     """Do one stage of a method, and what is missing of those before it; its artifact. ``run_methods`` afterwards finds it finished."""
-    plugin = find_method(method)
-    plugin.check(config.options)
+    ((label, chosen),) = choose((method,), config.options).items()
+    plugin = chosen.plugin
     if not isinstance(plugin, StagedMethod):
         raise HarnessError(f"method {method} has no separate stages; run it with harness run --method {method}")
     find_source(config.data).tasks(config.tasks)
-    run = open_run(root, model_name, config)
+    run = open_run(root, model_name, replace(config, methods=(str(chosen.variant),)))
     if not is_suiteless(config, stage):
         fitting(suite_config(run.config), run.model)
-    record.begin(run, (method,))
-    artifact = {"prompts": plugin.prompts, "pairs": plugin.pairs, "train": plugin.train}[stage](run)
+    record.begin(run, (label,))
+    artifact = {"prompts": plugin.prompts, "pairs": plugin.pairs, "train": plugin.train}[stage](run.varied(chosen.options))
     if stage == "train":
         with run.alone():
-            checkpoints.of_stage(run, method, artifact)
+            checkpoints.of_stage(run, label, artifact)
     return artifact
 
 
@@ -130,14 +130,14 @@ def resolve_model(name: str, config: RunConfig) -> Model:
     return resolve(name, allow_unsafe_weights=config.allow_unsafe_weights, trust_remote_code=config.trust_remote_code)
 
 
-def _candidate(context: Run, name: str, method: Method, evaluations: InFull | InRounds, extra: ExtraTasks | None) -> Candidate:
+def _candidate(context: Run, name: str, method: Chosen, evaluations: InFull | InRounds, extra: ExtraTasks | None) -> Candidate:
     """Apply a method with one training seed, and evaluate what it made."""
-    outcome = method.run(context)
+    outcome = method.plugin.run(context)
     context.distrust(outcome.checkpoint)
     resolved = resolve(str(outcome.checkpoint))
     trained = Model(name, resolved.path, resolved.digest)
     samples, asked = evaluations.candidate(trained), _on_extra_tasks(context, trained, extra)
-    return Candidate(name, outcome, samples, trained, extra=() if asked is None else (asked,))
+    return Candidate(name, outcome, samples, trained, extra=() if asked is None else (asked,), method=method)
 
 
 def _on_extra_tasks(run: Run, model: Model, extra: ExtraTasks | None) -> Artifact | None:

@@ -114,7 +114,8 @@ def _recorded(root: Path, granted: Collection[str], allowed: Allowed, url: str) 
     found = resolve_model(chosen, settings)
     if found.digest != model.digest:
         raise HarnessError(f"{chosen} is another model than the run's: its digest is {found.digest[:12]}, not {model.digest[:12]}")
-    return Recorded(chosen, tuple(dict.fromkeys(manifest.methods)), settings)
+    methods = settings.methods or tuple(dict.fromkeys(manifest.methods))
+    return Recorded(chosen, methods if manifest.methods else (), settings)
 
 
 def reproduce(root: Path, again: Path, granted: Collection[str] = (), allowed: Allowed = _NOTHING, url: str = "") -> Reproduction:

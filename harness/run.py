@@ -46,6 +46,12 @@ class Run:
         again.training_seed = seed
         return again
 
+    def varied(self, options: Mapping[str, Json]) -> "Run":
+        """Give this run a variant's options; everything else stays the same."""
+        again = copy.copy(self)
+        again.config = replace(self.config, options=options)
+        return again
+
     @property
     def seed(self) -> int:
         return self.config.seed

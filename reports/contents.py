@@ -7,6 +7,7 @@ from reports import extra_tasks
 from reports.anchors import Anchors
 from reports.comparison import Comparison
 from reports.examples import Packed
+from reports.studies import Study
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class ReportData:
     """Ceilings and floors of the baseline."""
     adjusted: Sequence[str] = ()
     """Sentences of :class:`reports.difficulty.Adjusted`."""
+    studies: Sequence[Study] = ()
+    """Options that a method was tried with several values of."""
     notes: Sequence[str] = ()
     """Warnings that a reader must see before the numbers."""
 

@@ -42,6 +42,7 @@ def render(data: ReportData) -> str:
         *(f'<p class="note">{escape(note)}</p>' for note in data.notes),
         _section("Scores", _scores(chosen, data.contrasts)),
         _section("Differences", shown("forest", "contrasts")),
+        _section("By option", shown(*(name for name in drawn if name.startswith("study-")))),
         _section("Difficulty of questions", "\n".join(f"<p>{escape(each)}</p>" for each in data.adjusted)),
         _section("Score by length", shown("curves")),
         _section("Ceiling and floor", _anchors(data.anchors) if data.anchors else ""),

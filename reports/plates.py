@@ -7,8 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from reports import canvas, figures, headfigures
+from reports import canvas, figures, headfigures, studies
 from reports.contents import ReportData
+from reports.safe import file_name
 from reports.tables import ByName, length_label
 
 _BANDS = (
@@ -39,7 +40,7 @@ def plates(data: ReportData) -> dict[str, Plate]:
     """Name -> figure, for all that ``data`` has something to show in."""
     compared = {name: data.comparisons[name] for name in data.methods}
     curves = {name: data.curves.get(name, ()) for name in data.methods}
-    found = [*_differences(compared, data.contrasts), *_lengths(compared, data), *_heads(data)]
+    found = [*_differences(compared, data.contrasts), *_studies(compared, data.studies), *_lengths(compared, data), *_heads(data)]
     if any(curves.values()):
         found.append(Plate("training", partial(figures.training_curves, curves), "Training curves of each method by step"))
     return {plate.name: plate for plate in found}
@@ -62,6 +63,14 @@ def _differences(compared: ByName, contrasts: ByName) -> list[Plate]:
     if not contrasts:
         return [forest]
     return [forest, Plate("contrasts", partial(figures.forest, contrasts), f"Differences between methods with intervals, {where}")]
+
+
+def _studies(compared: ByName, tried: Sequence[studies.Study]) -> list[Plate]:
+    drawn = [(each, f"Difference to the baseline and heads masked by {each.option}") for each in tried]
+    return [
+        Plate(f"study-{file_name(each.option)}", partial(studies.gain, each, compared), words, "Bars are intervals; filled: claimed.")
+        for each, words in drawn
+    ]
 
 
 def _lengths(compared: ByName, data: ReportData) -> list[Plate]:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from harness.api import HarnessError, Json
-from harness.options import parse_table
+from harness.options import near, parse_table
+from retmask.heads.detectors import COPY, detector_names
 from retmask.pairs.samplers import BACKENDS
 from retmask.training.launch import TrainConfig, launcher
 
@@ -22,6 +23,8 @@ class Options:
     """Heads with this retrieval score or more are masked."""
     top_k: int | None = None
     """Mask this many heads instead, whatever their score."""
+    detector: str = COPY
+    """How heads are scored: the name of an installed detector (:mod:`retmask.heads.detectors`)."""
     detection_lengths: tuple[int, ...] = (512, 1024, 2048, 4096)
     """Prompt lengths of the needle trials, tokens."""
     detection_trials: int = 20
@@ -107,6 +110,8 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if not self.detection_lengths:
             raise HarnessError("[method]: detection_lengths is empty; give at least one prompt length, such as [512]")
+        if self.detector not in detector_names():
+            raise HarnessError(f"[method]: unknown detector {self.detector!r}; {near(self.detector, detector_names(), 'installed: ')}")
         if self.detection_counted < 0:
             raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
         if self.n < 1 or self.prompts < 0:

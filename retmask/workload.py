@@ -1,6 +1,6 @@
 """What the method plugins' steps have to compute, from their options alone, for ``harness plan``."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -75,6 +75,7 @@ def _writing(options: "Options") -> list[Work]:
             passes=ceil(turns / rows) * options.prompts_max_tokens,
             in_flight=_BATCH_TOKENS,
             shared=True,
+            inputs=_told(options, "prompts"),
         )
     ]
 
@@ -92,6 +93,7 @@ def _detection(options: "Options") -> Work:
         passes=options.detection_max_new_tokens * ceil(trials / rows),
         in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
         shared=True,
+        inputs=_told(options, "detection", "detector", "dtype"),
     )
 
 
@@ -107,6 +109,7 @@ def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
         passes=ceil(answers / rows) * options.max_new_tokens,
         in_flight=max(_BATCH_TOKENS, _LONGEST_PROMPT + options.max_new_tokens),
         shared=shared,
+        inputs=_told(options, "prompts", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype"),
     )
 
 
@@ -129,6 +132,12 @@ def _training(options: "Options") -> Work:
         checkpoints=updates // every,
         full_training=options.lora_rank == 0,
     )
+
+
+def _told(options: "Options", *names: str) -> str:
+    """The options of these names, or that begin with one and a line, by which two variants' shared steps are told apart."""
+    chosen = {key: value for key, value in asdict(options).items() if key in names or key.partition("_")[0] in names}
+    return repr(sorted(chosen.items()))
 
 
 def _prompt_tokens(options: "Options") -> int:

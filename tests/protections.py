@@ -1315,9 +1315,16 @@ PROTECTIONS: Final = (
         (
             "services",
             "harness/consent.py",
-            '    if report not in (None, "", "none"):\n',
-            "    if False:\n",
+            " if report not in _NOWHERE]\n",
+            " if False]\n",
             _CONSENT + "test_a_preset_for_methods_needs_a_flag_too",
+        ),
+        (
+            "variants of a method",
+            "harness/consent.py",
+            "    options += [pair for variant in variants for pair in variant.items()]\n",
+            "",
+            _CONSENT + "test_a_variant_in_a_preset_needs_a_flag_too",
         ),
         (
             "local files",

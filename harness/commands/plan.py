@@ -38,17 +38,18 @@ def plan_command(
       harness plan --model builtin --method retmask
       harness plan --model meta-llama/Llama-3.1-8B-Instruct --method retmask --device cuda --no-probe
     """
-    show_plan(model_name, output, methods, run_config(model_name, preset, settings, dict(options)), probe, as_json)
+    config = run_config(model_name, preset, {**settings, "methods": methods}, dict(options))
+    show_plan(model_name, output, config, probe, as_json)
 
 
-def show_plan(model_name: str, output: Path | None, methods: tuple[str, ...], config: RunConfig, probe: bool, as_json: bool) -> None:
+def show_plan(model_name: str, output: Path | None, config: RunConfig, probe: bool, as_json: bool) -> None:
     """Print the plan of a run."""
     import json
 
     from harness.planning.plan import make_plan, timed
     from harness.planning.table import as_text
 
-    plan = make_plan(run_root(output, model_name), model_name, tuple(dict.fromkeys(methods)), config)
+    plan = make_plan(run_root(output, model_name), model_name, config.methods, config)
     if probe:
         plan = timed(plan, config)
     echo(json.dumps(plan.as_json(), indent=1) if as_json else as_text(plan, config))

@@ -5,17 +5,18 @@ from typing import Any
 
 import click
 
-from harness.api import Json
+from harness.api import HarnessError, Json
 from harness.commands.options import evaluation_options, margin_option, run_config, run_root, stopping_options, yes_option
 from harness.commands.parameters import Seeds, Setting
 from harness.commands.plan import show_plan
+from harness.methods import method_names
 from harness.screen.terminal import echo
 
 
 @click.command("run")
 @evaluation_options
 @click.option(
-    "--method", "methods", multiple=True, required=True, help="A method to try; repeat it for controls, which share what they can."
+    "--method", "methods", multiple=True, help="A method to try, such as 'retmask(top_k=20)'; repeat it for controls and variants."
 )
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")
 @click.option("--dry-run", is_flag=True, help="Show the plan instead, as `harness plan` does.")
@@ -42,6 +43,7 @@ def run_command(
       harness run --model builtin --method retmask --method randmask
       harness run --model builtin --method retmask --method randmask --seeds 1,2,3 --margin 1
       harness run --model builtin --method retmask --seeds 1,2,3 --generations 4 --temperature 0.7
+      harness run --model builtin --method "retmask(top_k=4)" --method "retmask(top_k=8)" --method "randmask(top_k=8)"
       harness run --model MODEL --method retmask --extra-tasks mmlu,gsm8k --extra-limit 200
       harness run --model meta-llama/Llama-3.1-8B-Instruct --preset paper-llama-3.1 --method retmask --lengths 8k,32k
       harness run --model MODEL --method retmask --lengths 128k --stop-early --stop-margin 2
@@ -55,12 +57,14 @@ def run_command(
     from harness.store.find import models_of as of_run
 
     chosen = dict(options) | ({} if heads is None else {"heads": heads})
-    config = run_config(model_name, preset, settings, chosen)
+    config = run_config(model_name, preset, {**settings, "methods": methods}, chosen)
+    if not config.methods:
+        raise HarnessError(f"name a method to try, such as --method retmask; installed: {', '.join(method_names())}")
     if dry_run:
-        return show_plan(model_name, output, methods, config, probe=True, as_json=False)
-    root, names = run_root(output, model_name), tuple(dict.fromkeys(methods))
-    preview(root, model_name, names, config, yes=yes)
-    page = run_methods(root, model_name, names, config)
+        return show_plan(model_name, output, config, probe=True, as_json=False)
+    root = run_root(output, model_name)
+    preview(root, model_name, config.methods, config, yes=yes)
+    page = run_methods(root, model_name, config.methods, config)
     show(root)
     echo(f"\nreport: {page}")
     for each in of_run(root):

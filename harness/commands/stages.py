@@ -23,7 +23,7 @@ def _stage_options(command: Any) -> Any:
     setting = click.option(
         "--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."
     )
-    method = click.option("--method", help="Whose stage to run.  [default: retmask]")
+    method = click.option("--method", help="Whose stage to run, such as 'retmask(top_k=20)'.  [default: retmask]")
     for option in reversed(suite_options()):
         command = option(command)
     return run_options(method(setting(yes_option(command))))
@@ -120,7 +120,7 @@ def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
     root = run_root(output, model_name)
-    config = recorded_suite(root, run_config(model_name, preset, run, options), typed=run)
+    config = recorded_suite(root, run_config(model_name, preset, {**run, "methods": (method,)}, options), typed=run)
     preview(root, model_name, (method,), config, yes=yes, stage=stage)
     return run_stage(root, model_name, method, config, stage)
 

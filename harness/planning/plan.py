@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from harness.api import Artifact, HarnessError, Json, Method, Model, Work
+from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
 from harness.engines.options import EngineConfig
 from harness.engines.servers.identity import identity
@@ -24,7 +24,7 @@ from harness.evaluation.evaluate import scoring
 from harness.evaluation.judging import judge_calls
 from harness.evaluation.sources import find_source
 from harness.evaluation.suite import asked_suite, fitting, is_suiteless, prepare, suite_config
-from harness.methods import find_method
+from harness.methods import Chosen, choose
 from harness.models.footprint import DeviceMemory, ModelShape, device_of, devices, gib, width
 from harness.models.lookup import resolve
 from harness.pipeline import resolve_model
@@ -177,9 +177,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     It has no times; :func:`timed` adds them. HarnessError for what would stop the run at its beginning: no such model, method or task, a
     length that the model cannot take.
     """
-    plugins = {name: find_method(name) for name in methods}
-    for plugin in plugins.values():
-        plugin.check(config.options)
+    chosen = choose(methods, config.options)
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     run = _Look(root, resolve_model(model_name, config), config)
     config = run.config
@@ -188,7 +186,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     shape = _shape(run.model)
     extra = extras.find(config)
     left_out = () if is_suiteless(config, stage) else tuple(x for x in config.lengths if x not in fitting(suite_config(config), run.model))
-    steps = list(_steps(run, plugins, extra, asks=not is_suiteless(config, stage)))
+    steps = list(_steps(run, chosen, extra, asks=not is_suiteless(config, stage)))
     if stage is not None:
         steps = list(_only(stage, steps))
     found = () if config.backend == "served" else devices(run.device)
@@ -255,7 +253,7 @@ def _only(stage: Stage, steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
         yield step
 
 
-def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks | None, *, asks: bool = True) -> Iterator[PlannedStep]:
+def _steps(run: _Look, chosen: Mapping[str, Chosen], extra: extras.ExtraTasks | None, *, asks: bool = True) -> Iterator[PlannedStep]:
     """Plan every step; without ``asks`` there is no suite, since nothing needs one."""
     generation = tokens.generation(run) if asks else Work("generate")
     suite: Artifact | None = None
@@ -271,12 +269,12 @@ def _steps(run: _Look, plugins: Mapping[str, Method], extra: extras.ExtraTasks |
         yield PlannedStep("judge: baseline", run.taken("judge"), Work("judge"))
     yield from _references(run)
     yield from _extra(run, run.model, "baseline", extra)
-    told: set[str] = set()
-    for name, plugin in plugins.items():
+    told: set[tuple[str, str]] = set()
+    for name, method in chosen.items():
         for seed in run.config.seeds or (run.config.seed,):
             label = f"{name}, seed {seed}" if run.config.seeds else name
-            yield from _method(run, seed, label, plugin, suite, generation, extra, told)
-    if plugins:
+            yield from _method(run, seed, label, method, suite, generation, extra, told)
+    if chosen:
         yield PlannedStep("report", "to do", Work(REPORT))
 
 
@@ -284,30 +282,31 @@ def _method(
     run: _Look,
     seed: int,
     name: str,
-    plugin: Method,
+    method: Chosen,
     suite: Artifact | None,
     generation: Work,
     extra: extras.ExtraTasks | None,
-    told: set[str],
+    told: set[tuple[str, str]],
 ) -> Iterator[PlannedStep]:
     run.states.clear()
     trained: Model | None = None
     with suppress(_MissingError):
-        outcome = plugin.run(run.repeated(seed))
+        outcome = method.plugin.run(run.repeated(seed).varied(method.options))
         trained = resolve(str(outcome.checkpoint))
         if suite is not None:
             evaluation.evaluate(run, trained, suite, run.config, scoring(run.config))
     run.states = {key: state for key, state in run.states.items() if key[0] != "suite"}
     evaluated, verdicts = (run.taken("generate"), run.taken("eval")), run.taken("judge")
-    works: Sequence[Work] = plugin.plan(run.config.options, run.model)
+    works: Sequence[Work] = method.plugin.plan(method.options, run.model)
     planned = [(work, run.taken(work.step)) for work in works]
     planned += [(Work(step), state) for (step, _), state in run.states.items()]
     for work, state in planned:
         title = work.title or work.step
-        if work.shared and title in told:
+        if work.shared and (title, work.inputs) in told:
             continue
-        told.add(title)
-        yield PlannedStep(title if work.shared else f"{title} ({name})", state, work)
+        alone = not work.shared or any(title == other for other, _ in told)
+        told.add((title, work.inputs))
+        yield PlannedStep(f"{title} ({name})" if alone else title, state, work)
     yield PlannedStep(f"generate: {name}", evaluated[0], generation)
     yield PlannedStep(f"eval: {name}", evaluated[1], Work("eval"))
     if judge_calls(run.config):

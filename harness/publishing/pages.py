@@ -46,7 +46,7 @@ def write_page(
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it; ``pictures``
     a folder for the figures as files; ``adjusted`` what earlier evaluations of more questions add.
     """
-    from reports import anchors, beside, contents, depth, examples, extra_tasks, page, plates
+    from reports import anchors, beside, contents, depth, examples, extra_tasks, page, plates, studies
     from reports.compare import sentences
     from reports.generations import shown
     from reports.stopping import shared
@@ -84,6 +84,7 @@ def write_page(
         extra=extra_tasks.from_records(known.get("elsewhere", [])),
         anchors=anchors.from_record(known.get("references")),
         adjusted=[each.sentence() for each in adjusted],
+        studies=studies.from_records(known.get("studies", [])),
         notes=(*map(str, known.get("notes", ())), *found.notes),
     )
     text = page.render(data)

@@ -3,15 +3,15 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import Artifact, HarnessError, Json, Model, Outcome
+from harness.api import Artifact, HarnessError, Json, Outcome
 from harness.evaluation import references
 from harness.evaluation.extra_tasks import STEP
 from harness.evaluation.suite import remarks
 from harness.files import write_json
+from harness.publishing.candidates import Candidate, named, own_options, studies
 from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.screen import terminal
 from harness.screen.redact import plain
@@ -35,26 +35,6 @@ _ELSEWHERE: Final = "elsewhere.json"
 _TABLE_WIDTH: Final = 150
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A method's model, evaluated."""
-
-    name: str
-    outcome: Outcome
-    """Of the first training seed."""
-    samples: Artifact
-    trained: Model
-    repeats: tuple[Artifact, ...] = ()
-    """Samples of the other training seeds."""
-    extra: tuple[Artifact, ...] = ()
-    """The extra tasks of every training seed; empty if there are none."""
-
-    @property
-    def evaluations(self) -> tuple[Artifact, ...]:
-        """The samples of every training seed."""
-        return (self.samples, *self.repeats)
-
-
 def publish(
     run: "Run",
     suite: Artifact,
@@ -76,6 +56,8 @@ def publish(
         "confidence": settings.confidence,
         "seed": settings.seed,
     }
+    if variants := named(candidates):
+        inputs["variants"] = variants
     about: dict[str, Json] = {name: suite.facts[name] for name in ("edition", *NAMES) if name in suite.facts}
     if about:
         inputs["suite"] = about
@@ -199,14 +181,20 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "title": f"{run.model.name}: {', '.join(outcomes)}",
         "settings": plain(_settings(run, suite, list(outcomes))),
         "head_scores": None if scores is None else [list(layer) for layer in scores],
-        "masked_heads": {name: [list(head) for head in outcome.masked_heads] for name, outcome in outcomes.items() if outcome.masked_heads},
-        "threshold": _threshold(run.options),
+        "masked_heads": {name: [list(head) for head in each.masked_heads] for name, each in outcomes.items() if _is_shown(each, scores)},
+        "threshold": _threshold(run.options, candidates),
         "instructions": list(next((outcome.instructions for outcome in outcomes.values() if outcome.instructions), ())),
-        "facts": {name: dict(outcome.facts) for name, outcome in outcomes.items()},
+        "facts": {candidate.name: {**own_options(candidate), **candidate.outcome.facts} for candidate in candidates},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
         **({"notes": list(said)} if (said := remarks(suite)) else {}),
+        **({"studies": tried} if (tried := studies(candidates)) else {}),
     }
+
+
+def _is_shown(outcome: Outcome, scores: Json | tuple[tuple[float, ...], ...]) -> bool:
+    """Whether its masked heads belong on the map of these scores: a variant with another detector has other scores."""
+    return bool(outcome.masked_heads) and outcome.head_scores in (None, scores)
 
 
 def _compare_extra(run: "Run", baseline: Artifact, candidates: Sequence[Candidate]) -> "dict[str, list[Change]]":
@@ -265,9 +253,12 @@ def _text_tables(
     return visible(out.getvalue())
 
 
-def _threshold(options: Mapping[str, Json]) -> float | None:
-    value = options.get("threshold")
-    return float(value) if isinstance(value, int | float) and options.get("top_k") is None else None
+def _threshold(shared: Mapping[str, Json], candidates: Sequence[Candidate]) -> float | None:
+    """The threshold, where every method has the same one."""
+    options = [shared if candidate.method is None else candidate.method.options for candidate in candidates]
+    found = {each.get("threshold") if each.get("top_k") is None else None for each in options}
+    value = found.pop()
+    return float(value) if isinstance(value, int | float) and not found else None
 
 
 def _settings(run: "Run", suite: Artifact, methods: Sequence[str]) -> dict[str, Json]:

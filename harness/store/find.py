@@ -2,6 +2,7 @@
 
 runs/demo:retmask           the method ``retmask`` of a run, all its training seeds; ``runs/demo:baseline`` is its baseline
 runs/demo:retmask@2         its training seed 2 alone
+"runs/demo:retmask(top_k=8)"    a variant of it, as a table calls it
 runs/qwen                   a run directory that holds one evaluation
 baseline.parquet            a file: `harness baseline save` writes a small one
 ours=runs/seed1:retmask     any of these under another name; the same name again is another training seed of the same method
@@ -20,6 +21,7 @@ from harness.store.checkpoints import Checkpoint
 from harness.store.manifest import RunManifest
 from harness.store.reading import reading
 from harness.store.steps import MANIFEST, check, step_folder
+from harness.variants import same_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +84,7 @@ def find(argument: str) -> list[Evaluation]:
     found = by_method(path)
     if method:
         method, _, seed = method.partition("@")
+        method = same_label(method, [each.name for each in found])
         chosen = [each for each in found if each.name == method]
         if chosen and seed:
             if not seed.isdigit():
@@ -175,7 +178,7 @@ def _read(path: Path) -> "pd.DataFrame":
 
 def _named(argument: str) -> tuple[str, str]:
     name, equals, where = argument.partition("=")
-    if not equals or Path(argument).exists() or ("/" in name and _split(where) is None):
+    if not equals or _split(argument) is not None or ("/" in name and _split(where) is None):
         return "", argument
     if not name or not where:
         raise HarnessError(f"{argument!r} is not NAME=EVALUATION")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _GROUP: Final = "retmask.detectors"
+#: The detector of the paper, and of methods that name none.
+COPY: Final = "copy"
 
 
 @dataclass(frozen=True, eq=False)

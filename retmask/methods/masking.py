@@ -5,6 +5,7 @@ methods differ in which heads they mask, so the head scores and the chosen answe
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
@@ -29,6 +30,10 @@ class HeadMasking(Method):
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         parse_options(options)
+
+    def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Give the options with every default."""
+        return asdict(parse_options(options))
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""

@@ -11,6 +11,7 @@ from typing import Final
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, RunContext
 from harness.models.footprint import number_format
 from harness.models.lookup import resolve
+from retmask.heads.detectors import COPY
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores, write_atomically
 from retmask.model import load_model, load_tokenizer
@@ -86,11 +87,13 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
         "seed": derive(context.seed, "heads"),
         "dtype": number_format(options.dtype, context.device, context.model.path),
         **({"counted": options.detection_counted} if options.detection_counted else {}),
+        **({"detector": options.detector} if options.detector != COPY else {}),
     }
 
     def build(work: Path) -> Mapping[str, Json]:
         from retmask.heads.counting import Counting
         from retmask.heads.detect import detect
+        from retmask.heads.detectors import find_detector
         from retmask.heads.trial_scoring import TrialScoring
         from retmask.heads.trials import Trial, build_trials, evenly
 
@@ -106,7 +109,17 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
         trials = asked(0, options.detection_trials)
         model = load_model(context.model.path, str(settings["dtype"]), context.device)
         rules = TrialScoring(max_new_tokens=options.detection_max_new_tokens)
-        scores = detect(model, tokenizer, trials, context.model.digest, context.say, rules, protocol="grid", counting=counting)
+        scores = detect(
+            model,
+            tokenizer,
+            trials,
+            context.model.digest,
+            context.say,
+            rules,
+            detector=find_detector(options.detector),
+            protocol="grid",
+            counting=counting,
+        )
         scores.save(work / "heads.safetensors")
         return {**scores.summary(), "seconds": round(time.monotonic() - started, 1)}
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from harness.api import Artifact, Json, RunContext
 from retmask import stages
+from retmask.heads.detectors import COPY
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores
 from retmask.methods.measuring import Masked
@@ -33,6 +34,7 @@ def summary(masked: Masked | None, after: HeadScores | None, pairs: Artifact, tr
         facts = {
             "masked heads": len(masked.mask.heads),
             "heads": len(scores.heads()),
+            **({"detector": scores.detector} if scores.detector != COPY else {}),
             "trials": len(scores.counted),
             "max head score": round(scores.max, 3),
             "gini": round(scores.gini, 3),

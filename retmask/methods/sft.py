@@ -1,7 +1,7 @@
 """SFT: train on the chosen answers alone."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from harness.api import Artifact, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
@@ -19,6 +19,10 @@ class Sft(Method):
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         parse_options(options)
+
+    def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Give the options with every default."""
+        return asdict(parse_options(options))
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""

@@ -1,6 +1,7 @@
 """Smaller-Model: another model writes the rejected answers (RetMask, arXiv 2601.11020)."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from harness.models.lookup import resolve
@@ -21,6 +22,10 @@ class SmallerModel(Method):
         parsed = parse_options(options)
         if not parsed.pairs_from and not parsed.rejected_model():
             raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
+
+    def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Give the options with every default."""
+        return asdict(parse_options(options))
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""

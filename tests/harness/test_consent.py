@@ -171,3 +171,23 @@ def test_an_address_that_was_stored_without_its_password_is_asked_for(run: Path)
     result = again(run, {"backend": "served", "url": "http://[redacted]@evil.example/v1"})
     assert result.exit_code == 2
     assert "stored without its password or key; give it whole with --url" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [
+        ('report_to = "wandb"', "--allow report"),
+        ('parallel = "cluster.yaml"', "--allow code"),
+        ('prompts_from = "https://a.b/c"', "--allow-url a.b"),
+    ],
+)
+def test_a_variant_in_a_preset_needs_a_flag_too(tmp_path: Path, option: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.toml").write_text(f'[[method]]\nname = "sft"\n[[method]]\nname = "retmask"\n{option}\n')
+    command = ["run", "--model", "builtin", "--preset", "theirs.toml", *SMALL, "--output", "run"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert result.stderr.rstrip().endswith(f"say so with {flag}")
+    assert not Path("run").exists()
+    named = CliRunner().invoke(main, [*command, "--method", "no-such"])
+    assert "unknown method 'no-such'" in named.stderr, "variants that are not run ask for nothing"

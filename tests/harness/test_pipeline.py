@@ -156,6 +156,28 @@ def test_a_margin_is_said_in_table_and_page_and_changes_no_evaluation(finished: 
     assert said in (finished / "report.html").read_text(), "the run remembers its margin"
 
 
+def test_a_variant_is_a_column_of_its_own_and_shares_what_it_can(finished: Path) -> None:
+    before = {path.name for path in (finished / "steps").iterdir()}
+    study = ("--method", "retmask(top_k=2)", "--method", "retmask( top_k = 3 )")
+    done = harness("run", *SMALL, *study, "--output", finished)
+    assert done.returncode == 0, done.stderr
+    fresh = sorted(path.name.rsplit("-", 1)[0] for path in (finished / "steps").iterdir() if path.name not in before)
+    assert fresh == sorted(["rejected-retmask", "pairs", "dpo", "heads", "generate", "eval"] * 2 + ["report"]), "all else is shared"
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["methods"] == manifest["config"]["methods"] == ["retmask(top_k=2)", "retmask(top_k=3)"]
+    description = json.loads((finished / "report.json").read_text())
+    assert [description["facts"][label]["masked heads"] for label in manifest["methods"]] == [2, 3]
+    assert [study["option"] for study in description["studies"]] == ["top_k"]
+    assert "heads masked by top_k" in (finished / "report.html").read_text()
+    fast = ("--resamples", "200")
+    compared = harness("compare", f"{finished}:baseline", f"{finished}:retmask(top_k=3)", *fast)
+    assert compared.returncode == 0, compared.stderr
+    assert harness("report", finished).returncode == 0
+    assert "heads masked by top_k" in (finished / "report.html").read_text(), "the run remembers its study"
+    ranked = harness("leaderboard", finished, *fast)
+    assert "retmask(top_k=2)" in " ".join(ranked.stdout.split()), ranked.stdout + ranked.stderr
+
+
 def test_a_killed_evaluation_goes_on_and_ends_in_the_same_samples(tmp_path: Path) -> None:
     arguments = ("eval", *SMALL[:-8], "--batch-tokens", "256")
     undisturbed = harness(*arguments, "--output", tmp_path / "calm")

@@ -56,6 +56,16 @@ def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     assert {"eval: retmask", "eval: randmask"} <= set(names)
 
 
+def test_a_plan_counts_variants(tmp_path: Path) -> None:
+    more = ("--method", "retmask(top_k=2)", "--method", "retmask(top_k=3, detection_trials=2)", "--method", "randmask(top_k=2)")
+    names = list(states(plan(tmp_path / "run", *more)))
+    assert names.count("heads") == names.count("chosen") == 1
+    assert "heads (retmask(detection_trials=2, top_k=3))" in names, "another detection is another step"
+    assert [name for name in names if name.startswith("dpo")] == [
+        "dpo (retmask(top_k=2))", "dpo (retmask(detection_trials=2, top_k=3))", "dpo (randmask(top_k=2))",
+    ]  # fmt: skip
+
+
 def test_what_a_run_finished_is_found_and_no_longer_counted(tmp_path: Path) -> None:
     before = plan(tmp_path)
     assert before["prefill_tokens"] == 3 * (128 + 256)
