@@ -5,6 +5,7 @@ Scores are layers x heads, usually in [0, 1].
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -229,3 +230,15 @@ def _outline(axes: Axes, heads: Heads) -> None:
         for colour, width in (("#ffffff", 2.6), ("#000000", 1.0)):
             frame = Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width, clip_on=False, zorder=3)
             axes.add_patch(frame)
+
+
+def save_scores(mean: Scores, above: Heads, threshold: float, directory: Path) -> None:
+    """Draw the head map, the sorted curve and the distribution of scores [layers, heads] into a directory, ``above`` marked."""
+    canvas.save(head_map(mean, {f"score {threshold:g} or more": above}), directory / "head_map", "Retrieval score of each head.")
+    canvas.save(score_curve(mean, {}, threshold), directory / "score_curve", "Retrieval scores from the highest to the lowest.")
+    canvas.save(score_distribution(mean, threshold), directory / "score_distribution", "How many heads have which score.")
+
+
+def save_change(before: Scores, after: Scores, threshold: float, directory: Path) -> None:
+    """Draw each head's score before and after into a directory."""
+    canvas.save(before_after(before, after, threshold), directory / "before_after", "Each head's retrieval score before and after.")

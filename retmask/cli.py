@@ -1,7 +1,7 @@
 """``harness heads``: measure, look at, compare, audit and ablate heads by hand (entry-point group ``harness.commands``)."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -13,12 +13,11 @@ from harness.engines.threads import threads_option
 from harness.models.lookup import resolve
 from harness.screen.terminal import echo
 from retmask.heads import masks
-from retmask.heads.agreement import compare as compare_scores
-from retmask.heads.agreement import intervals, split_half, views
 from retmask.heads.masks import HeadMask
 from retmask.heads.protocols import GRID, PARITY, PROTOCOLS
 from retmask.heads.score_files import export_published, import_published, read_scores
 from retmask.heads.scores import HeadScores
+from retmask.heads.wording import by_lines, in_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,7 +88,12 @@ def heads() -> None:
     show_default=True,
     help="grid: --lengths x --trials. paper: 3 needles x 20 lengths to 5000 tokens x 10 depths. parity: as the published program scores.",
 )
-@click.option("--detector", default="copy", show_default=True, help="What scores heads: copy, query (QRHead), or another plugin.")
+@click.option(
+    "--detector",
+    default="copy",
+    show_default=True,
+    help="What scores heads: copy, query (QRHead), causal, attribution, greedy, or another plugin.",
+)
 @click.option("--haystack", type=_DIRECTORY, help="Directory of text files (*.txt) to hide needles in, instead of generated prose.")
 @click.option("--needles", type=_FILE, help="JSONL with needle, question and answer a line, instead of drawn needles.")
 @click.option("--max-new-tokens", default=50, show_default=True, type=click.IntRange(min=1))
@@ -190,9 +194,9 @@ def show(file: Path, as_json: bool, by: Literal["length", "depth"] | None, thres
     if as_json:
         _echo_json(scores.summary())
     else:
-        echo(_in_words(scores))
+        echo(in_words(scores))
     if by is not None and not as_json:
-        echo(_by(scores, by))
+        echo(by_lines(scores, by))
 
 
 @heads.command("import")
@@ -208,7 +212,7 @@ def import_(file: Path, out: Path) -> None:
     _writable(out)
     scores = import_published(file)
     scores.save(out)
-    echo(f"{out}: {_in_words(scores)}")
+    echo(f"{out}: {in_words(scores)}")
 
 
 @heads.command()
@@ -227,26 +231,54 @@ def export(file: Path, out: Path) -> None:
 
 
 @heads.command()
-@click.argument("before", type=_FILE)
-@click.argument("after", type=_FILE)
+@click.argument("files", type=_FILE, nargs=-1, metavar="BEFORE AFTER [MORE]...")
 @click.option("--threshold", default=0.1, show_default=True, help="Heads with this score or more before count as masked.")
-@click.option("--figures", type=_DIRECTORY, help="Directory for the before/after scatter, as PNG and SVG.")
-def compare(before: Path, after: Path, threshold: float, figures: Path | None) -> None:
-    """Print, as JSON, how far two score files of a model agree, and how masked and other heads changed.
+@click.option("--figures", type=_DIRECTORY, help="Directory for the before/after scatter of two files, as PNG and SVG.")
+@click.option("--model", "model_name", help="Also mask each file's heads in this model, and say whose knock-out curve falls first.")
+@click.option("--dtype", default="auto", help="Of --model, as in `harness heads detect`.")
+@click.option("--device", default="auto", help="Of --model, as in `harness heads detect`.")
+@_UNSAFE
+@click.option("--lengths", type=Lengths(), default="512", show_default=True, help="Prompt lengths of the knock-out's needle trials.")
+@click.option("--trials", default=16, show_default=True, type=click.IntRange(min=2), help="Trials for each length.")
+@click.option("--seed", default=43, show_default=True, help="Of those trials, which are to be others than the scores'.")
+@threads_option
+def compare(
+    files: tuple[Path, ...],
+    threshold: float,
+    figures: Path | None,
+    model_name: str | None,
+    dtype: str,
+    device: str,
+    allow_unsafe_weights: bool,
+    lengths: tuple[int, ...],
+    trials: int,
+    seed: int,
+) -> None:
+    """Print, as JSON, how far score files of a model agree and could agree, and how masked and other heads changed.
 
     \b
-    Example:
+    Examples:
       harness heads compare before.safetensors after.safetensors --threshold 0.1
+      harness heads compare copy.safetensors causal.safetensors greedy.safetensors --model builtin --lengths 256
     """
-    first, second = read_scores(before), read_scores(after)
-    found = compare_scores(first, second, threshold=threshold)
-    if figures is not None:
-        from reports import canvas
-        from reports.headfigures import before_after
+    if len(dict.fromkeys(files)) < 2:
+        raise HarnessError("name two score files or more, each once")
+    if figures is not None and len(files) > 2:
+        raise HarnessError("--figures draws two files against each other; name two")
+    found = {str(file): read_scores(file) for file in files}
+    from retmask.heads.relating import knock_out, relate
+    from retmask.model import load_tokenizer
 
-        figure = before_after(first.mean, second.mean, threshold)
-        canvas.save(figure, figures / "before_after", "Each head's retrieval score before and after.")
-    _echo_json(found)
+    table = relate(found, threshold=threshold)
+    if model_name is not None:
+        path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights).path
+        model, tokenizer = _network(path, dtype, device), load_tokenizer(path)
+        table["knock_out"] = knock_out(found, model, tokenizer, lengths, trials, seed, lambda line: echo(line, err=True))
+    if figures is not None:
+        from reports.headfigures import save_change
+
+        save_change(*(scores.mean for scores in found.values()), threshold, figures)
+    _echo_json(table)
 
 
 @heads.command()
@@ -345,38 +377,10 @@ def _list(mask: HeadMask) -> str:
     return " ".join(f"{head.layer}-{head.head}" for head in mask.heads)
 
 
-def _in_words(scores: HeadScores) -> str:
-    layers, per_layer = scores.shape
-    agreement = split_half(scores)
-    halves = "" if agreement is None else f", split-half rank correlation {agreement:.2f}"
-    ranges = intervals(scores, [head for head, _ in scores.top(10)])
-    best = zip(scores.top(10), ranges, strict=True)
-    top = ", ".join(f"{head.layer}-{head.head} {score:.3f} [{low:.3f}, {high:.3f}]" for (head, score), (low, high) in best)
-    return (
-        f"{layers * per_layer} heads ({layers} layers x {per_layer}), {len(scores.counted)} of {len(scores.trials)} trials count{halves}\n"
-        f"score 0.05 or more: {scores.at_least(0.05)} heads; 0.1 or more: {scores.at_least(0.1)}; exactly 0: {scores.zero:.1%}; "
-        f"Gini {scores.gini:.3f}, Hoyer {scores.hoyer:.3f}\n"
-        f"highest: {top}"
-    )
-
-
-def _by(scores: HeadScores, field: Literal["length", "depth"]) -> str:
-    lines = [f"{field:>8} {'trials':>8} {'counted':>8} {'top 10':>8} {'rank correlation with all':>26}"]
-    for view in views(scores, field):
-        value = f"{view.value:.0f}" if field == "length" else f"{view.value:.2f}"
-        top, agreement = (("-" if number is None else f"{number:.3f}") for number in (view.top_score, view.rank_correlation))
-        lines.append(f"{value:>8} {view.trials:>8} {view.counted:>8} {top:>8} {agreement:>26}")
-    return "\n".join(lines)
-
-
 def _draw_scores(scores: HeadScores, threshold: float, directory: Path) -> None:
-    from reports import canvas
-    from reports.headfigures import head_map, score_curve, score_distribution
+    from reports.headfigures import save_scores
 
-    above: Sequence[tuple[int, int]] = [head for head, score in scores.ranked() if score >= threshold]
-    canvas.save(head_map(scores.mean, {f"score {threshold:g} or more": above}), directory / "head_map", "Retrieval score of each head.")
-    canvas.save(score_curve(scores.mean, {}, threshold), directory / "score_curve", "Retrieval scores from the highest to the lowest.")
-    canvas.save(score_distribution(scores.mean, threshold), directory / "score_distribution", "How many heads have which score.")
+    save_scores(scores.mean, [head for head, score in scores.ranked() if score >= threshold], threshold, directory)
 
 
 def _save_audit(facts: Mapping[str, Json], scores: HeadScores | None, curves: Any, directory: Path) -> None:

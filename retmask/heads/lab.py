@@ -57,10 +57,18 @@ class Lab:
 
     def measure(self, mask: HeadMask) -> tuple[Values, Values]:
         """Measure which of the intact model's needles are still found, 1 or 0 for each trial, and the loss of each short text."""
-        still = np.zeros(len(self._trials))
         with ablated(self._model, mask):
-            still[self._kept], _ = self._ask(self._kept, lambda trial: self._said[trial.prompt_ids])
-            return still, self._losses()
+            return self._still(), self._losses()
+
+    def still(self, mask: HeadMask) -> Values:
+        """Measure only which of the intact model's needles are still found, 1 or 0 for each trial."""
+        with ablated(self._model, mask):
+            return self._still()
+
+    def _still(self) -> Values:
+        still = np.zeros(len(self._trials))
+        still[self._kept], _ = self._ask(self._kept, lambda trial: self._said[trial.prompt_ids])
+        return still
 
     def _ask(self, indices: Sequence[int], guess: Guess | None) -> tuple[list[bool], list[tuple[int, ...]]]:
         """Whether each answer holds its needle, and as much of it as that takes."""

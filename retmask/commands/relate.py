@@ -1,0 +1,276 @@
+"""``harness relate``: over runs, does RetMask gain more where retrieval heads are sparser?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import numpy as np
+
+from harness.api import HarnessError, Json
+from harness.files import read_json, read_sealed, write_json
+from harness.screen.terminal import data, echo
+from harness.store.find import BASELINE, Evaluation, find
+from harness.store.manifest import RunManifest
+from harness.store.steps import MANIFEST, step_folder
+from retmask.heads.scores import HeadScores
+
+if TYPE_CHECKING:
+    from reports.relation import Point
+
+#: What a run's sparsity is told by, and what a figure's axis says of it.
+MEASURES: Final = {
+    "gini": "Gini coefficient of head scores",
+    "hoyer": "Hoyer sparsity of head scores",
+    "share": "share of heads that score --tau or more",
+    "depth": "share of heads masked until needles are lost (audit)",
+}
+_DRAWS: Final = 200
+
+
+@dataclass(frozen=True)
+class RunPoint:
+    """One method of one run: what it gained, and how sparse the heads of the model that it began with are."""
+
+    name: str
+    gain: float
+    """Overall score minus the other side's, points out of 100."""
+    gain_error: float
+    sparsity: Mapping[str, float]
+    errors: Mapping[str, float]
+    """Standard errors over the detection's trials."""
+    baseline: str
+    """Key of the evaluation that the gain is counted from."""
+
+
+@click.command("relate")
+@click.argument("evaluations", nargs=-1, required=True, metavar="RUN[:METHOD]...")
+@click.option(
+    "--against", default=BASELINE, show_default=True, help="What the gain is counted from: the baseline, or a control of each run."
+)
+@click.option("--tau", default=0.1, show_default=True, help="Score from which a head counts in `share`.")
+@click.option("--resamples", type=click.IntRange(min=100), default=2000, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--published/--no-published", default=True, show_default=True, help="Show the paper's four models beside; they are never fitted."
+)
+@click.option("--format", "form", type=click.Choice(["terminal", "json"]), default="terminal", show_default=True)
+@click.option(
+    "--out", "--output", "out", type=click.Path(path_type=Path, file_okay=False), help="Directory for relate.json and a plot each."
+)
+def relate_command(
+    evaluations: tuple[str, ...],
+    against: str,
+    tau: float,
+    resamples: int,
+    seed: int,
+    published: bool,
+    form: str,
+    out: Path | None,
+) -> None:
+    """Relate gain to sparsity over finished runs of `harness run`: rank correlation, and a line with its interval.
+
+    Both include how sure each run is of its own gain and sparsity. RUN alone is its first method.
+
+    \b
+    Examples:
+      harness relate runs/smollm2 runs/gemma runs/qwen runs/olmo --out related
+      harness relate runs/*:retmask --against layermatched --format json
+    """
+    points = [point_of(argument, against, tau, resamples, seed) for argument in evaluations]
+    if len({point.name for point in points}) < len(points):
+        raise HarnessError("a run is named twice; name each run and method once")
+    table = relation(points, tau, published, seed)
+    if out is not None:
+        _make(out)
+        write_json(out / "relate.json", table, sort_keys=False)
+        _draw(points, tau, published, out)
+    if form == "json":
+        data(json.dumps(table, indent=1) + "\n")
+    else:
+        echo("\n".join(in_words(table)))
+
+
+def point_of(argument: str, against: str, tau: float, resamples: int, seed: int) -> RunPoint:
+    """Read one run's gain and its heads' scores. HarnessError if it measured no heads, or lacks the method or the other side."""
+    from reports.compare import CompareError, compare_methods
+
+    path, method = _split(argument)
+    found = find(path)
+    if found[0].run is None or len(found) < 2:
+        raise HarnessError(f"{argument} is no run of a method; name run directories of `harness run --method ...`")
+    by_name = {each.name: each for each in found}
+    method = method or found[1].name
+    for name in (method, against):
+        if name not in by_name:
+            raise HarnessError(f"{path} has no evaluation {name!r}; it has {', '.join(by_name)}")
+    if method == against:
+        raise HarnessError(f"{argument} would be held against itself; name another --against")
+    try:
+        compared = compare_methods(by_name[against].tables(), {method: by_name[method].tables()}, resamples=resamples, seed=seed)
+    except CompareError as error:
+        raise HarnessError(f"{argument}: {error}") from None
+    overall = next(each for each in compared.methods[method] if each.scope == "overall" and each.length is None)
+    if not np.isfinite(overall.high - overall.low):
+        raise HarnessError(f"{argument} has too few questions to say how sure its gain is; ask more --examples")
+    values, errors = _sparsity(found[0].run, tau, seed)
+    return RunPoint(
+        f"{path}:{method}", 100 * overall.delta, 100 * (overall.high - overall.low) / (2 * 1.96), values, errors, _key(by_name[against])
+    )
+
+
+def _split(argument: str) -> tuple[str, str]:
+    if Path(argument).exists():
+        return argument, ""
+    path, _, method = argument.rpartition(":")
+    return (path, method) if path and Path(path).exists() else (argument, "")
+
+
+def _key(evaluation: Evaluation) -> str:
+    return evaluation.path.parent.name
+
+
+def _sparsity(root: Path, tau: float, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Each measure of the untrained model's heads, and its standard error over the trials."""
+    manifest = RunManifest.read(root)
+    folders = [step_folder(root, "heads", each.key) for each in manifest.steps if each.name == "heads"]
+    own = [each for each in folders if _model_of(each) == manifest.model.digest]
+    if not own:
+        raise HarnessError(f"{root} measured no heads of its model; only methods that mask heads do, such as retmask")
+    scores = HeadScores.load(own[0] / "heads.safetensors")
+    values = _measured(scores, tau)
+    rng = np.random.default_rng(seed)
+    drawn = [_measured(_resampled(scores, rng), tau) for _ in range(_DRAWS)]
+    errors = {name: float(np.std([each[name] for each in drawn])) for name in values}
+    audits = [read_json(step_folder(root, "audit", each.key) / "audit.json") for each in manifest.steps if each.name == "audit"]
+    k = audits[0].get("k") if audits else None
+    if isinstance(k, int):
+        values["depth"], errors["depth"] = k / len(scores.heads()), 0.0
+    return values, errors
+
+
+def _model_of(step: Path) -> Json:
+    inputs = read_sealed(step / MANIFEST).get("inputs")
+    return inputs.get("model") if isinstance(inputs, dict) else None
+
+
+def _measured(scores: HeadScores, tau: float) -> dict[str, float]:
+    return {"gini": scores.gini, "hoyer": scores.hoyer, "share": scores.at_least(tau) / len(scores.heads())}
+
+
+def _resampled(scores: HeadScores, rng: np.random.Generator) -> HeadScores:
+    counted = scores.counted
+    facts = [trial for trial in scores.trials if trial.success]
+    drawn = rng.integers(0, len(counted), len(counted))
+    return HeadScores(scores.model_digest, counted[drawn], tuple(facts[index] for index in drawn))
+
+
+def relation(points: Sequence[RunPoint], tau: float, published: bool, seed: int) -> dict[str, Json]:
+    """Fit every measure that all runs have. RelationError's reason stands where one cannot be fitted."""
+    from reports.relation import RelationError, line, published_gains, spearman
+
+    fits: dict[str, Json] = {}
+    for measure in MEASURES:
+        chosen = _points(points, measure)
+        if len(chosen) < len(points):
+            continue
+        try:
+            fitted = line(chosen)
+            fits[measure] = {
+                "spearman": list(spearman(chosen, seed=seed)),
+                "slope": list(fitted.slope),
+                "intercept": fitted.intercept,
+                "between_runs": fitted.between,
+                "claim": fitted.slope.sign,
+            }
+        except RelationError as error:
+            fits[measure] = {"problem": str(error)}
+    shared = len(points) - len({point.baseline for point in points})
+    gains: list[Json] = [dict(asdict(each)) for each in published_gains()] if published else []
+    rows: list[Json] = [dict(asdict(point)) for point in points]
+    return {"tau": tau, "runs": rows, "fits": fits, "share_a_baseline": shared, "published_not_run_again": gains}
+
+
+def _points(points: Sequence[RunPoint], measure: str) -> list["Point"]:
+    from reports.relation import Point
+
+    return [
+        Point(each.name, each.sparsity[measure], each.gain, each.errors[measure], each.gain_error)
+        for each in points
+        if measure in each.sparsity
+    ]
+
+
+def in_words(table: Mapping[str, Json]) -> list[str]:
+    """Give the table for a terminal."""
+    lines = [f"{'run':<40} {'gain':>14} {'gini':>7} {'hoyer':>7} {'share':>7} {'depth':>7}"]
+    for run in _tables(table["runs"]):
+        sparsity = run["sparsity"]
+        assert isinstance(sparsity, dict)
+        cells = " ".join(f"{_number(sparsity.get(measure)):>7}" for measure in MEASURES)
+        reach = _number(1.96 * float(str(run["gain_error"])), ".1f")
+        lines.append(f"{str(run['name'])[-40:]:<40} {_number(run['gain'], '+.1f'):>6} ±{reach:>6} {cells}")
+    for each in _tables(table["published_not_run_again"]):
+        sparsity = each["sparsity"]
+        assert isinstance(sparsity, dict)
+        cells = " ".join(f"{_number(sparsity.get(measure)):>7}" for measure in MEASURES)
+        lines.append(f"{'published, not run again: ' + str(each['model']):<40.47} {_number(each['gain'], '+.2f'):>6} {'':>7} {cells}")
+    fits = table["fits"]
+    assert isinstance(fits, dict)
+    for measure, fit in fits.items():
+        assert isinstance(fit, dict)
+        if "problem" in fit:
+            lines.append(f"{measure}: {fit['problem']}")
+            continue
+        verdict = {0: "no relation can be claimed", 1: "gain grows with it", -1: "gain falls with it"}[int(str(fit["claim"]))]
+        lines.append(
+            f"{measure}: rank correlation {_interval(fit['spearman'])}; {_interval(fit['slope'], 0.1)} points a tenth of it; {verdict}"
+        )
+    if table["share_a_baseline"]:
+        lines.append(
+            "some runs share the evaluation that their gains are counted from: they are less independent than the intervals assume"
+        )
+    return lines
+
+
+def _tables(value: Json) -> list[dict[str, Json]]:
+    assert isinstance(value, list)
+    return [each for each in value if isinstance(each, dict)]
+
+
+def _number(value: Json, form: str = ".3f") -> str:
+    return format(value, form) if isinstance(value, int | float) else "-"
+
+
+def _interval(value: Json, scale: float = 1.0) -> str:
+    assert isinstance(value, list)
+    middle, low, high = (scale * float(str(each)) for each in value)
+    return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HarnessError(f"cannot write {folder}: {error.strerror}; choose another place") from None
+
+
+def _draw(points: Sequence[RunPoint], tau: float, published: bool, out: Path) -> None:
+    from reports import canvas
+    from reports.relation import Point, RelationError, line, published_gains
+    from reports.relationfigure import gain_figure
+
+    for measure, label in MEASURES.items():
+        chosen = _points(points, measure)
+        if len(chosen) < len(points):
+            continue
+        try:
+            fitted = line(chosen)
+        except RelationError:
+            fitted = None
+        comparable = published and (measure != "share" or tau == 0.1)
+        others = [Point(each.model, each.sparsity[measure], each.gain) for each in published_gains() if measure in each.sparsity]
+        figure = gain_figure(chosen, fitted, label.replace("--tau", f"{tau:g}"), others if comparable else ())
+        canvas.save(figure, out / f"gain_{measure}", f"Gain of each run against its {label}.")

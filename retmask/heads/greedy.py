@@ -1,0 +1,82 @@
+"""Greedy detection: sets of heads grown one by one, for models whose heads stand in for each other.
+
+Where eight heads do the same work, silencing any one of them costs next to nothing, and a ranking by single heads hardly sees them. In
+each trial a set is grown: the head whose silencing on top of the others' costs the answer the most is added, until the answer has lost
+nearly all of its probability. Which heads are tried at each step is proposed by the gradient (:mod:`retmask.heads.causal`), and decided
+exactly.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from retmask.heads.detectors import TrialResult
+from retmask.heads.forced_answers import ForcedAnswer, forced_answers
+from retmask.heads.scores import Scores
+from retmask.heads.trial_scoring import TrialScoring
+from retmask.heads.trials import Trial
+
+#: Heads that are tried at each step.
+_TRIED: Final = 8
+#: A set grows no further once a token of the answer has less than this share of its probability left.
+_LOST: Final = 0.05
+#: Largest set, as a share of all heads and in heads.
+_SHARE, _MOST = 0.5, 32
+
+
+class GreedyDetector:
+    """Heads of sets that are grown until the answer is lost."""
+
+    name = "greedy"
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        trials: Sequence[Trial],
+        rules: TrialScoring,
+        say: Callable[[str], None],
+    ) -> list[TrialResult]:
+        """Grow one set for each trial. A head's score is what was left of the answer when it was added; 0 for those never added."""
+        found: dict[int, TrialResult] = {}
+        sizes = []
+        for index, answer in forced_answers(model, trials):
+            scores = grow(answer)
+            sizes.append(int((scores > 0).sum()))
+            found[index] = TrialResult(trials[index], (), "", None, scores)
+        say(f"heads: {len(found)} of {len(trials)} trials, sets of {min(sizes)} to {max(sizes)} heads")
+        return [found[index] for index in range(len(trials))]
+
+
+def grow(answer: ForcedAnswer) -> Scores:
+    """Grow the set of one trial: scores [layers, heads].
+
+    The score is the share of a needle token's probability (geometric mean) that the intact model had and that was left before the head was
+    added: 1 for the first, and for all that stand in for each other until the last of them goes.
+    """
+    silent = torch.zeros(answer.shape, dtype=torch.bool)
+    scores = torch.zeros(answer.shape)
+    intact = float(answer.log_probabilities(silent[None]))
+    left = 1.0
+    for _ in range(min(_MOST, max(1, int(silent.numel() * _SHARE)))):
+        tried = _without_each(silent, answer.gradient(silent))
+        costs = answer.log_probabilities(tried)
+        best = int(costs.argmin())
+        scores[tried[best] & ~silent] = left
+        silent = tried[best]
+        left = min(1.0, float((costs[best] - intact).exp()))
+        if left < _LOST:
+            break
+    found: Scores = scores.numpy()
+    return found
+
+
+def _without_each(silent: torch.Tensor, costs: torch.Tensor) -> torch.Tensor:
+    """The sets that have one head more, [sets, layers, heads]: those whose added head costs the most to first order."""
+    flat = costs.masked_fill(silent, -torch.inf).ravel()
+    added = flat.topk(min(_TRIED, int((~silent).sum()))).indices
+    sets = silent.repeat(len(added), 1, 1)
+    sets.view(len(added), -1)[torch.arange(len(added)), added] = True
+    return sets
