@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from reports.hierarchy import Design, Floats, Ints
-from reports.resample import sign_flip_cells
+from reports.resample import all_flips, sign_flip_cells
 
 _TIE = 1e-9
 _FEW_HITS = 10
@@ -33,6 +33,12 @@ class Flips:
     """(resamples, targets, columns)."""
     shares: Sequence[Floats]
     """For each column what each cluster adds to each target's mean, (clusters, targets)."""
+    exact: bool = False
+    """Whether these are all flips there are, the observed arrangement among them, rather than a draw of them."""
+
+    def share(self, hits: npt.NDArray[np.intp]) -> Floats:
+        """Make p-values of how many flips reach what was observed; a draw counts the observed arrangement too."""
+        return np.asarray((hits + (not self.exact)) / (len(self.flipped) + (not self.exact)), dtype=np.float64)
 
     @property
     def size(self) -> Floats:
@@ -41,13 +47,13 @@ class Flips:
 
 
 def flips(plan: Design, differences: Floats, *, resamples: int, rng: np.random.Generator) -> Flips:
-    """Flip the signs of paired ``differences`` (rows of the table, columns), each cluster's at once."""
+    """Flip the signs of paired ``differences`` (rows of the table, columns), each cluster's at once, at random or in every way."""
     flipped = plan.weights @ sign_flip_cells(plan, differences, resamples, rng)
     shares = [
         np.concatenate([_shares(plan, number, differences[:, [column]]) for number in range(len(plan.strata))])
         for column in range(differences.shape[1])
     ]
-    return Flips(plan.means(differences), flipped, shares)
+    return Flips(plan.means(differences), flipped, shares, all_flips(plan, resamples))
 
 
 def p_values(plan: Design, differences: Floats, *, resamples: int, rng: np.random.Generator) -> Floats:
@@ -63,7 +69,7 @@ def single(found: Flips, *, tails: bool = False) -> Floats:
     """Compute each mean's own two-sided p-value; with ``tails`` by :func:`tail` where too few flips reach it to count them."""
     resamples = len(found.flipped)
     hits = (np.abs(found.flipped) >= np.abs(found.observed) - _TIE).sum(axis=0)
-    p = (1 + hits) / (1 + resamples)
+    p = found.share(hits)
     limit = resamples.bit_length() - 1
     for column, shares in enumerate(found.shares):
         differing = np.abs(shares) > _TIE / 1e3
@@ -124,7 +130,7 @@ def stepdown(found: Flips, members: npt.NDArray[np.bool_]) -> Floats:
     most = np.zeros(len(found.flipped))
     for at in order:
         np.maximum(most, np.abs(found.flipped[:, targets[at], columns[at]]) / scale[at], out=most)
-        adjusted[targets[at], columns[at]] = (1 + (most >= distance[at] * (1 - _TIE) - _TIE).sum()) / (1 + len(most))
+        adjusted[targets[at], columns[at]] = found.share((most >= distance[at] * (1 - _TIE) - _TIE).sum())
     previous = 0.0
     for at in order[::-1]:
         previous = adjusted[targets[at], columns[at]] = max(previous, adjusted[targets[at], columns[at]])

@@ -27,6 +27,8 @@ _DENSE: Final = 0.9
 _SEED: Final = 0
 _MOST_QUESTIONS: Final = 1_000_000
 _LARGE: Final = 2_000
+#: Two sums of the same numbers may differ by so much of them.
+_SAME: Final = 1e-9
 
 
 def power(
@@ -116,7 +118,7 @@ def _recipe(shape: Shape, effect: float) -> tuple[float, float, float]:
     equal = float(shape.weights[shape.sizes == 0].sum())
     some = shape.sizes > 0
     usual = float(shape.sizes[some].mean()) if some.any() else 1.0
-    if equal * usual < effect - total:
+    if equal * usual < (effect - total) * (1 - _SAME):
         usual = 1.0
     return usual, min(1.0, (effect - total) / (equal * usual)) if equal else 0.0, 1.0
 

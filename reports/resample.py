@@ -23,11 +23,30 @@ def bootstrap_cells(plan: Design, values: Floats, resamples: int, rng: np.random
     return np.divide(totals[:, :, :-1], totals[:, :, -1:])
 
 
+def all_flips(plan: Design, resamples: int) -> bool:
+    """Say whether the clusters have no more arrangements of signs than ``resamples``: :func:`sign_flip_cells` then gives each once."""
+    return sum(each.n_clusters for each in plan.strata) < resamples.bit_length()
+
+
 def sign_flip_cells(plan: Design, differences: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Compute cell means after flipping the sign of random clusters, (resamples, cells, columns)."""
+    """Compute cell means after flipping the sign of random clusters, (resamples, cells, columns); or of all in every way."""
     shares = [_grouped(each.sums(differences) / each.counts().sum(axis=0)[:, None], rng) for each in plan.strata]
+    if all_flips(plan, resamples):
+        return _every_flip(plan, shares)
     counts = [np.ones(each.shape[:2]) for each in shares]  # a flip leaves no cell empty
     return _weighted_sums(plan, shares, counts, _signs, resamples, rng)
+
+
+def _every_flip(plan: Design, shares: list[Floats]) -> Floats:
+    """Cell means under every arrangement of signs, (2**clusters, cells, columns)."""
+    clusters = sum(map(len, shares))
+    signs = 1.0 - 2.0 * (np.arange(1 << clusters)[:, None] >> np.arange(clusters) & 1)
+    cells = np.empty((len(signs), plan.weights.shape[1], shares[0].shape[2]))
+    begin = 0
+    for stratum, each in zip(plan.strata, shares, strict=True):
+        cells[:, stratum.cells] = np.tensordot(signs[:, begin : begin + len(each)], each, axes=1)
+        begin += len(each)
+    return cells
 
 
 def _grouped(values: Floats, rng: np.random.Generator) -> Floats:

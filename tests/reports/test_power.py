@@ -53,3 +53,11 @@ def test_the_smallest_effect_is_found_where_larger_ones_would_need_larger_differ
     found = detectable(shape)
     assert found < 0.08
     assert power(shape, found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_an_effect_just_in_reach_takes_no_larger_differences() -> None:
+    """All questions differing by what those seen differ by make 10.2 points; a rounding error of it is no reason to draw whole points."""
+    fine = (np.arange(6000) + 0.5) / 6000
+    sizes = np.where(fine < 0.5, 0.0, stats.expon.ppf(np.clip(2 * fine - 1, 0, 1), scale=0.1)).clip(0, 1)
+    shape = Shape(np.full(30, 1 / 30), np.sqrt((sizes.reshape(30, 200) ** 2).mean(axis=1)), 0.025, 0.95)
+    assert detectable(shape) < 0.06
