@@ -1578,16 +1578,17 @@ PROTECTIONS: Final = (
         "an answer that is none counts as no answer",
         (
             "it is taken within the attempts",
-            "harness/engines/served.py",
-            "                return take(self._once(method, path, body, stop))\n            except _PassingError as error:\n",
-            "                found = self._once(method, path, body, stop)\n                for _ in range(5):\n                    try:\n"
-            "                        return take(found)\n                    except _PassingError:\n"
-            "                        found = self._once(method, path, body, stop)\n            except _PassingError as error:\n",
+            "harness/engines/servers/client.py",
+            "                return take(self.once(method, path, body, stop))\n            except (PassingError, RefusedError) as error:\n",
+            "                found = self.once(method, path, body, stop)\n                for _ in range(5):\n                    try:\n"
+            "                        return take(found)\n                    except PassingError:\n"
+            "                        found = self.once(method, path, body, stop)\n"
+            "            except (PassingError, RefusedError) as error:\n",
             _SERVED + "test_an_answer_that_is_none_is_asked_for_as_often_as_no_answer",
         ),
         (
             "a date says when to come again",
-            "harness/engines/served.py",
+            "harness/engines/servers/client.py",
             '        return max(0.0, parsedate_to_datetime(value or "").timestamp() - time.time())\n',
             "        return 0.0\n",
             _SERVED + "test_a_server_says_when_to_come_again",

@@ -110,13 +110,19 @@ def test_both_ways_score_as_transformers_do(tmp_path: Path, gguf: Path, by_trans
             assert ("prompts go as text" in result.output) == (api == "completions")
 
 
+#: What is asked of a server with a context of 512 -> how it ends: a prompt that it refuses, and an answer that it shortens.
+TOO_LONG = {"1k": (2, "context"), "530": (3, "its context is full")}
+
+
+@pytest.mark.parametrize("length", TOO_LONG)
 @pytest.mark.parametrize("api", ["completions", "chat"])
-def test_a_context_that_is_too_short_is_caught(tmp_path: Path, gguf: Path, api: str) -> None:
+def test_a_context_that_is_too_short_is_caught(tmp_path: Path, gguf: Path, api: str, length: str) -> None:
+    code, reason = TOO_LONG[length]
     with server(gguf, 512) as url:
-        where = ("--lengths", "1k", "--backend", "served", "--url", url, "--served-api", api)
-        for more in ((), ("--probe-context",)):
-            result = evaluate(tmp_path / "_".join(more), *where, *more)
-            print(f"{api} {' '.join(more)}: {result.output.splitlines()[-1]}")
-            assert result.exit_code in (2, 3), result.output
-            assert any(word in result.output for word in ("context", "cuts prompts")), result.output
-            assert not list((tmp_path / "_".join(more)).glob("steps/eval-*")), "nothing is scored"
+        where = ("--lengths", length, "--examples", "4", "--backend", "served", "--url", url, "--served-api", api)
+        for name, more in (("plain", ()), ("probed", ("--probe-context",))):
+            result = evaluate(tmp_path / name, *where, *more)
+            print(f"{api}, {length}, {name}: {result.output.splitlines()[-1]}")
+            assert result.exit_code == (2 if more else code), result.output
+            assert reason in result.output
+            assert not list((tmp_path / name).glob("steps/eval-*")), "nothing is scored"

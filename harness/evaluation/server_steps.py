@@ -41,9 +41,8 @@ def with_server(run: "Run", step: str, inputs: Mapping[str, Json], engine: Engin
         run.say(f"the answers here were kept before a server's model was: they are taken for those of {known['id']} at {engine.url}")
         return plain
     if servers:
-        run.say(
-            f"{engine.url} has another model now: {_told(known)}, where the answers here are of {_told(servers[-1])}; all are asked anew"
-        )
+        before = _told(servers[-1])
+        run.say(f"{engine.url} has another model now: {_told(known)}; the answers here are of {before}, so all are asked anew")
     return {**plain, _SERVER: known}
 
 

@@ -1,6 +1,7 @@
 """lm-eval's files: those that 0.4.13 wrote are read, and those that the installed version writes are of the same form."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -79,17 +80,34 @@ def forms(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def changes(then: Path, now: Path) -> str:
+    """What in ``now`` is of another form than in ``then``, in a sentence; empty if nothing is. What is new is no change."""
+    before, after = forms(then), forms(now)
+    if gone := sorted(before.keys() - after.keys()):
+        return f"it does not write {', '.join(gone)}, but {', '.join(sorted(after))}"
+    changed = [
+        f"{name}: {place or 'the whole'} is {after[name].get(place, 'gone')} where it was {kind}"
+        for name, places in before.items()
+        for place, kind in places.items()
+        if after[name].get(place) != kind
+    ]
+    return "; ".join(changed[:5])
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("run", lm_eval_recipe.RUNS)
 def test_what_the_installed_version_writes_is_of_the_same_form(run: str, fresh: Path, tmp_path: Path) -> None:
-    then, now = forms(KEPT / run), forms(fresh / run)
-    installed = f"lm-eval {version('lm_eval')}"
-    assert then.keys() == now.keys(), f"{installed} writes the files {sorted(now)}, where 0.4.13 wrote {sorted(then)}"
-    changed = [
-        f"{name}: {place or 'the whole'} is {now[name].get(place, 'gone')} where it was {kind}"
-        for name, places in then.items()
-        for place, kind in places.items()
-        if now[name].get(place) != kind
-    ]
-    assert not changed, f"{installed} writes another form than 0.4.13: {'; '.join(changed[:5])}"
+    found = changes(KEPT / run, fresh / run)
+    assert not found, f"lm-eval {version('lm_eval')} writes another form than 0.4.13: {found}; see harness/importing/lm_eval.py"
     check(fresh / run, tmp_path / "run")
+
+
+def test_another_form_is_a_sentence(tmp_path: Path) -> None:
+    shutil.copytree(KEPT / "folder", tmp_path / "now")
+    (rows,) = tmp_path.rglob("samples_peers_filters_*.jsonl")
+    rows.write_text(rows.read_text(encoding="utf-8").replace('"filter":', '"filter_name":').replace('"doc_id": ', '"doc_id": 1.'))
+    found = changes(KEPT / "folder", tmp_path / "now")
+    assert "samples_peers_filters.jsonl: .filter is gone where it was str" in found
+    assert ".doc_id is float where it was int" in found
+    rows.unlink()
+    assert "it does not write model/samples_peers_filters.jsonl" in changes(KEPT / "folder", tmp_path / "now")

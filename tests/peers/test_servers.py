@@ -38,7 +38,7 @@ def opened(server: PeerServer, api: str) -> Any:
 
 def prompts(engine: Any, words: int, count: int = 2) -> list[Prompt]:
     asked = [Instance("generate_until", {}, (f"{n} " + "the " * words, {"until": [], "max_gen_toks": 3}), n) for n in range(count)]
-    return [Prompt(f"e{n}", tuple(engine.tok_encode(request.args[0])), request) for n, request in enumerate(asked)]
+    return [Prompt(f"e{n}", tuple(engine._backend.tok_encode(request.args[0])), request) for n, request in enumerate(asked)]
 
 
 @pytest.mark.parametrize("api", ["completions", "chat"])
