@@ -40,7 +40,7 @@ def check(
     seed: int,
     allow: tuple[str, ...],
 ) -> None:
-    """Is the candidate no worse than the baseline? Exit code 0: yes. 1: it regressed. 2: too little data to decide, or bad input.
+    """Is the candidate no worse than the baseline? Exit code 0: yes. 1: it regressed. 4: too little data to decide. 2: bad input.
 
     \b
     Examples:

@@ -73,11 +73,12 @@ def test_better_same_and_worse(tmp_path: Path, large: pd.DataFrame, shift: float
 def test_too_little_data_says_how_much_would_do(tmp_path: Path, make_samples: MakeSamples) -> None:
     base, candidate = (make_samples(questions=4, seed=seed) for seed in (0, 1))
     result = checked(tmp_path, base, candidate)
-    assert result.exit_code == 2
+    assert result.exit_code == 4
     assert "could not decide" in result.output
     assert "questions would show no loss" in result.output.replace("\n", " ")
     suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
     assert suite is not None
+    assert {each.get("name"): each.get("value") for each in suite.iter("property")} == {"status": "undecided", "exit code": "4"}
     assert suite.get("errors") != "0"
 
 
