@@ -8,7 +8,7 @@ import click
 
 from harness.api import HarnessError
 from harness.commands.compare import MISMATCHES
-from harness.screen.terminal import show
+from harness.screen.terminal import echo, show
 from harness.store.find import find_one
 from tasks.files import read_text, write_text
 
@@ -63,6 +63,7 @@ def check(
     for path, text in ((junit, checkfiles.junit(report)), (summary, checkfiles.markdown(report))):
         if path is not None:
             _write(path, text)
+            echo(f"written: {path}", err=True)
     if os.environ.get(_SUMMARY):
         _append(Path(os.environ[_SUMMARY]), checkfiles.markdown(report))
     show(checkfiles.terminal(report))

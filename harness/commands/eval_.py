@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from harness.commands.groups import Grouped
 from harness.commands.options import evaluation_options, run_config, run_root, stopping_options, yes_option
 from harness.screen.terminal import echo
 
 
-@click.command("eval")
+@click.command("eval", cls=Grouped)
 @evaluation_options
 @stopping_options
 @click.option("--against", help="With --stop-early: the baseline, a run directory, RUN:METHOD or a samples file.")

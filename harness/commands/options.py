@@ -34,7 +34,7 @@ def run_options(command: Any) -> Any:
         ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
-        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
+        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap.  [default: 42]"),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
         click.option(
             "--allow-unsafe-weights",
@@ -67,7 +67,7 @@ def evaluation_options(command: Any) -> Any:
             default=None,
             help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
         ),
-        click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
+        click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words.  [default: none]"),
         *judge_options(),
         click.option(
             "--generations",
@@ -78,8 +78,10 @@ def evaluation_options(command: Any) -> Any:
             "--temperature", type=click.FloatRange(min=0), help="Of sampled answers, such as 0.7; 0 is greedy decoding.  [default: 0]"
         ),
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine that generates.  [default: hf]"),
-        click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer."),
-        click.option("--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out."),
+        click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer.  [default: 1]"),
+        click.option(
+            "--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out.  [default: 1]"
+        ),
         click.option("--url", help="served: an OpenAI-compatible server, such as http://localhost:8000/v1."),
         click.option("--served-model", help="served: the server's name for the model.  [default: the only one it has]"),
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
@@ -88,8 +90,14 @@ def evaluation_options(command: Any) -> Any:
             "--dtype", help="Number format of the weights, such as bfloat16.  [default: float32 on a CPU, the checkpoint's own elsewhere]"
         ),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
-        click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
-        click.option("--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means, such as mmlu,gsm8k or my.yaml."),
+        click.option(
+            "--batch-tokens",
+            type=click.IntRange(min=1),
+            help="Prompt tokens in a batch: speed, not results.  [default: the preset's; else 131072]",
+        ),
+        click.option(
+            "--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means: mmlu,gsm8k or my.yaml.  [default: none]"
+        ),
         click.option("--include-path", type=click.Path(), help="Folder with the YAML files of further lm-eval tasks."),
         click.option("--extra-limit", type=click.IntRange(min=1), help="First so many documents of each extra task.  [default: all]"),
         click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
@@ -101,8 +109,10 @@ def suite_options() -> list[Callable[[Any], Any]]:
     """List the options that say which questions are asked."""
     return [
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
-        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
-        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
+        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k.  [default: the preset's]"),
+        click.option(
+            "--examples", type=click.IntRange(min=1), help="Of each task at each length.  [default: the preset's; else 100, or HELMET's]"
+        ),
         click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
@@ -119,7 +129,7 @@ def suite_options() -> list[Callable[[Any], Any]]:
 def judge_options() -> list[Callable[[Any], Any]]:
     """Add the options that say who judges prose."""
     return [
-        click.option("--judge-model", help="For the prose of --data helmet (NarrativeQA, summaries): a model, or a server's name for it."),
+        click.option("--judge-model", help="For the prose of --data helmet: a model, or a server's name for it.  [default: none]"),
         click.option("--judge-backend", type=click.Choice(BACKENDS), help="Engine of the judge.  [default: hf]"),
         click.option("--judge-url", help="Server of the judge, such as http://localhost:8000/v1; it gets OPENAI_API_KEY."),
         click.option("--judge-tokens", type=click.IntRange(min=16), help="Budget of a verdict.  [default: as published, 2048 or 4096]"),

@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from harness.api import Json
+from harness.commands.groups import Grouped
 from harness.commands.options import evaluation_options, margin_option, run_config, run_root, stopping_options, yes_option
 from harness.commands.parameters import Seeds, Setting
 from harness.commands.plan import show_plan
 from harness.screen.terminal import echo
 
 
-@click.command("run")
+@click.command("run", cls=Grouped)
 @evaluation_options
 @click.option(
     "--method", "methods", multiple=True, required=True, help="A method to try; repeat it for controls, which share what they can."

@@ -70,7 +70,7 @@ def test_instructions_alone_are_read_edited_and_passed_back(untrained: Path, pre
     assert json.loads(Path(path).read_text().splitlines()[0]) == {"prompt": "Count to three."}
     done = harness(*shared, "--out", mine)
     assert done.exit_code == 2
-    assert "--out is for --prompts-only" in done.stderr
+    assert "--prompts-to is for --prompts-only" in done.stderr
 
 
 def test_another_models_answers_are_rejected(untrained: Path, preset: Path, tmp_path: Path) -> None:
