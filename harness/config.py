@@ -14,7 +14,7 @@ from harness.engines.options import BACKENDS, EngineConfig
 from harness.options import check_keys, read_table
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.files import read_text
-from tasks.suite import WORDINGS, Wording
+from tasks.wording import WORDINGS, Wording
 
 #: Settings that a file of somebody else's must not make.
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")

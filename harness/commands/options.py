@@ -1,6 +1,6 @@
 """Options that several commands have, and what they mean together: settings, run directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from harness.consent import KINDS, Allowed
 from harness.engines.framing import FRAMINGS
 from harness.engines.options import BACKENDS, SERVED_APIS
 from harness.engines.threads import threads_option
-from harness.models.lookup import resolve
+from harness.options import read_table
 from harness.screen.terminal import echo
 from reports.safe import file_name
 from tasks.editions import EDITIONS
 from tasks.modes import MODES
-from tasks.suite import WORDINGS
+from tasks.wording import WORDINGS
 
 
 def run_options(command: Any) -> Any:
@@ -171,21 +171,43 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
     return command
 
 
-def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
+def run_config(
+    model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json], methods: Sequence[str] = ()
+) -> RunConfig:
     """Read the preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
 
-    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
+    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow, and for methods, tasks and options that do not exist: for
+    these first, before anything is looked up that a message about them does not need.
     """
     allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
+    named = None if preset is None else load_preset(preset)
+    _check_names(named or RunConfig(), settings, options, methods)
     chosen = preset or _suitable(model_name, settings)
-    config = override(load_preset(chosen), settings, options)
+    config = override(named or load_preset(chosen), settings, options)
     if chosen not in preset_names():
         consent.check(config, chosen, allowed, settings, options)
     return config
 
 
+def _check_names(config: RunConfig, settings: Mapping[str, Any], options: Mapping[str, Json], methods: Sequence[str]) -> None:
+    from harness.methods import check_name, find_method
+
+    for name in methods:
+        check_name(name)
+    if settings.get("tasks"):
+        from harness.evaluation.sources import find_source
+
+        find_source(settings.get("data") or config.data).tasks(settings["tasks"])
+    if options:
+        for name in methods:
+            known = find_method(name).settings
+            if known is not None:
+                read_table(known, dict(options), "[method]")
+
+
 def _suitable(model_name: str, settings: dict[str, Any]) -> str:
     from harness.models.footprint import device_of
+    from harness.models.lookup import resolve
     from harness.planning.sizing import suitable
 
     risks = {name: bool(settings.get(name)) for name in ("allow_unsafe_weights", "trust_remote_code")}

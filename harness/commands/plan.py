@@ -39,7 +39,7 @@ def plan_command(
       harness plan --model builtin --method retmask
       harness plan --model meta-llama/Llama-3.1-8B-Instruct --method retmask --device cuda --no-probe
     """
-    show_plan(model_name, output, methods, run_config(model_name, preset, settings, dict(options)), probe, as_json)
+    show_plan(model_name, output, methods, run_config(model_name, preset, settings, dict(options), methods), probe, as_json)
 
 
 def show_plan(model_name: str, output: Path | None, methods: tuple[str, ...], config: RunConfig, probe: bool, as_json: bool) -> None:

@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any, Final
 
 import click
+from click.utils import make_default_short_help
 
 from harness.api import HarnessError
+from harness.commands.summaries import SUMMARIES
 from harness.engines.allocator import keep_freed_memory
 from harness.screen import ends
 from harness.screen.quiet import hush
@@ -50,6 +52,19 @@ class HarnessGroup(click.Group):
             return found
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, ours without loading them."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names), default=0)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summary(ctx, name, limit)) for name in names])
+
+    def _summary(self, ctx: click.Context, name: str, limit: int) -> str:
+        if name in SUMMARIES and name not in self.commands:
+            return make_default_short_help(SUMMARIES[name], limit)
+        command = self.get_command(ctx, name)
+        return "" if command is None else command.get_short_help_str(limit)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse an empty value, which an unset variable of a shell's leaves: it would mean that nothing was asked for."""

@@ -50,13 +50,13 @@ def run_command(
     The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
     said first; where it is more than a day and there is a terminal, a question is asked.
     """
+    chosen = dict(options) | ({} if heads is None else {"heads": heads})
+    config = run_config(model_name, preset, settings, chosen, methods)
     from harness.pipeline import run_methods
     from harness.planning.preview import preview
     from harness.publishing.results import show
-    from harness.store.find import models_of as of_run
+    from harness.store.find import models_of
 
-    chosen = dict(options) | ({} if heads is None else {"heads": heads})
-    config = run_config(model_name, preset, settings, chosen)
     if dry_run:
         return show_plan(model_name, output, methods, config, probe=True, as_json=False)
     root, names = run_root(output, model_name), tuple(dict.fromkeys(methods))
@@ -64,6 +64,6 @@ def run_command(
     page = run_methods(root, model_name, names, config)
     show(root)
     echo(f"\nreport: {page}")
-    for each in of_run(root):
+    for each in models_of(root):
         echo(f"model: {each.path}")
     return None

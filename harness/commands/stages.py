@@ -12,7 +12,6 @@ from harness.commands.groups import Grouped
 from harness.commands.options import run_config, run_options, run_root, suite_options, yes_option
 from harness.commands.parameters import Setting
 from harness.config import SUITE_SETTINGS
-from harness.record import recorded_suite
 from harness.screen.terminal import echo
 from harness.store.checkpoints import of_step
 from tasks.files import replacing
@@ -116,16 +115,18 @@ def train(**arguments: Any) -> None:
 
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
-    from harness.pipeline import run_stage
-    from harness.planning.preview import preview
-
     model_name, output, preset, yes = (arguments.pop(name) for name in ("model_name", "output", "preset", "yes"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
     run = {name: arguments.pop(name) for name in ("device", "allow_unsafe_weights", "allow", "allow_url", *SUITE_SETTINGS)}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
     root = run_root(output, model_name)
-    config = recorded_suite(root, run_config(model_name, preset, run, options), typed=run)
+    config = run_config(model_name, preset, run, options, (method,))
+    from harness.pipeline import run_stage
+    from harness.planning.preview import preview
+    from harness.record import recorded_suite
+
+    config = recorded_suite(root, config, typed=run)
     preview(root, model_name, (method,), config, yes=yes, stage=stage)
     return run_stage(root, model_name, method, config, stage)
 

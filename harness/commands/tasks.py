@@ -11,7 +11,7 @@ from harness.commands.parameters import Lengths, Names
 from harness.engines.framing import FRAMINGS
 from harness.screen.terminal import echo
 from tasks.editions import EDITIONS, NEWEST
-from tasks.suite import WORDINGS
+from tasks.wording import WORDINGS
 
 
 @click.group("tasks")

@@ -98,7 +98,7 @@ def test_a_build_server_sees_every_situation(tmp_path: Path, make_samples: MakeS
         "better": (0, "no regression: new against base", []),
         "same": (0, "no regression: new against base", []),
         "worse": (1, "regression: new against base", ["Failure"]),
-        "too little data": (2, "could not decide: new against base", ["Error"]),
+        "too little data": (4, "could not decide: new against base", ["Error"]),
     }[situation]
     assert result.returncode == code, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1].startswith(words)
