@@ -6,6 +6,7 @@ launch`` goes for several devices. Starting Python, torch and trl costs about te
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from tasks.files import open_bytes, read_text
 USER_ERROR: Final = 2
 """Exit code of a mistake that the user can mend; a line of the log that begins with ``error: `` says which."""
 _MARK: Final = "error: "
+STAMP: Final = "[%Y-%m-%d %H:%M:%S]"
+"""How a step's line in the log begins (``time.strftime``)."""
 FOLLOW_STDIN: Final = "RETMASK_FOLLOW_STDIN"
 """Environment variable: the trainer ends when its standard input does, so that it never outlives the command that started it."""
 SFT: Final = "sft"
@@ -198,11 +201,14 @@ def _one_gpu(device: str) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": visible.split(",")[int(index)] if visible else index}
 
 
+_STEP: Final = re.compile(r"\[\d{4}-[\d: -]+\] ")
+
+
 def _why(code: int, log: Path, before: int) -> str:
     """What went wrong, from what this start wrote to the log. Behind accelerate the trainer's line is not the last."""
     with open_bytes(log) as file:
         file.seek(before)
-        lines = [line for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
+        lines = [line for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip() and not _STEP.match(line)]
     said = next((line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)), None)
     if said is not None:
         return said
