@@ -183,6 +183,8 @@ class Method:
     """
 
     name: ClassVar[str]
+    settings: ClassVar[type | None] = None
+    """The dataclass of its options, for ``harness methods NAME``: fields with defaults, a text below each. None where it does not say."""
 
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError on options that it cannot use; called before anything is computed."""

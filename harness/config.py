@@ -15,7 +15,7 @@ from harness.options import check_keys, read_table
 from harness.variants import of_table
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.files import read_text
-from tasks.suite import WORDINGS, Wording
+from tasks.wording import WORDINGS, Wording
 
 #: Settings that a file of somebody else's must not make.
 _ASKED: Final = ("allow_unsafe_weights", "trust_remote_code")
@@ -160,10 +160,9 @@ def load_preset(name: str) -> RunConfig:
     if path.suffix == ".toml":
         text, where = _read(path), str(path)
     else:
-        file = resources.files("harness") / "presets" / f"{name}.toml"
-        if not file.is_file():
+        if name not in preset_names():
             raise HarnessError(f"unknown preset {name!r}; choose from {', '.join(preset_names())}, or give a .toml file")
-        text, where = file.read_text(encoding="utf-8"), f"preset {name}"
+        text, where = preset_text(name), f"preset {name}"
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
@@ -221,6 +220,11 @@ def preset_names() -> list[str]:
     return sorted(
         item.name.removesuffix(".toml") for item in (resources.files("harness") / "presets").iterdir() if item.name.endswith(".toml")
     )
+
+
+def preset_text(name: str) -> str:
+    """Read the file of a preset that ships with the project."""
+    return (resources.files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def override(config: RunConfig, settings: Mapping[str, Any], options: Mapping[str, Json]) -> RunConfig:

@@ -29,19 +29,23 @@ def method_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=_GROUP)})
 
 
+def check_name(name: str) -> None:
+    """Raise HarnessError if no installed method is called ``name``. Nothing is loaded."""
+    if name not in method_names():
+        raise HarnessError(f"unknown method {name!r}; {near(name, method_names(), 'installed: ')}")
+
+
 def find_method(name: str) -> Method:
     """Find the installed method called ``name`` and make one. A plugin that is no :class:`~harness.api.Method` gets its no-op parts."""
-    for point in entry_points(group=_GROUP):
-        if point.name == name:
-            try:
-                kind = point.load()
-                whole = kind if issubclass(kind, Method) else type(kind.__name__, (kind, Method), {})
-                method: Method = whole()
-            except Exception as error:
-                raise HarnessError(f"method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
-            return method
-    close = near(name, method_names(), "installed: ")
-    raise HarnessError(f"unknown method {name!r}; {close}")
+    check_name(name)
+    point = next(point for point in entry_points(group=_GROUP) if point.name == name)
+    try:
+        kind = point.load()
+        whole = kind if issubclass(kind, Method) else type(kind.__name__, (kind, Method), {})
+        method: Method = whole()
+    except Exception as error:
+        raise HarnessError(f"method {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
+    return method
 
 
 def choose(methods: Sequence[str], shared: Mapping[str, Json]) -> dict[str, Chosen]:

@@ -10,6 +10,8 @@ from harness.api import HarnessError
 
 T = TypeVar("T")
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+#: A list as TOML and ``--set`` write it.
+_LISTS: Final[Mapping[Any, str]] = {int: "[512, 1024]", float: "[0.5, 1.0]", str: '["one", "two"]'}
 
 
 def parse_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -46,7 +48,7 @@ def near(name: str, known: Collection[str], otherwise: str = "choose from ") -> 
 def _read(value: object, kind: Any, where: str) -> Any:
     """A value of that type: lists become tuples, whole numbers numbers."""
     if not _fits(value, kind):
-        raise HarnessError(f"{where} holds something else than {_called(kind)}: {repr(value)[:60]}")
+        raise HarnessError(f"{where} holds something else than {called(kind)}: {repr(value)[:60]}")
     if isinstance(value, list | tuple):
         return tuple(value)
     return float(value) if isinstance(value, int) and not isinstance(value, bool) and float in (kind, *get_args(kind)) else value
@@ -64,13 +66,13 @@ def _fits(value: object, kind: Any) -> bool:
     return type(value) in ((int, float) if kind is float else (kind,))
 
 
-def _called(kind: Any) -> str:
-    """The type in words."""
+def called(kind: Any) -> str:
+    """Say in words what values a type has; for a list, how it is written."""
     parts = [part for part in get_args(kind) if part is not NoneType]
     if get_origin(kind) is tuple:
-        return f"a list, each {_called(parts[0])}"
+        return f"a list, each {called(parts[0])}, such as {_LISTS.get(parts[0], '[]')}"
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, parts))
     if parts:
-        return " or ".join(map(_called, parts))
+        return " or ".join(map(called, parts))
     return _WORDS.get(kind, str(kind))

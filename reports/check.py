@@ -26,7 +26,7 @@ from reports.tables import label, length_label
 
 Status: TypeAlias = Literal["pass", "fail", "undecided"]
 
-EXIT_CODES: Final[dict[Status, int]] = {"pass": 0, "fail": 1, "undecided": 2}
+EXIT_CODES: Final[dict[Status, int]] = {"pass": 0, "fail": 1, "undecided": 4}
 #: How much nearer a limit has to be for 80% power than for an even chance, at 95%.
 _WITH_POWER: Final = 1.5
 _WORDS: Final[dict[Status, str]] = {"pass": "no regression", "fail": "regression", "undecided": "could not decide"}
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 1 regression, 2 could not decide."""
+        """0 pass, 1 regression, 4 too little data to decide; 2 is for bad input, and no report's."""
         return EXIT_CODES[self.status]
 
     @property

@@ -41,11 +41,14 @@ def markdown(report: Report) -> str:
 
 
 def junit(report: Report) -> str:
-    """Make JUnit XML: a regression is a failure, a statement that the data do not decide is an error."""
+    """Make JUnit XML: a regression is a failure, a statement that the data do not decide an error; the exit code is a property."""
     counts = {status: sum(each.status == status for each in report.findings) for status in _MARKS}
     totals = {"tests": str(len(report.findings)), "failures": str(counts["fail"]), "errors": str(counts["undecided"]), "skipped": "0"}
     root = ET.Element("testsuites", totals)
     suite = ET.SubElement(root, "testsuite", {"name": "harness check", **totals, "time": "0"})
+    kept = ET.SubElement(suite, "properties")
+    for name, value in (("status", report.status), ("exit code", str(report.exit_code))):
+        ET.SubElement(kept, "property", {"name": name, "value": value})
     for each in report.findings:
         case = ET.SubElement(suite, "testcase", {"classname": f"harness.check.{each.kind}", "name": xml(each.name), "time": "0"})
         if each.status != "pass":

@@ -67,7 +67,7 @@ def _network(path: Path, dtype: str, device: str) -> "PreTrainedModel":
 
 
 def _out(help_text: str, kind: click.Path = _FILE, *, required: bool = True) -> Callable[[Command], Command]:
-    return click.option("--out", "--output", "out", type=kind, required=required, help=help_text)
+    return click.option("--output", "--out", "out", type=kind, required=required, help=help_text)
 
 
 @click.group()
@@ -122,10 +122,10 @@ def detect(
 
     \b
     Examples:
-      harness heads detect --model builtin --lengths 512,1k --trials 20 --out heads.safetensors
-      harness heads detect --model builtin --lengths 512 --trials 24 --counted 30 --out heads.safetensors
-      harness heads detect --model builtin --protocol paper --out paper.safetensors --dump-trials trials.jsonl
-      harness heads detect --model builtin --detector query --out query.safetensors
+      harness heads detect --model builtin --lengths 512,1k --trials 20 --output heads.safetensors
+      harness heads detect --model builtin --lengths 512 --trials 24 --counted 30 --output heads.safetensors
+      harness heads detect --model builtin --protocol paper --output paper.safetensors --dump-trials trials.jsonl
+      harness heads detect --model builtin --detector query --output query.safetensors
     """
     _writable(out, dump_trials)
     if counted is not None and protocol != GRID:
@@ -207,7 +207,7 @@ def import_(file: Path, out: Path) -> None:
 
     \b
     Example:
-      harness heads import llama-3.1-8b.json --out llama.safetensors
+      harness heads import llama-3.1-8b.json --output llama.safetensors
     """
     _writable(out)
     scores = import_published(file)
@@ -223,7 +223,7 @@ def export(file: Path, out: Path) -> None:
 
     \b
     Example:
-      harness heads export heads.safetensors --out heads.json
+      harness heads export heads.safetensors --output heads.json
     """
     _writable(out)
     export_published(read_scores(file), out)
@@ -311,7 +311,7 @@ def audit(
 
     \b
     Example:
-      harness heads audit --model builtin --out audit
+      harness heads audit --model builtin --output audit
     """
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask.heads.audit import AuditSettings, audit_model
@@ -343,7 +343,7 @@ def ablate(
 
     \b
     Example:
-      harness heads ablate --model builtin --scores heads.safetensors --mask random --seed 1 --out runs/random-1
+      harness heads ablate --model builtin --scores heads.safetensors --mask random --seed 1 --output runs/random-1
       harness eval --model runs/random-1 --preset builtin --lengths 1k --tasks recall
     """
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
@@ -351,7 +351,7 @@ def ablate(
     target = masks.retrieval(scores, top_k=top_k, threshold=threshold if top_k is None else None)
     chosen = masks.like(mask, scores, target, seed)
     if out.exists() and any(out.iterdir()):
-        raise HarnessError(f"{out} is not empty; name a new directory with --out")
+        raise HarnessError(f"{out} is not empty; name a new directory with --output")
     from retmask.heads.ablate import save_ablated
     from retmask.model import load_model, load_tokenizer
 

@@ -8,7 +8,7 @@ from harness.api import HarnessError, Json
 from harness.options import near, parse_table
 from retmask.heads.detectors import COPY, detector_names
 from retmask.pairs.samplers import BACKENDS
-from retmask.training.launch import TrainConfig, launcher
+from retmask.training.launch import TrainConfig, check_report, launcher
 
 AUTO: Final = "auto"
 
@@ -34,6 +34,7 @@ class Options:
     detection_depths: int = 10
     """Depths, evenly from the start to the end, that the trials go round."""
     detection_max_new_tokens: int = 50
+    """Most tokens of a trial's answer."""
     heads_after: bool = True
     """Measure the heads of the trained model too, for the report."""
     prompts: int = 1000
@@ -44,8 +45,9 @@ class Options:
     others.
     """
     prompts_temperature: float = 1.0
-    """Of the instructions that the model writes, as are the next two."""
+    """Of the instructions that the model writes."""
     prompts_top_p: float = 0.95
+    """Share of the probability that they are sampled from."""
     prompts_max_tokens: int = 128
     """Instructions that do not end within so many tokens are left out."""
     prompts_split: str = "train"
@@ -67,8 +69,11 @@ class Options:
     pipeline_parallel: int = 1
     """Of ``sampler = "vllm"``: groups of devices that share the layers out."""
     temperature: float = 0.6
+    """Of the answers, both sides of a pair."""
     top_p: float = 1.0
+    """Share of the probability that answers are sampled from."""
     max_new_tokens: int = 2048
+    """Most tokens of an answer."""
     n: int = 1
     """Answers to each instruction; the k-th chosen is paired with the k-th rejected."""
     drop_repetitive: bool = False
@@ -104,8 +109,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.sampler not in BACKENDS:
             raise HarnessError(f"[method]: unknown sampler {self.sampler!r}; choose from {', '.join(BACKENDS)}")
-        if min(self.tensor_parallel, self.pipeline_parallel) < 1:
-            raise HarnessError("[method]: tensor_parallel and pipeline_parallel are numbers of devices; give at least 1")
+        for name in ("tensor_parallel", "pipeline_parallel"):
+            if getattr(self, name) < 1:
+                raise HarnessError(f"[method]: {name} = {getattr(self, name)}; it is a number of devices: give at least 1")
         if self.sampler != "vllm" and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if not self.detection_lengths:
@@ -114,15 +120,19 @@ class Options:
             raise HarnessError(f"[method]: unknown detector {self.detector!r}; {near(self.detector, detector_names(), 'installed: ')}")
         if self.detection_counted < 0:
             raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
-        if self.n < 1 or self.prompts < 0:
-            raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
-        if self.prompts_temperature <= 0 or not 0 < self.prompts_top_p <= 1 or self.prompts_max_tokens < 1:
-            raise HarnessError(
-                f"[method]: prompts_temperature = {self.prompts_temperature}, prompts_top_p = {self.prompts_top_p}, prompts_max_tokens = "
-                f"{self.prompts_max_tokens}; give a temperature above 0, a share above 0 up to 1, and at least 1 token"
-            )
+        if self.n < 1:
+            raise HarnessError(f"[method]: n = {self.n}; give at least 1 answer to each instruction")
+        if self.prompts < 0:
+            raise HarnessError(f"[method]: prompts = {self.prompts}; give a number of instructions, or 0 for all that the source has")
+        if self.prompts_temperature <= 0:
+            raise HarnessError(f"[method]: prompts_temperature = {self.prompts_temperature}; give a temperature above 0, such as 1.0")
+        if not 0 < self.prompts_top_p <= 1:
+            raise HarnessError(f"[method]: prompts_top_p = {self.prompts_top_p}; give a share above 0 up to 1, such as 0.95")
+        if self.prompts_max_tokens < 1:
+            raise HarnessError(f"[method]: prompts_max_tokens = {self.prompts_max_tokens}; give at least 1 token, such as 128")
         if self.rejected_from != "mask" and not self.rejected_model():
             raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")
+        check_report(self.report_to)
         launcher(self.parallel, self.processes, self.lora_rank)
         TrainConfig("", "", "", **self.training())  # refuses what cannot be trained with, before anything is computed
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-import pytrec_eval
-
 from tasks.modes import Mode
 from tasks.records import FieldError
 
@@ -240,6 +238,8 @@ def ranking_metrics(ranked: Sequence[str], grades: Mapping[str, int], cutoffs: S
     asked = {f"{measure}.{','.join(map(str, cutoffs))}" for measure in _MEASURES} | {"recip_rank"}
     found: Mapping[str, float] = {}
     if run and judged:
+        import pytrec_eval
+
         found = pytrec_eval.RelevanceEvaluator({"q": judged}, asked).evaluate({"q": run})["q"]
     metrics = {
         f"{name}@{cutoff}": float(found.get(f"{measure}_{cutoff}", 0.0)) for measure, name in _MEASURES.items() for cutoff in cutoffs

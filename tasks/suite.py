@@ -4,7 +4,7 @@ The suite has five of HELMET's seven categories. The other two are asked by name
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 from tasks import plugins, terse
 from tasks.cite import CiteTask
@@ -15,16 +15,13 @@ from tasks.rag import RagTask
 from tasks.recall import JsonTask, NeedleTask
 from tasks.rerank import RerankTask
 from tasks.story import InOrder, OnePlace, StoryTask, TwoPlaces
+from tasks.wording import Wording
 
 CATEGORIES: Final = ("recall", "rag", "cite", "rerank", "icl")
 #: Asked by name alone, so that a suite without names stays what it was.
 LONGER: Final = ("longqa", "summ")
 #: Names for several categories.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {"five": CATEGORIES, "seven": (*CATEGORIES, *LONGER)}
-
-#: How questions are put: ``full`` says what form the answer has, ``terse`` is what the shipped model was trained on (:mod:`tasks.terse`).
-Wording = Literal["full", "terse"]
-WORDINGS: Final[tuple[Wording, ...]] = ("full", "terse")
 
 
 def _named(*tasks: Task) -> Mapping[str, Task]:

@@ -14,10 +14,10 @@ PACKAGES = ("harness", "tasks", "retmask", "reports")
 #: Rooms, from the ground up: each imports from those before it, and from none after it.
 FLOORS = (
     "tasks", "reports",
-    "harness.api", "harness.access", "harness.options", "harness.files", "harness.variants", "harness.screen", "harness.store",
-    "harness.cache", "harness.builtin", "harness.models", "harness.engines", "harness.config", "harness.consent", "harness.environment",
-    "harness.methods", "harness.run", "harness.record", "harness.helmet_files", "harness.evaluation", "harness.importing",
-    "harness.publishing", "harness.pipeline", "harness.reproduce", "harness.planning", "harness.commands",
+    "harness.api", "harness.access", "harness.options", "harness.plugins", "harness.files", "harness.variants", "harness.screen",
+    "harness.store", "harness.cache", "harness.builtin", "harness.models", "harness.engines", "harness.config", "harness.consent",
+    "harness.environment", "harness.methods", "harness.run", "harness.record", "harness.helmet_files", "harness.evaluation",
+    "harness.importing", "harness.publishing", "harness.pipeline", "harness.reproduce", "harness.planning", "harness.commands",
     "retmask.model", "retmask.decode", "retmask.heads", "retmask.pairs", "retmask.training", "retmask.options", "retmask.stages",
     "retmask.workload", "retmask.methods", "retmask.cli", "retmask.commands",
 )  # fmt: skip

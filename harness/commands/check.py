@@ -8,7 +8,7 @@ import click
 
 from harness.api import HarnessError
 from harness.commands.compare import MISMATCHES
-from harness.screen.terminal import show
+from harness.screen.terminal import echo, show
 from harness.store.find import find_one
 from tasks.files import read_text, write_text
 
@@ -40,7 +40,7 @@ def check(
     seed: int,
     allow: tuple[str, ...],
 ) -> None:
-    """Is the candidate no worse than the baseline? Exit code 0: yes. 1: it regressed. 2: too little data to decide, or bad input.
+    """Is the candidate no worse than the baseline? Exit code 0: yes. 1: it regressed. 4: too little data to decide. 2: bad input.
 
     \b
     Examples:
@@ -63,6 +63,7 @@ def check(
     for path, text in ((junit, checkfiles.junit(report)), (summary, checkfiles.markdown(report))):
         if path is not None:
             _write(path, text)
+            echo(f"written: {path}", err=True)
     if os.environ.get(_SUMMARY):
         _append(Path(os.environ[_SUMMARY]), checkfiles.markdown(report))
     show(checkfiles.terminal(report))

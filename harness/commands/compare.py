@@ -110,6 +110,7 @@ def compare(
     exported = export.Exported(result, settings, scopes, None if effect is None else effect / 100, adjusted)
     for path in outputs:
         _write(path, exported)
+        echo(f"written: {path}", err=True)
     if form == "terminal":
         show(export.terminal(exported))
         if examples is not None:
@@ -195,6 +196,7 @@ def _noise(found: list[Evaluation], allow: tuple[str, ...], form: str, outputs: 
     text = json.dumps({**asdict(result), "sentence": sentence(result)}, indent=1) + "\n"
     for path in outputs:
         write_text(path, text)
+        echo(f"written: {path}", err=True)
     if form == "json":
         data(text)
     else:

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from harness.commands.groups import Grouped
 from harness.commands.options import evaluation_options, run_config, run_root, stopping_options, yes_option
 from harness.screen.terminal import echo
 
 
-@click.command("eval")
+@click.command("eval", cls=Grouped)
 @evaluation_options
 @stopping_options
 @click.option("--against", help="With --stop-early: the baseline, a run directory, RUN:METHOD or a samples file.")
@@ -25,14 +26,14 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
       harness eval --model MODEL --backend served --url http://localhost:8000/v1
       harness eval --model NEW --stop-early --against runs/base
     """
+    root = run_root(output, model_name)
+    config = run_config(model_name, preset, settings, {})
     from harness.evaluation.references import show_references
     from harness.pipeline import check_against, run_evaluation
     from harness.planning.preview import preview
     from harness.publishing.results import show_extra, show_scores
     from harness.store.find import find_one
 
-    root = run_root(output, model_name)
-    config = run_config(model_name, preset, settings, {})
     check_against(config, against)
     preview(root, model_name, (), config, yes=yes)
     samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))

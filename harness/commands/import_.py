@@ -26,7 +26,9 @@ _OUTPUT = click.option("--output", type=click.Path(path_type=Path, file_okay=Fal
 @import_command.command()
 @_DIRECTORY
 @_OUTPUT
-@click.option("--mode", type=click.Choice(MODES), default="parity", show_default=True, help="How outputs are scored anew.")
+@click.option(
+    "--scoring", "--mode", "mode", type=click.Choice(MODES), default="parity", show_default=True, help="How outputs are scored anew."
+)
 @click.option("--judge", help="Judge of citations, as in `harness score`; without one, citation scores are left out.")
 @click.option("--judge-cache", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps the judge's verdicts (SQLite).")
 def helmet(directory: Path, output: Path | None, mode: str, judge: str | None, judge_cache: Path | None) -> None:

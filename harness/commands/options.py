@@ -1,6 +1,6 @@
 """Options that several commands have, and what they mean together: settings, run directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from harness.consent import KINDS, Allowed
 from harness.engines.framing import FRAMINGS
 from harness.engines.options import BACKENDS, SERVED_APIS
 from harness.engines.threads import threads_option
-from harness.models.lookup import resolve
+from harness.options import read_table
 from harness.screen.terminal import echo
+from harness.variants import parse
 from reports.safe import file_name
 from tasks.editions import EDITIONS
 from tasks.modes import MODES
-from tasks.suite import WORDINGS
+from tasks.wording import WORDINGS
 
 
 def run_options(command: Any) -> Any:
@@ -34,7 +35,7 @@ def run_options(command: Any) -> Any:
         ),
         click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run directory.  [default: runs/MODEL]"),
         click.option("--preset", help="Settings to start from: a preset's name or a TOML file.  [default: by the model's size]"),
-        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap."),
+        click.option("--seed", type=int, help="Seed of the examples, the method and the bootstrap.  [default: 42]"),
         click.option("--device", help="Torch device, such as cuda:0.  [default: CUDA if there is one]"),
         click.option(
             "--allow-unsafe-weights",
@@ -67,7 +68,7 @@ def evaluation_options(command: Any) -> Any:
             default=None,
             help="Also ask each question with its gold passages alone (ceiling) and without them (floor).",
         ),
-        click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words."),
+        click.option("--judge", help="For the citations of --data helmet: an NLI model, or exact-words.  [default: none]"),
         *judge_options(),
         click.option(
             "--generations",
@@ -78,8 +79,10 @@ def evaluation_options(command: Any) -> Any:
             "--temperature", type=click.FloatRange(min=0), help="Of sampled answers, such as 0.7; 0 is greedy decoding.  [default: 0]"
         ),
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine that generates.  [default: hf]"),
-        click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer."),
-        click.option("--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out."),
+        click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer.  [default: 1]"),
+        click.option(
+            "--pipeline-parallel", type=click.IntRange(min=1), help="vllm: groups of devices that share the layers out.  [default: 1]"
+        ),
         click.option("--url", help="served: an OpenAI-compatible server, such as http://localhost:8000/v1."),
         click.option("--served-model", help="served: the server's name for the model.  [default: the only one it has]"),
         click.option("--served-api", type=click.Choice(SERVED_APIS), help="served: send token ids or messages.  [default: completions]"),
@@ -94,8 +97,14 @@ def evaluation_options(command: Any) -> Any:
             "--dtype", help="Number format of the weights, such as bfloat16.  [default: float32 on a CPU, the checkpoint's own elsewhere]"
         ),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run the model's own Python files (harness eval alone)."),
-        click.option("--batch-tokens", type=click.IntRange(min=1), help="Prompt tokens in one batch: speed and memory, not results."),
-        click.option("--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means, such as mmlu,gsm8k or my.yaml."),
+        click.option(
+            "--batch-tokens",
+            type=click.IntRange(min=1),
+            help="Prompt tokens in a batch: speed, not results.  [default: the preset's; else 131072]",
+        ),
+        click.option(
+            "--extra-tasks", type=Names(), help="lm-eval tasks to ask too, outside the means: mmlu,gsm8k or my.yaml.  [default: none]"
+        ),
         click.option("--include-path", type=click.Path(), help="Folder with the YAML files of further lm-eval tasks."),
         click.option("--extra-limit", type=click.IntRange(min=1), help="First so many documents of each extra task.  [default: all]"),
         click.option("--extra-fewshot", type=click.IntRange(min=0), help="Examples before each question.  [default: the task's own]"),
@@ -107,8 +116,10 @@ def suite_options() -> list[Callable[[Any], Any]]:
     """List the options that say which questions are asked."""
     return [
         click.option("--tasks", type=Names(), help="Tasks or categories, such as recall,rag.  [default: all]"),
-        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k,128k."),
-        click.option("--examples", type=click.IntRange(min=1), help="Examples of each task at each length."),
+        click.option("--lengths", type=Lengths(), help="Context lengths in tokens, such as 8k,32k.  [default: the preset's]"),
+        click.option(
+            "--examples", type=click.IntRange(min=1), help="Of each task at each length.  [default: the preset's; else 100, or HELMET's]"
+        ),
         click.option("--clip", is_flag=True, default=None, help="Leave out lengths that the model cannot take, instead of refusing them."),
         click.option("--data", help="Where examples come from: generated, or helmet (see `harness data`).  [default: generated]"),
         click.option("--edition", type=click.Choice(EDITIONS), help="Of HELMET's ICL sets, as its code drew them.  [default: 2025-04]"),
@@ -125,7 +136,7 @@ def suite_options() -> list[Callable[[Any], Any]]:
 def judge_options() -> list[Callable[[Any], Any]]:
     """Add the options that say who judges prose."""
     return [
-        click.option("--judge-model", help="For the prose of --data helmet (NarrativeQA, summaries): a model, or a server's name for it."),
+        click.option("--judge-model", help="For the prose of --data helmet: a model, or a server's name for it.  [default: none]"),
         click.option("--judge-backend", type=click.Choice(BACKENDS), help="Engine of the judge.  [default: hf]"),
         click.option("--judge-url", help="Server of the judge, such as http://localhost:8000/v1; it gets OPENAI_API_KEY."),
         click.option("--judge-tokens", type=click.IntRange(min=16), help="Budget of a verdict.  [default: as published, 2048 or 4096]"),
@@ -170,18 +181,39 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
 def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
     """Read the preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
 
-    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
+    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow, and for methods, tasks and options that do not exist: for
+    these first, before anything is looked up that a message about them does not need.
     """
     allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
+    named = None if preset is None else load_preset(preset)
+    _check_names(named or RunConfig(), settings, options)
     chosen = preset or _suitable(model_name, settings)
-    config = override(load_preset(chosen), settings, options)
+    config = override(named or load_preset(chosen), settings, options)
     if chosen not in preset_names():
         consent.check(config, chosen, allowed, settings, options)
     return config
 
 
+def _check_names(config: RunConfig, settings: Mapping[str, Any], options: Mapping[str, Json]) -> None:
+    from harness.methods import check_name, find_method
+
+    variants = [parse(name) for name in settings.get("methods") or config.methods]
+    for each in variants:
+        check_name(each.method)
+    if settings.get("tasks"):
+        from harness.evaluation.sources import find_source
+
+        find_source(settings.get("data") or config.data).tasks(settings["tasks"])
+    for each in variants:
+        if options or each.options:
+            known = find_method(each.method).settings
+            if known is not None:
+                read_table(known, {**options, **each.options}, str(each) if each.options else "[method]")
+
+
 def _suitable(model_name: str, settings: dict[str, Any]) -> str:
     from harness.models.footprint import device_of
+    from harness.models.lookup import resolve
     from harness.planning.sizing import suitable
 
     risks = {name: bool(settings.get(name)) for name in ("allow_unsafe_weights", "trust_remote_code")}

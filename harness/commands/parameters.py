@@ -65,7 +65,12 @@ class Names(click.ParamType[tuple[str, ...]]):
     name = "names"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
+        if isinstance(value, tuple):
+            return value
+        found = tuple(part.strip() for part in str(value).split(",") if part.strip())
+        if not found:
+            self.fail(f"{value!r} names nothing; leave the option out, or write names joined by commas", param, ctx)
+        return found
 
 
 class Setting(click.ParamType[tuple[str, Json]]):

@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from harness.api import Json
+from harness.commands.groups import Grouped
 from harness.commands.options import evaluation_options, margin_option, run_config, run_root, stopping_options
 from harness.commands.parameters import Seeds, Setting
 from harness.config import RunConfig
 from harness.screen.terminal import echo
 
 
-@click.command("plan")
+@click.command("plan", cls=Grouped)
 @evaluation_options
 @click.option("--method", "methods", multiple=True, help="A method to try; without any, the plan of `harness eval`.")
 @click.option("--set", "options", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8.")

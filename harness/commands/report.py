@@ -29,6 +29,9 @@ def report(run: Path, output: Path | None, text_budget: int, prompt_budget: int,
       harness report runs/demo --figures paper/
       harness report runs/few --history runs/many:baseline
     """
+    from harness.store.find import check_finished
+
+    check_finished(run)
     from harness.publishing.pages import rebuild
 
     echo(f"report: {rebuild(run, output, text_budget * _MEGABYTE, prompt_budget * _MEGABYTE, history, figures)}")

@@ -1,14 +1,18 @@
 """The root of the command line: it finds a command by its name, runs it, and turns what went wrong into one line and an exit code."""
 
 import errno
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from itertools import pairwise
 from typing import Any, Final
 
 import click
+from click.utils import make_default_short_help
 
 from harness.api import HarnessError
+from harness.commands.summaries import SUMMARIES
 from harness.engines.allocator import keep_freed_memory
 from harness.screen import ends
 from harness.screen.quiet import hush
@@ -17,6 +21,8 @@ from reports.safe import one_line
 
 #: Entry points of click commands: our own, and those that other packages add.
 _COMMANDS: Final = "harness.commands"
+#: An option with nothing behind its sign.
+_EMPTY: Final = re.compile(r"--[a-z-]+=")
 #: No space, no quota, or a limit on the size of files.
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -28,6 +34,7 @@ Exit codes:
   1  a check did not pass, or a reproduction came out differently
   2  an error, and the line above says what to do about it
   3  incomplete: some examples could not be answered; all others are kept, and the same command goes on
+  4  `harness check` has too little data to decide
   70  a fault that nobody foresaw; please report it
   130, 143  ended by Ctrl-C or SIGTERM; the same command goes on
 """
@@ -45,6 +52,26 @@ class HarnessGroup(click.Group):
             return found
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, ours without loading them."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names), default=0)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summary(ctx, name, limit)) for name in names])
+
+    def _summary(self, ctx: click.Context, name: str, limit: int) -> str:
+        if name in SUMMARIES and name not in self.commands:
+            return make_default_short_help(SUMMARIES[name], limit)
+        command = self.get_command(ctx, name)
+        return "" if command is None else command.get_short_help_str(limit)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse an empty value, which an unset variable of a shell's leaves: it would mean that nothing was asked for."""
+        for before, value in pairwise(["", *args]):
+            if not value or _EMPTY.fullmatch(value):
+                raise click.UsageError(f"{value.rstrip('=') or before or 'a word'} is empty; leave it out, or give it a value", ctx)
+        return super().parse_args(ctx, args)
 
     def main(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from harness.api import HarnessError, Json
+from harness.commands.groups import Grouped
 from harness.commands.options import evaluation_options, margin_option, run_config, run_root, stopping_options, yes_option
 from harness.commands.parameters import Seeds, Setting
 from harness.commands.plan import show_plan
@@ -13,7 +14,7 @@ from harness.methods import method_names
 from harness.screen.terminal import echo
 
 
-@click.command("run")
+@click.command("run", cls=Grouped)
 @evaluation_options
 @click.option(
     "--method", "methods", multiple=True, help="A method to try, such as 'retmask(top_k=20)'; repeat it for controls and variants."
@@ -51,15 +52,15 @@ def run_command(
     The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
     said first; where it is more than a day and there is a terminal, a question is asked.
     """
-    from harness.pipeline import run_methods
-    from harness.planning.preview import preview
-    from harness.publishing.results import show
-    from harness.store.find import models_of as of_run
-
     chosen = dict(options) | ({} if heads is None else {"heads": heads})
     config = run_config(model_name, preset, {**settings, "methods": methods}, chosen)
     if not config.methods:
         raise HarnessError(f"name a method to try, such as --method retmask; installed: {', '.join(method_names())}")
+    from harness.pipeline import run_methods
+    from harness.planning.preview import preview
+    from harness.publishing.results import show
+    from harness.store.find import models_of
+
     if dry_run:
         return show_plan(model_name, output, config, probe=True, as_json=False)
     root = run_root(output, model_name)
@@ -67,6 +68,6 @@ def run_command(
     page = run_methods(root, model_name, config.methods, config)
     show(root)
     echo(f"\nreport: {page}")
-    for each in of_run(root):
+    for each in models_of(root):
         echo(f"model: {each.path}")
     return None

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="A HELMET result (JSON) or JSONL.")
 @click.option("--output", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="JSONL of scores to write.")
 @click.option(
+    "--scoring",
     "--mode",
+    "mode",
     type=click.Choice(MODES),
     default="parity",
     show_default=True,

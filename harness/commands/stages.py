@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from harness.api import Artifact, HarnessError, Json
+from harness.commands.groups import Grouped
 from harness.commands.options import run_config, run_options, run_root, suite_options, yes_option
 from harness.commands.parameters import Setting
 from harness.config import SUITE_SETTINGS
-from harness.record import recorded_suite
 from harness.screen.terminal import echo
 from harness.store.checkpoints import of_step
 from tasks.files import replacing
@@ -29,7 +29,7 @@ def _stage_options(command: Any) -> Any:
     return run_options(method(setting(yes_option(command))))
 
 
-@click.command()
+@click.command(cls=Grouped)
 @_stage_options
 @click.option(
     "--prompts-from",
@@ -44,7 +44,11 @@ def _stage_options(command: Any) -> Any:
 @click.option("--drop-unfinished", is_flag=True, default=None, help="Leave out pairs with an answer that was cut off.")
 @click.option("--prompts-only", is_flag=True, help="Stop when the instructions are there.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write them to this file too, to be read, edited and passed back."
+    "--prompts-to",
+    "--out",
+    "out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write them to this file too, to be read, edited and passed back.",
 )
 def pairs(prompts_only: bool, out: Path | None, **arguments: Any) -> None:
     """Sample chosen and rejected answers, and pair them.
@@ -55,13 +59,13 @@ def pairs(prompts_only: bool, out: Path | None, **arguments: Any) -> None:
       harness pairs --model builtin --lengths 512 --examples 20 --output runs/short
       harness pairs --model runs/big --prompts-from chats.jsonl --prompts 5000
       harness pairs --model runs/big --rejected-from "model runs/small"
-      harness pairs --model runs/big --prompts-only --out mine.jsonl
+      harness pairs --model runs/big --prompts-only --prompts-to mine.jsonl
 
     `harness train` and `harness run` with the same --model, --output and settings go on from there. Instructions are kept clear of the
     evaluation: of the questions that the run directory's last command asks, where --tasks, --lengths and the like name no others.
     """
     if out is not None and not prompts_only:
-        raise HarnessError("--out is for --prompts-only; pairs are written into the run directory")
+        raise HarnessError("--prompts-to is for --prompts-only; pairs are written into the run directory")
     if prompts_only:
         _prompts(_stage("prompts", arguments), out)
         return
@@ -80,7 +84,7 @@ def _prompts(artifact: Artifact, out: Path | None) -> None:
     echo(f"\nprompts: {path}")
 
 
-@click.command()
+@click.command(cls=Grouped)
 @_stage_options
 @click.option("--pairs-from", type=click.Path(dir_okay=False), help="Train on this file of pairs instead of sampling any.")
 @click.option("--loss", help="sigmoid, ipo, hinge and trl's others, or sft on the chosen answers alone.")
@@ -111,16 +115,18 @@ def train(**arguments: Any) -> None:
 
 
 def _stage(stage: Any, arguments: dict[str, Any]) -> Artifact:
-    from harness.pipeline import run_stage
-    from harness.planning.preview import preview
-
     model_name, output, preset, yes = (arguments.pop(name) for name in ("model_name", "output", "preset", "yes"))
     method = _method(arguments.pop("method"), arguments.get("rejected_from"))
     run = {name: arguments.pop(name) for name in ("device", "allow_unsafe_weights", "allow", "allow_url", *SUITE_SETTINGS)}
     options: dict[str, Json] = dict(arguments.pop("settings"))
     options |= {name: value for name, value in arguments.items() if value is not None}
     root = run_root(output, model_name)
-    config = recorded_suite(root, run_config(model_name, preset, {**run, "methods": (method,)}, options), typed=run)
+    config = run_config(model_name, preset, {**run, "methods": (method,)}, options)
+    from harness.pipeline import run_stage
+    from harness.planning.preview import preview
+    from harness.record import recorded_suite
+
+    config = recorded_suite(root, config, typed=run)
     preview(root, model_name, (method,), config, yes=yes, stage=stage)
     return run_stage(root, model_name, method, config, stage)
 

@@ -11,7 +11,7 @@ from harness.commands.parameters import Lengths, Names
 from harness.engines.framing import FRAMINGS
 from harness.screen.terminal import echo
 from tasks.editions import EDITIONS, NEWEST
-from tasks.suite import WORDINGS
+from tasks.wording import WORDINGS
 
 
 @click.group("tasks")
@@ -62,14 +62,20 @@ def tasks_list() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True)
 @click.option("--framing", type=click.Choice(FRAMINGS), default="task", show_default=True, help="Which tokens are counted.")
 @click.option("--wording", type=click.Choice(WORDINGS), default="full", show_default=True, help="Of generated tasks.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSONL to write instead of showing the ends of each prompt.")
+@click.option(
+    "--output",
+    "--out",
+    "out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="JSONL to write instead of showing the ends of each prompt.",
+)
 def tasks_examples(model_name: str | None, out: Path | None, **asked: Any) -> None:
     """Show exactly what is asked: prompts, right answers, depths, tokens. No weights are read.
 
     \b
     Examples:
       harness tasks examples --tasks rag_qa --lengths 512 --examples 2
-      harness tasks examples --data helmet --tasks icl_banking77 --lengths 8k --examples 60 --out prompts.jsonl
+      harness tasks examples --data helmet --tasks icl_banking77 --lengths 8k --examples 60 --output prompts.jsonl
       harness tasks examples --data helmet --tasks kilt_nq --lengths 128k --model MODEL
 
     Published prompts are whole, as their files make them, unless a model is named: they are then fitted to its tokens, and `dropped_tokens`
@@ -95,5 +101,5 @@ def tasks_examples(model_name: str | None, out: Path | None, **asked: Any) -> No
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
                 count += 1
     except OSError as error:
-        raise HarnessError(f"cannot write {out} ({error.strerror}); name another file with --out") from None
+        raise HarnessError(f"cannot write {out} ({error.strerror}); name another file with --output") from None
     echo(f"{out}: {count:,} examples")

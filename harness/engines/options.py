@@ -17,9 +17,11 @@ class EngineConfig:
     """How answers are generated."""
 
     backend: str = "hf"
+    """The engine: ``hf``, ``vllm`` or ``served``."""
     dtype: str = "auto"
     """Number format of the weights. ``auto`` is float32 on a CPU, and the checkpoint's own elsewhere."""
     device: str = "auto"
+    """Torch device, such as ``cuda:0``. ``auto`` is CUDA if there is one."""
     batch_tokens: int = 131_072
     """Padded prompt tokens in one batch: more is faster, until memory runs out. Does not change results."""
     think_tokens: int = 0
@@ -39,6 +41,7 @@ class EngineConfig:
     served_model: str = ""
     """Served: the server's name for the model; empty for the only one that it has."""
     served_api: str = "completions"
+    """Served: send token ids (``completions``) or messages (``chat``)."""
     concurrency: int = 16
     """Served: requests under way at a time."""
     timeout: float = 600.0

@@ -27,7 +27,6 @@ from harness.evaluation.server_steps import with_server
 from harness.files import digest, file_digest, write_json
 from harness.models import generation_config as decoding
 from harness.store.journal import Journal, Records
-from reports.extra_tasks import DOCUMENTS, FIGURES
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -150,6 +149,8 @@ def evaluate(run: "Run", model: Model, extra: ExtraTasks, config: "RunConfig") -
             lm.check_complete()
         documents = list(extra_results.documents(results["samples"]))
         figures = extra_results.figures(results, tasks)
+        from reports.extra_tasks import DOCUMENTS, FIGURES
+
         with (work / DOCUMENTS).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in documents)
         write_json(work / FIGURES, {"figures": figures, "asked": list(extra.names)})

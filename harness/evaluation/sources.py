@@ -16,7 +16,8 @@ from tasks.modes import Mode
 from tasks.plugins import PluginError
 from tasks.references import REFERENCES, reference_examples
 from tasks.scoring import Scored, score_all
-from tasks.suite import EVERY, GROUPS, Wording, find, select
+from tasks.suite import EVERY, GROUPS, find, select
+from tasks.wording import Wording
 
 GENERATED: Final = "generated"
 HELMET: Final = "helmet"

@@ -20,7 +20,7 @@ from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.example import Example
 from tasks.files import open_bytes, read_lines
 from tasks.remarks import Census, Place, sentences
-from tasks.suite import WORDINGS, Wording
+from tasks.wording import WORDINGS, Wording
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,6 +19,25 @@ def say(message: str) -> None:
     echo(message, err=True)
 
 
+class Clock:
+    """Tells how long the rest of some work takes, piece by piece about as long. What was there before it began took no time."""
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self._total, self._before = total, done
+        self._started = time.monotonic()
+
+    def left(self, done: int) -> str:
+        """Say it, to follow what was said of the work: ``", 12 min left"``; nothing where nothing is known, or left."""
+        finished = done - self._before
+        if finished <= 0 or done >= self._total:
+            return ""
+        seconds = (time.monotonic() - self._started) * (self._total - done) / finished
+        for unit, length in (("h", 3600), ("min", 60)):
+            if seconds >= 2 * length:
+                return f", {seconds / length:.0f} {unit} left"
+        return f", {seconds:.0f} s left"
+
+
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar; yields ``advance(n)``, to be called when ``n`` more items are done."""

@@ -149,10 +149,15 @@ def in_run(root: Path) -> list[Evaluation]:
         return _in_run(root)
 
 
-def _in_run(root: Path) -> list[Evaluation]:
+def check_finished(root: Path) -> None:
+    """Raise HarnessError if there is no finished run in ``root``. It looks for the manifest alone."""
     if not (root / MANIFEST).is_file():
         hint = "the run has not finished; start the same command again" if (root / "steps").is_dir() else "nothing of that kind is there"
         raise HarnessError(f"{root} is neither a run directory nor a samples table: {hint}")
+
+
+def _in_run(root: Path) -> list[Evaluation]:
+    check_finished(root)
     manifest = RunManifest.read(root)
     keys, methods = manifest.evaluations, manifest.methods
     if len(keys) != 1 + len(methods) or not all(_KEY.fullmatch(key) for key in keys):

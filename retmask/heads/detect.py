@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
 from harness.models.footprint import CONTEXTS
+from harness.screen.progress import Clock
 from retmask.heads.counting import Counting, roughness
 from retmask.heads.detectors import Detector, TrialResult
 from retmask.heads.needle_answers import BATCH_TOKENS, Answer, answer_trials
@@ -89,11 +90,11 @@ def run_trials(
     uncounted: bool = False,
 ) -> list[TrialResult]:
     """Answer every trial, in the order given, and score those that count; with ``uncounted``, the others too."""
-    every = max(10, len(trials) // 10)
+    every, clock = max(10, len(trials) // 10), Clock(len(trials))
 
     def finished(count: int) -> None:
         if count % every == 0 and count < len(trials):
-            say(f"heads: {count} of {len(trials)} trials")
+            say(f"heads: {count} of {len(trials)} trials{clock.left(count)}")
 
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))

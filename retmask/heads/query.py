@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
+from harness.screen.progress import Clock
 from retmask.heads.detectors import TrialResult
 from retmask.heads.prefix_reader import Reader, reading, reading_order
 from retmask.heads.trial_scoring import TrialScoring
@@ -41,11 +42,14 @@ class QueryDetector:
         if any(trial.question <= 0 for trial in trials):
             raise HarnessError("these trials do not say where their question starts, which the query detector needs; use the grid protocol")
         found: dict[int, TrialResult] = {}
+        clock, every = Clock(len(trials)), max(10, len(trials) // 10)
         with reading(model, mass=True) as reader:
             for index in reading_order([trial.prompt_ids for trial in trials]):
                 trial = trials[index]
                 scores = calibrated(_to_passage(reader, trial.prompt_ids, trial), _to_passage(reader, _null(tokenizer, trial), trial))
                 found[index] = TrialResult(trial, (), "", None, scores.cpu().numpy())
+                if len(found) % every == 0 and len(found) < len(trials):
+                    say(f"heads: {len(found)} of {len(trials)} trials{clock.left(len(found))}")
         say(f"heads: {len(found)} of {len(trials)} trials")
         return [found[index] for index in range(len(trials))]
 

@@ -1,5 +1,6 @@
 """Retrieval scores of attention heads: what a detector measured, and how concentrated it is.
 
+    >>> import numpy as np
     >>> scores = HeadScores("", np.array([[[0.5, 0.0], [0.0, 0.25]]], np.float32), (TrialFacts(success=True),))
     >>> scores.at_least(0.3), scores.zero, scores.top(1)
     (1, 0.5, [(Head(layer=0, head=0), 0.5)])
@@ -12,15 +13,16 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from harness.api import HarnessError, Json
 from tasks.files import replacing
 
-Scores: TypeAlias = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Scores: TypeAlias = "NDArray[np.float32]"
 _FORMAT: Final = "retmask-heads-1"
 
 
@@ -62,6 +64,8 @@ class HeadScores:
     """The trials' layout: ``grid``, ``paper`` or ``parity``; empty where the file does not say."""
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         if self.per_trial.ndim != 3 or len(self.per_trial) != len(self.trials):
             raise ValueError(f"{len(self.trials)} trials do not fit scores of shape {self.per_trial.shape}")
         if not np.isfinite(self.per_trial).all():
@@ -80,8 +84,10 @@ class HeadScores:
         return self.per_trial[[trial.success for trial in self.trials]]
 
     @cached_property
-    def mean(self) -> NDArray[np.float64]:
+    def mean(self) -> "NDArray[np.float64]":
         """The score of each head, float64 [layers, heads]: the mean over the trials that count."""
+        import numpy as np
+
         mean: NDArray[np.float64] = self.counted.mean(axis=0, dtype=np.float64)
         return mean
 
@@ -116,6 +122,8 @@ class HeadScores:
     @property
     def gini(self) -> float:
         """Gini coefficient of the head scores: 0 when all are equal, near 1 when one head has everything."""
+        import numpy as np
+
         values = np.sort(self.mean.ravel())
         total = values.sum()
         if total == 0:
@@ -126,6 +134,8 @@ class HeadScores:
     @property
     def hoyer(self) -> float:
         """Hoyer's sparsity, (√n - l1/l2) / (√n - 1): 0 when all are equal, 1 when one head has everything (Hoyer 2004, JMLR 5)."""
+        import numpy as np
+
         values = self.mean.ravel()
         norm = float(np.linalg.norm(values))
         if norm == 0 or len(values) == 1:
@@ -151,6 +161,7 @@ class HeadScores:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file whose header holds the trial facts; it appears whole or not at all."""
+        import numpy as np
         from safetensors.numpy import save
 
         facts = {

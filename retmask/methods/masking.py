@@ -23,6 +23,8 @@ from retmask.workload import masking
 class HeadMasking(Method):
     """The path that the plugins share. Implements :class:`harness.api.StagedMethod`."""
 
+    settings = Options
+
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
         """Choose the heads to ablate, given the retrieval heads ``target``."""
         raise NotImplementedError

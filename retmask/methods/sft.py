@@ -16,6 +16,8 @@ class Sft(Method):
 
     name = "sft"
 
+    settings = Options
+
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
         parse_options(options)

@@ -7,7 +7,7 @@ from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, Ru
 from harness.models.lookup import resolve
 from retmask import stages
 from retmask.methods.outcome import prompts_alone, shown, summary
-from retmask.options import parse_options
+from retmask.options import Options, parse_options
 from retmask.training.launch import SFT
 from retmask.workload import contrasting
 
@@ -16,6 +16,8 @@ class SmallerModel(Method):
     """Baseline: the rejected answers are a weaker model's (the paper's Smaller-Model). No heads are measured or masked."""
 
     name = "smaller-model"
+
+    settings = Options
 
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type, and if no other model is named."""

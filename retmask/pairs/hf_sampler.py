@@ -25,6 +25,7 @@ from transformers import (
 from harness.engines import gumbel
 from harness.engines.cache import RoomyCache, has_plain_cache
 from harness.engines.memory import give_back, is_out_of_memory
+from harness.screen.progress import Clock
 from retmask.decode import decode, forward
 from retmask.heads.ablate import ablated
 from retmask.heads.masks import HeadMask
@@ -112,6 +113,7 @@ def _draw(
         say(f"{len(done)} of {len(slots)} responses were already there")
     waiting = sorted(coded, key=lambda slot: -len(coded[slot]))  # a batch that does not fit in memory fails at once, not after hours
     failed: list[Slot] = []
+    clock = Clock(len(slots), len(done))
     while waiting:
         batch = _first_batch(waiting, coded, settings.max_new_tokens, batch_tokens)
         fresh = _sampled(model, tokenizer, {slot: coded[slot] for slot in batch}, settings, turn)
@@ -127,7 +129,7 @@ def _draw(
         if fresh:
             append_responses(journal, fresh)
             done |= {(response.prompt, response.number): response for response in fresh}
-            say(f"{len(done)} of {len(slots)} responses")
+            say(f"{len(done)} of {len(slots)} responses{clock.left(len(done))}")
     check_complete([prompt for prompt, _ in failed], max((len(coded[slot]) for slot in failed), default=0))
     return [done[slot] for slot in slots]
 

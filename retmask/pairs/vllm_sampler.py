@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from harness.api import HarnessError, Model
 from harness.engines.options import EngineConfig
+from harness.screen.progress import Clock
 from retmask.heads.masks import HeadMask
 from retmask.model import encode, load_tokenizer, render
 from retmask.pairs.responses import Response, Sampling, append_responses, resume_responses
@@ -81,6 +82,7 @@ class VLLMSampler:
         ids = {prompt: encoded(prompt) for prompt in {slot[0] for slot in waiting}}
         self._check_room(ids, settings)
         self.silence(mask)
+        clock = Clock(len(slots), len(done))
         try:
             for finished in completions(
                 self._llm, [ids[prompt] for prompt, _ in waiting], lambda index: _params(settings, waiting[index], turn)
@@ -90,7 +92,7 @@ class VLLMSampler:
                 before = len(done)
                 done |= {(response.prompt, response.number): response for response in fresh}
                 if before * 20 // len(slots) < len(done) * 20 // len(slots):
-                    say(f"{len(done)} of {len(slots)} responses")
+                    say(f"{len(done)} of {len(slots)} responses{clock.left(len(done))}")
         finally:
             self.silence(None)
         return [done[slot] for slot in slots]

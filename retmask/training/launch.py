@@ -6,6 +6,7 @@ launch`` goes for several devices. Starting Python, torch and trl costs about te
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,14 @@ from pathlib import Path
 from typing import IO, Final
 
 from harness.api import HarnessError, Json
+from harness.options import near
 from tasks.files import open_bytes, read_text
 
 USER_ERROR: Final = 2
 """Exit code of a mistake that the user can mend; a line of the log that begins with ``error: `` says which."""
 _MARK: Final = "error: "
+STAMP: Final = "[%Y-%m-%d %H:%M:%S]"
+"""How a step's line in the log begins (``time.strftime``)."""
 FOLLOW_STDIN: Final = "RETMASK_FOLLOW_STDIN"
 """Environment variable: the trainer ends when its standard input does, so that it never outlives the command that started it."""
 SFT: Final = "sft"
@@ -34,6 +38,25 @@ _SHARDED: Final = ("fsdp", "zero3")
 _CONFIGS: Final = Path(__file__).parent / "accelerate"
 
 
+#: What ``report_to`` can name -> packages one of which it needs; none where it needs none.
+REPORTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "none": (), "all": (), "kubeflow": (), "azure_ml": ("azureml",), "comet_ml": ("comet_ml",), "mlflow": ("mlflow",),
+    "neptune": ("neptune",), "tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",),
+    "codecarbon": ("codecarbon",), "clearml": ("clearml",), "dagshub": ("dagshub",), "flyte": ("flytekit",), "dvclive": ("dvclive",),
+    "swanlab": ("swanlab",),
+}  # fmt: skip
+
+
+def check_report(report_to: str) -> None:
+    """Raise HarnessError for a place for curves that transformers does not know, or whose package is not installed."""
+    for name in (part.strip() for part in report_to.split(",")):
+        if name not in REPORTS:
+            raise HarnessError(f"[method]: report_to = {report_to!r}: unknown {name!r}; {near(name, list(REPORTS))}")
+        packages = REPORTS[name]
+        if packages and not any(find_spec(package) for package in packages):
+            raise HarnessError(f"[method]: report_to = {report_to!r}: {packages[0]} is not installed; pip install {packages[0]}")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training. Defaults: RetMask (arXiv 2601.11020), section 4.1 and appendix A, where it names a value."""
@@ -45,18 +68,25 @@ class TrainConfig:
     output: str
     """Directory for ``model/``, ``curve.jsonl``, ``facts.json`` and, while it runs, ``checkpoints/``."""
     seed: int = 0
+    """Of the order of pairs."""
     device: str = "cpu"
+    """Torch device."""
     dtype: str = "float32"
     """``bfloat16`` computes in bfloat16 over float32 weights: at this learning rate, bfloat16 weights would not move."""
     learning_rate: float = 5e-7
+    """Its highest, after the warm-up."""
     min_learning_rate_ratio: float = 0.1
     """The cosine ends at this share of the learning rate."""
     warmup_ratio: float = 0.1
+    """Share of the steps in which the learning rate rises."""
     weight_decay: float = 0.1
+    """Of AdamW."""
     adam_beta2: float = 0.95
+    """Of AdamW."""
     beta: float = 0.1
+    """How strongly the loss holds the model to the one it started from; more is closer."""
     loss: str = "sigmoid"
-    """One of :data:`LOSSES`."""
+    """``sigmoid`` (DPO), ``ipo``, ``hinge`` or another of trl's, or ``sft``: maximum likelihood of the chosen answers alone."""
     label_smoothing: float = 0.0
     """For the losses that know it (``exo_pair``, ``robust``, ``aot``)."""
     lora_rank: int = 0
@@ -64,7 +94,9 @@ class TrainConfig:
     lora_alpha: int = 16
     """Their scale is alpha / rank."""
     lora_dropout: float = 0.0
+    """Share of their input that is left out in a step."""
     epochs: float = 2.0
+    """How often each pair is seen."""
     batch_size: int = 512
     """Pairs in an optimizer step, over all devices."""
     micro_batch_size: int = 8
@@ -74,6 +106,7 @@ class TrainConfig:
     max_overlong_share: float = 0.01
     """Pairs over ``max_length`` are left out up to this share, and an error beyond it. Nothing is truncated."""
     gradient_checkpointing: bool = False
+    """Less memory for more time."""
     checkpoint_share: float = 0.1
     """A checkpoint after this share of the steps."""
     report_to: str = "none"
@@ -86,8 +119,9 @@ class TrainConfig:
             raise HarnessError("loss exo_pair needs a label_smoothing above 0; its authors recommend 0.001")
         if self.lora_rank < 0:
             raise HarnessError(f"lora_rank is {self.lora_rank}; give 0 to train all weights, or a rank such as 16")
-        if self.batch_size < 1 or self.micro_batch_size < 1:
-            raise HarnessError(f"batch_size and micro_batch_size are {self.batch_size} and {self.micro_batch_size}; give at least 1")
+        for name in ("batch_size", "micro_batch_size"):
+            if getattr(self, name) < 1:
+                raise HarnessError(f"{name} is {getattr(self, name)}; give at least 1 pair")
 
 
 def launcher(parallel: str, processes: int, lora_rank: int = 0) -> tuple[str, ...]:
@@ -167,11 +201,14 @@ def _one_gpu(device: str) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": visible.split(",")[int(index)] if visible else index}
 
 
+_STEP: Final = re.compile(r"\[\d{4}-[\d: -]+\] ")
+
+
 def _why(code: int, log: Path, before: int) -> str:
     """What went wrong, from what this start wrote to the log. Behind accelerate the trainer's line is not the last."""
     with open_bytes(log) as file:
         file.seek(before)
-        lines = [line for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
+        lines = [line for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip() and not _STEP.match(line)]
     said = next((line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)), None)
     if said is not None:
         return said

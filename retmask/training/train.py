@@ -62,7 +62,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda _: None) -> d
     tokenizer = load_tokenizer(Path(config.model))
     model = load_model(Path(config.model), trainers.base_dtype(config), "cpu")
     args = trainers.arguments(config, rows.count)
-    with trainers.trainer(config, args, model, tokenizer, load_from_disk(str(rows.path)), Watch(say, config.beta)) as trainer:
+    with trainers.trainer(config, args, model, tokenizer, load_from_disk(str(rows.path)), Watch(say, config.beta, _to_log)) as trainer:
         resumed = _last_checkpoint(output / "checkpoints")
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     _publish(trainer, tokenizer, config)
@@ -75,6 +75,11 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda _: None) -> d
         for leftover in ("checkpoints", rows.path.name):
             shutil.rmtree(output / leftover, ignore_errors=True)
     return facts
+
+
+def _to_log(line: str) -> None:
+    """A line of ``train.log``, which is where standard error goes (:func:`retmask.training.launch.launch`)."""
+    echo(line, err=True)
 
 
 def _shared_rows(config: TrainConfig) -> Stored:

@@ -2,11 +2,12 @@
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from datasets import Dataset
@@ -26,8 +27,9 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from harness.api import HarnessError
+from harness.screen.progress import Clock
 from retmask.training.encoded_pairs import Blocks
-from retmask.training.launch import SFT, TrainConfig
+from retmask.training.launch import SFT, STAMP, TrainConfig
 
 #: Nats by which the log-probability of a mean answer may differ between two computations of it in bfloat16.
 _SAME = 0.5
@@ -168,26 +170,44 @@ class ChosenTrainer(_Ordered, SFTTrainer):
     """The chosen answers alone."""
 
 
-class Watch(TrainerCallback):
-    """Says how it goes, about ten times, and stops at a loss that is not a number."""
+#: Seconds after which something is said again.
+_A_WHILE: Final = 60.0
 
-    def __init__(self, say: Callable[[str], None], beta: float) -> None:
-        self.say, self.beta = say, beta
+
+class Watch(TrainerCallback):
+    """Says how it goes and how long it takes yet, about ten times and each minute; every step goes to ``log``.
+
+    It stops at a loss that is not a number.
+    """
+
+    def __init__(self, say: Callable[[str], None], beta: float, log: Callable[[str], None] = lambda _: None) -> None:
+        self.say, self.beta, self.log = say, beta, log
+        self._clock, self._said = Clock(0), time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._clock = Clock(state.max_steps, state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
-        if logs is None or "loss" not in logs:
+        if logs is None:
+            return
+        if state.is_world_process_zero:
+            figures = ", ".join(f"{name} {value:.6g}" for name, value in logs.items() if isinstance(value, int | float))
+            self.log(f"{time.strftime(STAMP)} step {state.global_step} of {state.max_steps}: {figures}")
+        if "loss" not in logs:
             return
         for name in ("loss", "grad_norm"):
             if not math.isfinite(logs.get(name, 0.0)):
                 what = f"{name.replace('grad_', 'gradient ')} is {logs[name]} at step {state.global_step} of {state.max_steps}"
                 raise HarnessError(f"the training {what}; lower learning_rate or set dtype to float32")
         self._same_at_first(state, logs.get("rewards/margins", 0.0))
-        if state.is_world_process_zero and state.global_step % max(1, state.max_steps // 10) == 0:
+        quiet = state.global_step % max(1, state.max_steps // 10) and time.monotonic() - self._said < _A_WHILE
+        if state.is_world_process_zero and not quiet:
+            self._said = time.monotonic()
             accuracy = logs.get("rewards/accuracies")
             figures = f"loss {logs['loss']:.4f}" + ("" if accuracy is None else f", reward accuracy {accuracy:.2f}")
-            self.say(f"training: step {state.global_step} of {state.max_steps}, {figures}")
+            self.say(f"training: step {state.global_step} of {state.max_steps}, {figures}{self._clock.left(state.global_step)}")
 
     def _same_at_first(self, state: TrainerState, margin: float) -> None:
         """Before the first update policy and reference are one model, so that their rewards are 0 but for rounding."""

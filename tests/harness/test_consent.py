@@ -107,6 +107,7 @@ def test_a_preset_sends_no_key_anywhere(tmp_path: Path, listening: tuple[str, li
 )
 def test_a_preset_for_methods_needs_a_flag_too(tmp_path: Path, option: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("retmask.training.launch.find_spec", lambda _: True)  # whether wandb is installed is not what is asked
     Path("cluster.yaml").write_text("{}")
     result = plan(tmp_path, f"[method]\n{option}\n")
     assert result.exit_code == 2

@@ -33,8 +33,8 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         ({"top_k": 2.5}, "here: top_k holds something else than a whole number: 2.5"),
         ({"top_k": True}, "here: top_k holds something else than a whole number: True"),
         ({"flag": 1}, "here: flag holds something else than true or false: 1"),
-        ({"lengths": 5}, "here: lengths holds something else than a list, each a whole number: 5"),
-        ({"lengths": [1, "2"]}, "here: lengths holds something else than a list, each a whole number: [1, '2']"),
+        ({"lengths": 5}, "here: lengths holds something else than a list, each a whole number, such as [512, 1024]: 5"),
+        ({"lengths": [1, "2"]}, "here: lengths holds something else than a list, each a whole number, such as [512, 1024]: [1, '2']"),
     ],
 )
 def test_mistakes_are_named(extra: dict[str, object], message: str) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tasks.build import Budget, BudgetError, build
 from tasks.example import Task
-from tasks.suite import TASKS, WORDINGS, Wording, worded
+from tasks.suite import TASKS, worded
+from tasks.wording import WORDINGS, Wording
 from tasks.world import World
 
 LENGTHS = (512, 2_048)

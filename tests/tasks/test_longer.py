@@ -13,7 +13,8 @@ from tasks.example import Example, Task
 from tasks.plot import DEEDS, Plot
 from tasks.references import reference_examples, which
 from tasks.story import Story
-from tasks.suite import CATEGORIES, EVERY, GROUPS, LONGER_TASKS, TASKS, WORDINGS, find, select
+from tasks.suite import CATEGORIES, EVERY, GROUPS, LONGER_TASKS, TASKS, find, select
+from tasks.wording import WORDINGS
 from tasks.words import FAMILY, GIVEN
 from tasks.world import half
 from tests.tasks.test_wording import CHAT, named, pieces, words

@@ -73,11 +73,12 @@ def test_better_same_and_worse(tmp_path: Path, large: pd.DataFrame, shift: float
 def test_too_little_data_says_how_much_would_do(tmp_path: Path, make_samples: MakeSamples) -> None:
     base, candidate = (make_samples(questions=4, seed=seed) for seed in (0, 1))
     result = checked(tmp_path, base, candidate)
-    assert result.exit_code == 2
+    assert result.exit_code == 4
     assert "could not decide" in result.output
     assert "questions would show no loss" in result.output.replace("\n", " ")
     suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
     assert suite is not None
+    assert {each.get("name"): each.get("value") for each in suite.iter("property")} == {"status": "undecided", "exit code": "4"}
     assert suite.get("errors") != "0"
 
 
@@ -97,7 +98,7 @@ def test_a_build_server_sees_every_situation(tmp_path: Path, make_samples: MakeS
         "better": (0, "no regression: new against base", []),
         "same": (0, "no regression: new against base", []),
         "worse": (1, "regression: new against base", ["Failure"]),
-        "too little data": (2, "could not decide: new against base", ["Error"]),
+        "too little data": (4, "could not decide: new against base", ["Error"]),
     }[situation]
     assert result.returncode == code, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1].startswith(words)
@@ -150,7 +151,7 @@ def test_the_junit_file_has_what_its_readers_ask_for(tmp_path: Path, large: pd.D
     assert root.tag == "testsuites"
     for suite in root:
         assert {"name", "tests", "failures", "errors"} <= set(suite.keys())
-        for case in suite:
+        for case in suite.iter("testcase"):
             assert {"name", "classname"} <= set(case.keys())
     assert "a<b>&\"'�é" in {case.get("name") for case in root.iter("testcase")}
 

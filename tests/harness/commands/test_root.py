@@ -40,11 +40,31 @@ def test_unknown_task(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("lengths", ["1m", "-4", "", "4k,"])
+@pytest.mark.parametrize("lengths", ["1m", "-4", "4k,"])
 def test_a_length_that_is_none(lengths: str) -> None:
     result = harness("eval", "--model", "builtin", "--lengths", lengths)
     assert result.exit_code == 2
     assert "not a length" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval", "--model", "builtin", "--tasks", ""),
+        ("eval", "--model", "builtin", "--lengths", ""),
+        ("eval", "--model", "builtin", "--tasks="),
+        ("run", "--model", "builtin", "--method", ""),
+        ("eval", "--model", "builtin", "--preset", ""),
+        ("eval", "--model", "builtin", "--output", ""),
+        ("report", ""),
+    ],
+)
+def test_an_empty_value_means_nothing_and_is_refused(arguments: tuple[str, ...]) -> None:
+    """As of an unset variable of a shell's: an empty --tasks ran everything."""
+    result = harness(*arguments)
+    assert result.exit_code == 2
+    assert "is empty; leave it out, or give it a value" in result.output
+    complains(harness("eval", "--model", "builtin", "--tasks", " , "), "names nothing")
 
 
 def test_a_length_the_model_cannot_take(tmp_path: Path) -> None:
@@ -104,7 +124,7 @@ def test_a_threshold_that_selects_no_head_or_all(tmp_path: Path, threshold: str)
 
 def test_the_help_explains_the_exit_codes() -> None:
     codes = harness("--help").output.split("Exit codes:", 1)[1]
-    assert [line.split()[0] for line in codes.splitlines() if line.strip()] == ["0", "1", "2", "3", "70", "130,"]
+    assert [line.split()[0] for line in codes.splitlines() if line.strip()] == ["0", "1", "2", "3", "4", "70", "130,"]
 
 
 @pytest.mark.parametrize("command", ["run", "eval", "heads detect", "heads show", "heads ablate"])

@@ -50,7 +50,13 @@ def test_pairs_then_training_in_one_run_directory(untrained: Path, preset: Path,
     done = harness("train", *shared, "--learning-rate", "1e-3", "--epochs", "1")
     assert done.exit_code == 0, done.output
     assert steps(tmp_path / "run") == ["chosen", "pairs", "prompts", "sft", "suite"]
-    assert (Path(done.stdout.rsplit("model: ", 1)[1].strip()) / "model.safetensors").exists()
+    place = Path(done.stdout.rsplit("model: ", 1)[1].strip())
+    assert (place / "model.safetensors").exists()
+    assert place == tmp_path / "run/models/sft"
+    assert "Not evaluated yet." in (place / "README.md").read_text()
+    (log,) = tmp_path.glob("run/steps/sft-*/train.log")
+    assert " step 1 of " in log.read_text()
+    assert "loss " in log.read_text()
 
 
 def test_instructions_alone_are_read_edited_and_passed_back(untrained: Path, preset: Path, tmp_path: Path) -> None:
@@ -70,7 +76,7 @@ def test_instructions_alone_are_read_edited_and_passed_back(untrained: Path, pre
     assert json.loads(Path(path).read_text().splitlines()[0]) == {"prompt": "Count to three."}
     done = harness(*shared, "--out", mine)
     assert done.exit_code == 2
-    assert "--out is for --prompts-only" in done.stderr
+    assert "--prompts-to is for --prompts-only" in done.stderr
 
 
 def test_another_models_answers_are_rejected(untrained: Path, preset: Path, tmp_path: Path) -> None:

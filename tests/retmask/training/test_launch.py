@@ -45,6 +45,19 @@ def test_a_crash_names_its_code_and_its_log(config: TrainConfig) -> None:
         launch(config, command=stand_in("import os; os.kill(os.getpid(), 9)"))
 
 
+def test_the_log_keeps_every_step_and_steps_are_not_the_reason(config: TrainConfig) -> None:
+    script = """
+import sys, time
+from retmask.training.launch import STAMP
+print("RuntimeError: boom", file=sys.stderr)
+print(f"{time.strftime(STAMP)} step 1 of 4: loss 0.69", file=sys.stderr)
+sys.exit(1)
+"""
+    with pytest.raises(HarnessError, match=r"exit code 1: RuntimeError: boom \(all of it"):
+        launch(config, command=stand_in(script))
+    assert "step 1 of 4: loss 0.69" in (Path(config.output) / "train.log").read_text()
+
+
 def test_one_gpu_is_made_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert _one_gpu("cpu") == _one_gpu("cuda") == {}
