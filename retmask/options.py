@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any, Final
 
 from harness.api import HarnessError, Json
@@ -23,6 +24,12 @@ class Options:
     """Heads with this retrieval score or more are masked."""
     top_k: int | None = None
     """Mask this many heads instead, whatever their score."""
+    contrast: float = 0.0
+    """Mask so many heads that this share of pairs differs, within the audit's bound on fluency, whatever their score; 0 does not ask."""
+    contrast_prompts: int = 32
+    """The first so many instructions, by which that share is measured."""
+    strength: float = 0.0
+    """Masked heads' outputs are multiplied by this; 0 silences them, more than 1 strengthens them."""
     detector: str = COPY
     """How heads are scored: the name of an installed detector (:mod:`retmask.heads.detectors`)."""
     detection_lengths: tuple[int, ...] = (512, 1024, 2048, 4096)
@@ -110,6 +117,15 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if not self.detection_lengths:
             raise HarnessError("[method]: detection_lengths is empty; give at least one prompt length, such as [512]")
+        if not 0 <= self.strength < inf or self.strength == 1:
+            raise HarnessError(f"[method]: strength = {self.strength:g}; give a factor from 0, but not 1, which changes nothing")
+        if not 0 <= self.contrast <= 1 or self.contrast_prompts < 1:
+            raise HarnessError(
+                f"[method]: contrast = {self.contrast:g} and contrast_prompts = {self.contrast_prompts}; give a share of pairs from 0 to "
+                "1, and at least 1 prompt"
+            )
+        if self.contrast and (self.heads == AUTO or self.top_k is not None):
+            raise HarnessError("[method]: contrast chooses the number of heads itself; leave out heads and top_k")
         if self.detector not in detector_names():
             raise HarnessError(f"[method]: unknown detector {self.detector!r}; {near(self.detector, detector_names(), 'installed: ')}")
         if self.detection_counted < 0:

@@ -199,6 +199,7 @@ def responses(
         "model": (model or context.model).digest,
         "prompts": digest(prompts),
         "masked": None if mask is None else [list(head) for head in mask.heads],
+        **({"strength": mask.strength} if mask is not None and mask.strength else {}),
         "dtype": number_format(options.dtype, context.device, context.model.path),
         "sampler": options.sampler,
         **asdict(settings),

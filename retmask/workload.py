@@ -26,6 +26,8 @@ _LONGEST_PROMPT: Final = 256
 _CHARACTERS: Final = 4
 #: The sampler's bound on prompt and new tokens of a batch, and detection's.
 _BATCH_TOKENS: Final = 16_384
+#: Masks whose contrast a search measures, about, the empty one among them.
+_MASKS_TRIED: Final = 10
 
 
 def masking(method: str, options: "Options", model: Model) -> list[Work]:
@@ -33,7 +35,10 @@ def masking(method: str, options: "Options", model: Model) -> list[Work]:
     if options.pairs_from:
         return [_training(options)]
     after = [replace(_detection(options), title="heads after training", shared=False)] if options.heads_after else []
-    return [_detection(options), *contrasting(method, options, model), *after]
+    first, *rest = contrasting(method, options, model)
+    if first.step == "prompts":
+        return [_detection(options), first, *_growing(options), *rest, *after]
+    return [_detection(options), *_growing(options), first, *rest, *after]
 
 
 def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
@@ -58,6 +63,15 @@ def chosen_alone(options: "Options", model: Model) -> list[Work]:
         return [_training(options)]
     options = replace(options, prompts_from=prompts_source(model, options))
     return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
+
+
+def _growing(options: "Options") -> list[Work]:
+    """Answers by which the size of a mask is chosen, if it is: those of the intact model, and of as many masks as a search may try."""
+    if not options.contrast:
+        return []
+    few = replace(options, prompts=min(options.contrast_prompts, _prompts(options) or options.contrast_prompts), n=_MASKS_TRIED)
+    inputs = _told(options, "contrast", "strength", "detection", "detector", "prompts", "temperature", "top_p", "max_new_tokens", "dtype")
+    return [replace(_sampling("contrast", few, shared=True), inputs=inputs)]
 
 
 def _writing(options: "Options") -> list[Work]:

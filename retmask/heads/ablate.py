@@ -1,4 +1,4 @@
-"""Silencing heads: on a live model for the length of a ``with`` block, or in the weights of a saved checkpoint.
+"""Silencing heads, or scaling them: on a live model for the length of a ``with`` block, or in the weights of a saved checkpoint.
 
 A head's contribution passes through columns [h·d, (h+1)·d) of its layer's output projection W_o (RetMask, arXiv 2601.11020,
 section 3.2). Zeroing that slice of the projection's *input* does the same without touching a weight. The projection's bias is
@@ -94,47 +94,54 @@ def _masked_projections(model: PreTrainedModel, mask: HeadMask) -> Iterator[tupl
 
 @contextmanager
 def ablated(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
-    """Give the model without the mask's heads, inside the block. Hooks are removed at the end, whatever happens."""
+    """Give the model without the mask's heads, or with these at its strength, inside the block. Hooks are removed at the end, whatever
+    happens.
+    """
     with ExitStack() as hooks:
         for projection, heads in list(_masked_projections(model, mask)):
-            hooks.callback(projection.module.register_forward_pre_hook(_silence(projection, heads)).remove)
+            hooks.callback(projection.module.register_forward_pre_hook(_scale(projection, heads, mask.strength)).remove)
         yield
 
 
-def _silence(projection: Projection, heads: Sequence[int]) -> Any:
+def _scale(projection: Projection, heads: Sequence[int], strength: float) -> Any:
     device = next(projection.module.parameters()).device
-    silent = projection.columns(heads, device)
+    chosen = projection.columns(heads, device)
 
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0].masked_fill(silent, 0), *inputs[1:])
+        states = inputs[0]
+        return (torch.where(chosen, states * strength, states) if strength else states.masked_fill(chosen, 0), *inputs[1:])
 
     return hook
 
 
 def save_ablated(model: PreTrainedModel, mask: HeadMask, path: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-    """Write a checkpoint in which the mask's heads are silent for good; ``head_mask.json`` in it says which.
+    """Write a checkpoint in which the mask's heads are silent, or scaled, for good; ``head_mask.json`` in it says which.
 
     The live model is as before afterwards. The directory appears whole or not at all.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = Path(folder) / "model"
-        with _zeroed(model, mask):
+        with _scaled(model, mask):
             model.save_pretrained(partial)
         if tokenizer is not None:
             tokenizer.save_pretrained(partial)
-        facts = {"name": mask.name, "seed": mask.seed, "heads": mask.heads}
+        facts = {"name": mask.name, "seed": mask.seed, "heads": mask.heads, **({"strength": mask.strength} if mask.strength else {})}
         (partial / "head_mask.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         os.replace(partial, path)
 
 
 @contextmanager
-def _zeroed(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
+def _scaled(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
     with torch.no_grad(), ExitStack() as restores:
         for projection, heads in list(_masked_projections(model, mask)):
             weight = projection.module.weight
             assert isinstance(weight, Tensor)
             restores.callback(weight.copy_, weight.clone())
             columns = projection.columns(heads, weight.device)
-            weight.masked_fill_(columns if _input_axis(projection.module) == 1 else columns[:, None], 0)
+            chosen = columns if _input_axis(projection.module) == 1 else columns[:, None]
+            if mask.strength:
+                weight.copy_(torch.where(chosen, weight * mask.strength, weight))
+            else:
+                weight.masked_fill_(chosen, 0)
         yield

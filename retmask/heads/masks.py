@@ -18,13 +18,15 @@ KINDS: Final = ("retrieval", "nonretrieval", "random", "layermatched")
 
 @dataclass(frozen=True)
 class HeadMask:
-    """A set of heads to silence."""
+    """A set of heads to silence, or to weaken or strengthen."""
 
     name: str
     heads: tuple[Head, ...]
     """Sorted, each once."""
     seed: int | None = None
     """The seed of the draw; None where nothing was drawn."""
+    strength: float = 0.0
+    """What the heads' outputs are multiplied by; 0 silences them."""
 
     def __post_init__(self) -> None:
         if list(self.heads) != sorted(set(self.heads)):

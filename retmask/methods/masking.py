@@ -5,13 +5,14 @@ methods differ in which heads they mask, so the head scores and the chosen answe
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
 from retmask.heads import masks
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores
+from retmask.methods.contrast import contrasted_count
 from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads
 from retmask.methods.outcome import as_table, prompts_alone, shown, summary
 from retmask.options import AUTO, Options, parse_options
@@ -83,18 +84,25 @@ class HeadMasking(Method):
     def _masked(self, context: RunContext, options: Options) -> Masked:
         measured = measured_heads(context, options)
         scores = HeadScores.load(measured.path / "heads.safetensors")
-        top_k = audited_count(context, options, measured) if options.heads == AUTO else options.top_k
+        top_k, facts = self._count(context, options, measured)
         target = masks.retrieval(scores, top_k=top_k, threshold=options.threshold if top_k is None else None)
         try:
             mask = self.choose(scores, target, derive(context.training_seed, self.name))
         except HarnessError as error:
             raise HarnessError(f"{self.name}: {error}") from None
-        return Masked(scores, mask)
+        return Masked(scores, replace(mask, strength=options.strength), facts)
+
+    def _count(self, context: RunContext, options: Options, measured: Artifact) -> tuple[int | None, dict[str, Json]]:
+        """The number of heads to mask, None where the threshold decides, and what is to be said of it."""
+        if options.contrast:
+            return contrasted_count(context, options, measured)
+        return audited_count(context, options, measured) if options.heads == AUTO else options.top_k, {}
 
     def _pairs(self, context: RunContext, options: Options, masked: Masked | None) -> Artifact:
         if masked is None:
             return stages.given(context, options, chosen_only=options.loss == SFT)
-        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked")
+        kept = f" at strength {masked.mask.strength:g}" if masked.mask.strength else ""
+        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked{kept}")
         with stages.sampler(context, options) as engine:
             prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -28,6 +28,8 @@ class Masked:
 
     scores: HeadScores
     mask: HeadMask
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """How the mask came about, for the report."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ def summary(masked: Masked | None, after: HeadScores | None, pairs: Artifact, tr
             "max head score": round(scores.max, 3),
             "gini": round(scores.gini, 3),
             "hoyer": round(scores.hoyer, 3),
+            **({"strength": masked.mask.strength} if masked.mask.strength else {}),
+            **masked.facts,
         }
         if after is not None:
             facts |= score_changes(scores, after, masked.mask)

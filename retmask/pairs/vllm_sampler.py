@@ -101,7 +101,7 @@ class VLLMSampler:
         HarnessError if the workers together did not silence exactly these: vLLM's own model may be built in another way.
         """
         wanted = [] if mask is None else [list(head) for head in mask.heads]
-        answers = self._llm.collective_rpc("set_head_mask", args=(wanted,))
+        answers = self._llm.collective_rpc("set_head_mask", args=(wanted, 0.0 if mask is None else mask.strength))
         silenced = sorted({(layer, head) for answer in answers for layer, head in answer})
         if silenced != sorted((layer, head) for layer, head in wanted):
             raise HarnessError(
