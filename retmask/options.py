@@ -8,6 +8,7 @@ from typing import Any, Final
 from harness.api import HarnessError, Json
 from harness.options import near, parse_table
 from retmask.heads.detectors import COPY, detector_names
+from retmask.pairs.contexts import CONTEXT, FEWEST_TOKENS, MOST_TOKENS
 from retmask.pairs.samplers import BACKENDS
 from retmask.training.launch import TrainConfig, launcher
 
@@ -46,7 +47,8 @@ class Options:
     prompts: int = 1000
     """Instructions to sample answers to; 0 takes all that the source has."""
     prompts_from: str = ""
-    """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``generated`` (the shipped model's), a JSONL or Parquet file or
+    """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``self-context`` (it asks about a passage that it is given,
+    :mod:`retmask.pairs.contexts`), ``generated`` (the shipped model's), a JSONL or Parquet file or
     a folder of them, or a data set on the Hub (:mod:`retmask.pairs.prompts`). Empty is ``generated`` for the shipped model and ``self`` for
     others.
     """
@@ -55,6 +57,10 @@ class Options:
     prompts_top_p: float = 0.95
     prompts_max_tokens: int = 128
     """Instructions that do not end within so many tokens are left out."""
+    context_from: str = ""
+    """Of ``self-context``: a text file, or a folder of them (.txt, .md), whose passages are asked about; empty invents them."""
+    context_tokens: int = 512
+    """Most tokens of a passage."""
     prompts_split: str = "train"
     """Of a data set on the Hub."""
     prompts_revision: str = ""
@@ -132,6 +138,10 @@ class Options:
             raise HarnessError(f"[method]: detection_counted = {self.detection_counted}; give how many trials have to count, or 0")
         if self.n < 1 or self.prompts < 0:
             raise HarnessError(f"[method]: n = {self.n} and prompts = {self.prompts}; give at least 1 answer to a prompt")
+        if not FEWEST_TOKENS <= self.context_tokens <= MOST_TOKENS:
+            raise HarnessError(f"[method]: context_tokens = {self.context_tokens}; give {FEWEST_TOKENS} to {MOST_TOKENS} tokens")
+        if self.context_from and self.prompts_from != CONTEXT:
+            raise HarnessError(f"[method]: context_from is for prompts_from = {CONTEXT}; set that too, or leave it out")
         if self.prompts_temperature <= 0 or not 0 < self.prompts_top_p <= 1 or self.prompts_max_tokens < 1:
             raise HarnessError(
                 f"[method]: prompts_temperature = {self.prompts_temperature}, prompts_top_p = {self.prompts_top_p}, prompts_max_tokens = "

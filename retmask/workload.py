@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Model, Work
+from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
 from retmask.pairs.prompts import GENERATED
@@ -70,26 +71,29 @@ def _growing(options: "Options") -> list[Work]:
     if not options.contrast:
         return []
     few = replace(options, prompts=min(options.contrast_prompts, _prompts(options) or options.contrast_prompts), n=_MASKS_TRIED)
-    inputs = _told(options, "contrast", "strength", "detection", "detector", "prompts", "temperature", "top_p", "max_new_tokens", "dtype")
+    inputs = _told(
+        options, "contrast", "strength", "detection", "detector", "prompts", "context", "temperature", "top_p", "max_new_tokens", "dtype"
+    )
     return [replace(_sampling("contrast", few, shared=True), inputs=inputs)]
 
 
 def _writing(options: "Options") -> list[Work]:
     """Instructions that the model writes itself, and the spare ones; none from any other source."""
-    if options.prompts_from != SELF:
+    if options.prompts_from not in (SELF, CONTEXT):
         return []
     turns = first_round(options.prompts)
-    rows = max(1, _BATCH_TOKENS // (_OPENING_TOKENS + options.prompts_max_tokens))
+    opening = _OPENING_TOKENS + (options.context_tokens if options.prompts_from == CONTEXT else 0)
+    rows = max(1, _BATCH_TOKENS // (opening + options.prompts_max_tokens))
     return [
         Work(
             "prompts",
             prompts=turns,
-            prefill_tokens=turns * _OPENING_TOKENS,
+            prefill_tokens=turns * opening,
             new_tokens=turns * options.prompts_max_tokens,
             passes=ceil(turns / rows) * options.prompts_max_tokens,
             in_flight=_BATCH_TOKENS,
             shared=True,
-            inputs=_told(options, "prompts"),
+            inputs=_told(options, "prompts", "context", "contamination", "sampler", "dtype"),
         )
     ]
 
@@ -121,9 +125,9 @@ def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
         prefill_tokens=answers * prompt,
         new_tokens=answers * options.max_new_tokens,
         passes=ceil(answers / rows) * options.max_new_tokens,
-        in_flight=max(_BATCH_TOKENS, _LONGEST_PROMPT + options.max_new_tokens),
+        in_flight=max(_BATCH_TOKENS, max(prompt, _LONGEST_PROMPT) + options.max_new_tokens),
         shared=shared,
-        inputs=_told(options, "prompts", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype"),
+        inputs=_told(options, "prompts", "context", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype"),
     )
 
 
@@ -157,7 +161,7 @@ def _told(options: "Options", *names: str) -> str:
 def _prompt_tokens(options: "Options") -> int:
     """Tokens of an instruction, about. The generated ones can be looked at."""
     if options.prompts_from != GENERATED or options.pairs_from:
-        return _PROMPT_TOKENS
+        return _PROMPT_TOKENS + (options.context_tokens if options.prompts_from == CONTEXT else 0)
     from tasks.chat import instructions
 
     sample = instructions(min(options.prompts, 64) or 64, 0)

@@ -13,7 +13,7 @@ from harness.api import HarnessError, Model
 from harness.engines.options import EngineConfig
 from retmask.heads.masks import HeadMask
 from retmask.model import encode, load_tokenizer, render
-from retmask.pairs.responses import Response, Sampling, append_responses, resume_responses
+from retmask.pairs.responses import Begun, Response, Sampling, append_responses, resume_responses
 from retmask.pairs.turns import UserTurn, user_turn
 
 _EXTENSION: Final = "retmask.heads.vllm_mask.MaskExtension"
@@ -54,11 +54,17 @@ class VLLMSampler:
             lambda prompt: encode(self.tokenizer, render(self.tokenizer, prompts[prompt])), len(prompts), settings, mask, journal, say
         )
 
-    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+    def user_turns(
+        self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None, begun: Begun | None = None
+    ) -> list[Response]:
         """Write turns as :meth:`retmask.pairs.responses.Sampler.user_turns`."""
         turn = user_turn(self.tokenizer, str(self.path))
         opening = encode(self.tokenizer, turn.opening)
-        return self._draw(lambda _: opening, count, settings, None, journal, say, turn)
+
+        def encoded(number: int) -> list[int]:
+            return opening if begun is None else encode(self.tokenizer, turn.opening + begun(number))
+
+        return self._draw(encoded, count, settings, None, journal, say, turn)
 
     def _draw(
         self,
