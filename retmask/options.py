@@ -10,9 +10,10 @@ from harness.options import near, parse_table
 from retmask.heads.detectors import COPY, detector_names
 from retmask.pairs.contexts import CONTEXT, FEWEST_TOKENS, MOST_TOKENS
 from retmask.pairs.samplers import BACKENDS
-from retmask.training.launch import TrainConfig, launcher
+from retmask.training.launch import SFT, TrainConfig, launcher
 
 AUTO: Final = "auto"
+EVEN, DISAGREEMENT = "even", "disagreement"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Options:
     """Leave out pairs with an answer that repeats itself."""
     drop_unfinished: bool = False
     """Leave out pairs with an answer that was cut off at ``max_new_tokens``."""
+    token_weights: str = EVEN
+    """``even``: all tokens of an answer count alike in the loss; ``disagreement``: as much as intact and masked model disagree about them
+    (:mod:`retmask.pairs.disagreement`).
+    """
     dtype: str = "auto"
     """``auto`` is float32 on a CPU, and the checkpoint's own format elsewhere."""
     parallel: str = "none"
@@ -146,6 +151,13 @@ class Options:
             raise HarnessError(
                 f"[method]: prompts_temperature = {self.prompts_temperature}, prompts_top_p = {self.prompts_top_p}, prompts_max_tokens = "
                 f"{self.prompts_max_tokens}; give a temperature above 0, a share above 0 up to 1, and at least 1 token"
+            )
+        if self.token_weights not in (EVEN, DISAGREEMENT):
+            raise HarnessError(f"[method]: token_weights = {self.token_weights!r}; choose {EVEN} or {DISAGREEMENT}")
+        if self.token_weights == DISAGREEMENT and (self.loss == SFT or self.rejected_from != "mask"):
+            raise HarnessError(
+                f"[method]: token_weights = {DISAGREEMENT} weighs chosen and rejected answers by what a mask changes; leave it out with "
+                f"loss = {SFT} and rejected_from"
             )
         if self.rejected_from != "mask" and not self.rejected_model():
             raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")

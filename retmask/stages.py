@@ -35,6 +35,7 @@ SELF_VERSION: Final = 1
 TURNS_VERSION: Final = 1
 RESPONSES_VERSION: Final = 3
 PAIRS_VERSION: Final = 1
+WEIGHTS_VERSION: Final = 1
 DPO_VERSION: Final = 2
 PAIRS: Final = "pairs.jsonl"
 _RESPONSES: Final = "responses.journal"
@@ -254,6 +255,32 @@ def paired(
         return found.facts()
 
     return _warned(context, context.step("pairs", inputs, build))
+
+
+def weighted(context: RunContext, options: "Options", pairs: Artifact, mask: HeadMask) -> Artifact:
+    """Build the step ``weights``: the pairs, and how much intact and masked model disagree about each of their tokens."""
+    dtype = number_format(options.dtype, context.device, context.model.path)
+    inputs: dict[str, Json] = {
+        "version": WEIGHTS_VERSION,
+        "pairs": sha256(pairs.path / PAIRS),
+        "model": context.model.digest,
+        "masked": [list(head) for head in mask.heads],
+        "strength": mask.strength,
+        "dtype": dtype,
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.model import load_model
+        from retmask.pairs.disagreement import weighted as weigh
+
+        model, tokenizer = load_model(context.model.path, dtype, context.device), load_tokenizer(context.model.path)
+        found = weigh(model, tokenizer, read_pairs(pairs.path / PAIRS), mask, lambda line: context.say(f"weights: {line}"))
+        write_pairs(found, work / PAIRS)
+        tokens = [each for pair in found for each in (*pair.chosen_weights, *pair.rejected_weights)]
+        heavy = sum(sorted(tokens, reverse=True)[: len(tokens) // 10])
+        return {**pairs.facts, "weight_of_the_heaviest_tenth": round(heavy / sum(tokens), 3)}
+
+    return context.step("weights", inputs, build)
 
 
 def chosen_alone(context: RunContext, prompts: Sequence[str], chosen: Sequence[Response]) -> Artifact:

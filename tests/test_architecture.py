@@ -63,6 +63,7 @@ MAY_LOAD = {
     "retmask/heads/prefix_reader.py": {"torch", "transformers"},
     "retmask/training/encoded_pairs.py": {"torch", "transformers"},
     "retmask/pairs/hf_sampler.py": {"torch", "transformers"},
+    "retmask/pairs/disagreement.py": {"torch", "transformers"},
     "retmask/training/train.py": {"transformers", "datasets", "accelerate"},
     "retmask/training/trainers.py": {"torch", "transformers", "trl", "datasets", "peft"},
 }

@@ -15,7 +15,7 @@ from retmask.heads.scores import HeadScores
 from retmask.methods.contrast import contrasted_count
 from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads
 from retmask.methods.outcome import as_table, prompts_alone, shown, summary
-from retmask.options import AUTO, Options, parse_options
+from retmask.options import AUTO, DISAGREEMENT, Options, parse_options
 from retmask.stages import derive
 from retmask.training.launch import SFT
 from retmask.workload import masking
@@ -107,4 +107,5 @@ class HeadMasking(Method):
             prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
             rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, masked.mask)
-        return stages.paired(context, options, prompts, chosen, rejected)
+        pairs = stages.paired(context, options, prompts, chosen, rejected)
+        return stages.weighted(context, options, pairs, masked.mask) if options.token_weights == DISAGREEMENT else pairs
