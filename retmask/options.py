@@ -8,6 +8,7 @@ from typing import Any, Final
 from harness.api import HarnessError, Json
 from harness.options import near, parse_table
 from retmask.heads.detectors import COPY, detector_names
+from retmask.heads.masks import COMPONENTS, HEADS
 from retmask.pairs.contexts import CONTEXT, FEWEST_TOKENS, MOST_TOKENS
 from retmask.pairs.samplers import BACKENDS
 from retmask.training.launch import SFT, TrainConfig, launcher
@@ -26,6 +27,10 @@ class Options:
     """Heads with this retrieval score or more are masked."""
     top_k: int | None = None
     """Mask this many heads instead, whatever their score."""
+    components: str = HEADS
+    """What is scored and masked: ``heads``, ``mlp`` (neurons) or ``layers``; ``top_k`` and ``contrast`` count these, and a ``threshold`` is
+    in nats of the needle's answer (:mod:`retmask.heads.components`).
+    """
     contrast: float = 0.0
     """Mask so many heads that this share of pairs differs, within the audit's bound on fluency, whatever their score; 0 does not ask."""
     contrast_prompts: int = 32
@@ -128,6 +133,13 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if not self.detection_lengths:
             raise HarnessError("[method]: detection_lengths is empty; give at least one prompt length, such as [512]")
+        if self.components not in COMPONENTS:
+            raise HarnessError(f"[method]: components = {self.components!r}; choose from {', '.join(COMPONENTS)}")
+        if self.components != HEADS and (self.heads == AUTO or self.detector != COPY or self.sampler != "hf"):
+            raise HarnessError(
+                f"[method]: components = {self.components} are scored by what silencing them costs, and masked with transformers; leave "
+                f"out heads = {AUTO}, detector and sampler"
+            )
         if not 0 <= self.strength < inf or self.strength == 1:
             raise HarnessError(f"[method]: strength = {self.strength:g}; give a factor from 0, but not 1, which changes nothing")
         if not 0 <= self.contrast <= 1 or self.contrast_prompts < 1:

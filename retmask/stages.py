@@ -214,7 +214,7 @@ def responses(
         "model": (model or context.model).digest,
         "prompts": digest(prompts),
         "masked": None if mask is None else [list(head) for head in mask.heads],
-        **({"strength": mask.strength} if mask is not None and mask.strength else {}),
+        **({} if mask is None else mask.facts()),
         "dtype": number_format(options.dtype, context.device, context.model.path),
         "sampler": options.sampler,
         **asdict(settings),
@@ -265,7 +265,7 @@ def weighted(context: RunContext, options: "Options", pairs: Artifact, mask: Hea
         "pairs": sha256(pairs.path / PAIRS),
         "model": context.model.digest,
         "masked": [list(head) for head in mask.heads],
-        "strength": mask.strength,
+        **mask.facts(),
         "dtype": dtype,
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Model, Work
+from retmask.heads.masks import HEADS
 from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
@@ -35,7 +36,11 @@ def masking(method: str, options: "Options", model: Model) -> list[Work]:
     """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
     if options.pairs_from:
         return [_training(options)]
-    after = [replace(_detection(options), title="heads after training", shared=False)] if options.heads_after else []
+    after = (
+        [replace(_detection(options), title="heads after training", shared=False)]
+        if options.heads_after and options.components == HEADS
+        else []
+    )
     first, *rest = contrasting(method, options, model)
     if first.step == "prompts":
         return [_detection(options), first, *_growing(options), *rest, *after]
@@ -72,7 +77,18 @@ def _growing(options: "Options") -> list[Work]:
         return []
     few = replace(options, prompts=min(options.contrast_prompts, _prompts(options) or options.contrast_prompts), n=_MASKS_TRIED)
     inputs = _told(
-        options, "contrast", "strength", "detection", "detector", "prompts", "context", "temperature", "top_p", "max_new_tokens", "dtype"
+        options,
+        "contrast",
+        "strength",
+        "components",
+        "detection",
+        "detector",
+        "prompts",
+        "context",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "dtype",
     )
     return [replace(_sampling("contrast", few, shared=True), inputs=inputs)]
 
@@ -104,14 +120,14 @@ def _detection(options: "Options") -> Work:
     rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
     answers = trials * options.detection_max_new_tokens
     return Work(
-        "heads",
+        "heads" if options.components == HEADS else "units",
         prompts=trials,
         prefill_tokens=options.detection_trials * sum(options.detection_lengths),
         new_tokens=answers,
         passes=options.detection_max_new_tokens * ceil(trials / rows),
         in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
         shared=True,
-        inputs=_told(options, "detection", "detector", "dtype"),
+        inputs=_told(options, "detection", "detector", "components", "dtype"),
     )
 
 

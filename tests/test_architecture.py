@@ -51,6 +51,7 @@ MAY_LOAD = {
     "harness/engines/lm.py": {"lm_eval"},
     "harness/engines/gumbel.py": {"torch", "transformers"},
     "retmask/heads/ablate.py": {"torch", "transformers"},
+    "retmask/heads/components.py": {"torch", "transformers"},
     "retmask/heads/needle_answers.py": {"torch", "transformers"},
     "retmask/heads/audit.py": {"transformers"},
     "retmask/heads/lab.py": {"torch", "transformers"},

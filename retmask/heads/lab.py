@@ -83,7 +83,7 @@ class Lab:
         still = np.zeros(len(self._trials))
         with ablated(self._model, mask):
             still[self._kept], _ = self._ask(self._kept, lambda trial: self._said[trial.prompt_ids])
-            return still, self._short.losses()
+            return still, self._losses()
 
     def _ask(self, indices: Sequence[int], guess: Guess | None) -> tuple[list[bool], list[tuple[int, ...]]]:
         """Whether each answer holds its needle, and as much of it as that takes."""
@@ -101,6 +101,9 @@ class Lab:
         texts = [str(self._tokenizer.decode(list(answer.ids), skip_special_tokens=True)) for answer in answers]
         found = [self._rules.recall(trial.needle.answer, text) > SUCCESS for trial, text in zip(trials, texts, strict=True)]
         return found, [answer.ids for answer in answers]
+
+    def _losses(self) -> Values:
+        return self._short.losses()
 
 
 def _longest_answer(trials: Sequence[Trial]) -> TrialScoring:

@@ -51,10 +51,10 @@ def contrasted_count(context: RunContext, options: Options, measured: Artifact) 
             intact = engine.sample(prompts, settings, None, work / "intact.journal")
 
             def share(k: int) -> float:
-                mask = replace(masks.retrieval(scores, top_k=k), strength=options.strength)
+                mask = replace(masks.retrieval(scores, top_k=k), strength=options.strength, component=options.components)
                 masked = engine.sample(prompts, settings, mask, work / f"masked-{k}.journal")
                 found = sum(one.ids != other.ids for one, other in zip(intact, masked, strict=True)) / len(prompts)
-                context.say(f"contrast: {k} heads masked, {found:.0%} of {len(prompts)} answers differ")
+                context.say(f"contrast: {k} {options.components} masked, {found:.0%} of {len(prompts)} answers differ")
                 return found
 
             return _facts(smallest(_sizes(most), share, options.contrast))
@@ -69,8 +69,8 @@ def contrasted_count(context: RunContext, options: Options, measured: Artifact) 
 
 
 def _short(share: float, options: Options, k: int, most: int) -> str:
-    bound = f"more than {most} heads cannot be masked within the bound on fluency"
-    return f"no mask changes {options.contrast:.0%} of the answers; that of {k} heads changes {share:.0%}, and {bound}"
+    bound = f"more than {most} cannot be masked within the bound on fluency"
+    return f"no mask changes {options.contrast:.0%} of the answers; that of {k} {options.components} changes {share:.0%}, and {bound}"
 
 
 def _fluent(context: RunContext, options: Options, measured: Artifact) -> int:
@@ -86,7 +86,7 @@ def _fluent(context: RunContext, options: Options, measured: Artifact) -> int:
         texts = ShortTexts(load_model(context.model.path, dtype, context.device), load_tokenizer(context.model.path), seed)
 
         def growth(k: int) -> float:
-            return texts.growth(replace(masks.retrieval(scores, top_k=k), strength=options.strength)).value
+            return texts.growth(replace(masks.retrieval(scores, top_k=k), strength=options.strength, component=options.components)).value
 
         bound = AuditSettings().fluency
         found = largest(sizes(len(scores.heads())), growth, bound)
@@ -103,9 +103,10 @@ def _fluent(context: RunContext, options: Options, measured: Artifact) -> int:
     most = facts["k"]
     assert isinstance(most, int)
     if not most:
+        grown = f"perplexity of short texts grow x{facts['value']:.2f}, beyond the bound of x{facts['bound']:g}"
         raise HarnessError(
-            f"masking one head makes perplexity of short texts grow x{facts['value']:.2f}, beyond the bound of x{facts['bound']:g}, so no "
-            "contrast is within it; leave contrast out, or give a strength nearer to 1"
+            f"masking one of the {options.components} makes {grown}, so no contrast is within it; leave contrast out, or give a strength "
+            "nearer to 1"
         )
     return most
 

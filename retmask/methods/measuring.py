@@ -20,6 +20,7 @@ from retmask.stages import derive, digest
 
 HEADS_VERSION: Final = 3
 AUDIT_VERSION: Final = 2
+UNITS_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,32 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
 
     inputs: dict[str, Json] = {"version": HEADS_VERSION, "model": context.model.digest, "text": _needle_text(), **settings}
     return context.step("heads", inputs, build)
+
+
+def measured_units(context: RunContext, options: Options) -> Artifact:
+    """Build the step ``units``: the scores of MLP neurons or layers."""
+    settings: dict[str, Json] = {
+        "component": options.components,
+        "lengths": list(options.detection_lengths),
+        "trials": options.detection_trials,
+        "depths": options.detection_depths,
+        "seed": derive(context.seed, "heads"),
+        "dtype": number_format(options.dtype, context.device, context.model.path),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.heads.components import score_units
+        from retmask.heads.trials import build_trials, evenly
+
+        tokenizer, seed = load_tokenizer(context.model.path), derive(context.seed, "heads")
+        trials = build_trials(tokenizer, options.detection_lengths, options.detection_trials, evenly(options.detection_depths), seed)
+        model = load_model(context.model.path, str(settings["dtype"]), context.device)
+        scores = score_units(model, tokenizer, trials, context.model.digest, options.components, context.say)
+        scores.save(work / "heads.safetensors")
+        return {"units": len(scores.heads()), "max": scores.max, "gini": scores.gini, "hoyer": scores.hoyer}
+
+    inputs: dict[str, Json] = {"version": UNITS_VERSION, "model": context.model.digest, "text": _needle_text(), **settings}
+    return context.step("units", inputs, build)
 
 
 def audited_count(context: RunContext, options: Options, measured: Artifact) -> int:

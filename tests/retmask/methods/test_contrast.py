@@ -62,7 +62,7 @@ def test_a_share_out_of_reach_takes_the_nearest_and_says_so(words: Path, tmp_pat
 
 def test_a_mask_that_is_not_fluent_is_refused(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retmask.heads.lab.ShortTexts.losses", lambda self: np.array([9.0]) if hasattr(self, "loss") else np.array([1.0]))
-    with pytest.raises(HarnessError, match=r"masking one head makes perplexity of short texts grow .* leave contrast out"):
+    with pytest.raises(HarnessError, match=r"masking one of the heads makes perplexity of short texts grow .* leave contrast out"):
         RetMask().prepare(DirectoryContext(tmp_path, words, {**OPTIONS, "contrast": 0.5}))
 
 
