@@ -62,4 +62,5 @@ def _answer_weights(model: PreTrainedModel, prompt: Sequence[int], answer: Seque
 def _log_probabilities(model: PreTrainedModel, ids: Tensor, start: int) -> Tensor:
     """Of the tokens from ``start`` on, each given those before it; ``ids`` is [1, tokens]."""
     logits = model(input_ids=ids, use_cache=False).logits[0, start - 1 : -1].float()
-    return logits.log_softmax(dim=-1).gather(1, ids[0, start:, None])[:, 0]
+    found: Tensor = logits.log_softmax(dim=-1).gather(1, ids[0, start:, None])[:, 0]
+    return found

@@ -181,15 +181,19 @@ class PreferenceTrainer(_Ordered, DPOTrainer):
     """Chosen against rejected; each token's log-probability times its weight, where tokens have weights."""
 
     def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*(self._signature_columns or []), *_WEIGHTS]))
+        trl: Any = super()
+        trl._set_signature_columns_if_needed()
+        columns: Any = self._signature_columns
+        self._signature_columns: Any = list(dict.fromkeys([*columns, *_WEIGHTS]))
 
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
         """Compute (chosen, rejected) log-probabilities under the reference, weighted."""
-        return super().compute_ref_log_probs(*_weighting(model, inputs))
+        trl: Any = super()
+        return trl.compute_ref_log_probs(*_weighting(model, inputs))
 
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
-        return super()._compute_loss(*_weighting(model, inputs), return_outputs)
+        trl: Any = super()
+        return trl._compute_loss(*_weighting(model, inputs), return_outputs)
 
 
 class WeightingCollator(DataCollatorForPreference):
