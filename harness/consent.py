@@ -21,7 +21,7 @@ from harness.variants import parse
 KINDS: Final = ("code", "files", "report")
 _YAML: Final = (".yaml", ".yml")
 #: Options of methods that name local files.
-_FILES: Final = ("prompts_from", "pairs_from")
+_FILES: Final = ("prompts_from", "pairs_from", "context_from")
 #: Where curves go that go nowhere.
 _NOWHERE: Final = ("", "none")
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any, Final
 
 from harness.api import HarnessError, Json
 from harness.options import near, parse_table
 from retmask.heads.detectors import COPY, detector_names
+from retmask.heads.masks import COMPONENTS, HEADS
+from retmask.pairs.contexts import CONTEXT, FEWEST_TOKENS, MOST_TOKENS
 from retmask.pairs.samplers import BACKENDS
-from retmask.training.launch import TrainConfig, check_report, launcher
+from retmask.training.launch import SFT, TrainConfig, check_report, launcher
 
 AUTO: Final = "auto"
+EVEN, DISAGREEMENT = "even", "disagreement"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,16 @@ class Options:
     """Heads with this retrieval score or more are masked."""
     top_k: int | None = None
     """Mask this many heads instead, whatever their score."""
+    components: str = HEADS
+    """What is scored and masked: ``heads``, ``mlp`` (neurons) or ``layers``; ``top_k`` and ``contrast`` count these, and a ``threshold`` is
+    in nats of the needle's answer (:mod:`retmask.heads.components`).
+    """
+    contrast: float = 0.0
+    """Mask so many heads that this share of pairs differs, within the audit's bound on fluency, whatever their score; 0 does not ask."""
+    contrast_prompts: int = 32
+    """The first so many instructions, by which that share is measured."""
+    strength: float = 0.0
+    """Masked heads' outputs are multiplied by this; 0 silences them, more than 1 strengthens them."""
     detector: str = COPY
     """How heads are scored: the name of an installed detector (:mod:`retmask.heads.detectors`)."""
     detection_lengths: tuple[int, ...] = (512, 1024, 2048, 4096)
@@ -40,7 +54,8 @@ class Options:
     prompts: int = 1000
     """Instructions to sample answers to; 0 takes all that the source has."""
     prompts_from: str = ""
-    """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``generated`` (the shipped model's), a JSONL or Parquet file or
+    """``self`` (the model writes them, :mod:`retmask.pairs.instructions`), ``self-context`` (it asks about a passage that it is given,
+    :mod:`retmask.pairs.contexts`), ``generated`` (the shipped model's), a JSONL or Parquet file or
     a folder of them, or a data set on the Hub (:mod:`retmask.pairs.prompts`). Empty is ``generated`` for the shipped model and ``self`` for
     others.
     """
@@ -50,6 +65,10 @@ class Options:
     """Share of the probability that they are sampled from."""
     prompts_max_tokens: int = 128
     """Instructions that do not end within so many tokens are left out."""
+    context_from: str = ""
+    """Of ``self-context``: a text file, or a folder of them (.txt, .md), whose passages are asked about; empty invents them."""
+    context_tokens: int = 512
+    """Most tokens of a passage."""
     prompts_split: str = "train"
     """Of a data set on the Hub."""
     prompts_revision: str = ""
@@ -80,6 +99,10 @@ class Options:
     """Leave out pairs with an answer that repeats itself."""
     drop_unfinished: bool = False
     """Leave out pairs with an answer that was cut off at ``max_new_tokens``."""
+    token_weights: str = EVEN
+    """``even``: all tokens of an answer count alike in the loss; ``disagreement``: as much as intact and masked model disagree about them
+    (:mod:`retmask.pairs.disagreement`).
+    """
     dtype: str = "auto"
     """``auto`` is float32 on a CPU, and the checkpoint's own format elsewhere."""
     parallel: str = "none"
@@ -116,6 +139,22 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if not self.detection_lengths:
             raise HarnessError("[method]: detection_lengths is empty; give at least one prompt length, such as [512]")
+        if self.components not in COMPONENTS:
+            raise HarnessError(f"[method]: components = {self.components!r}; choose from {', '.join(COMPONENTS)}")
+        if self.components != HEADS and (self.heads == AUTO or self.detector != COPY or self.sampler != "hf"):
+            raise HarnessError(
+                f"[method]: components = {self.components} are scored by what silencing them costs, and masked with transformers; leave "
+                f"out heads = {AUTO}, detector and sampler"
+            )
+        if not 0 <= self.strength < inf or self.strength == 1:
+            raise HarnessError(f"[method]: strength = {self.strength:g}; give a factor from 0, but not 1, which changes nothing")
+        if not 0 <= self.contrast <= 1 or self.contrast_prompts < 1:
+            raise HarnessError(
+                f"[method]: contrast = {self.contrast:g} and contrast_prompts = {self.contrast_prompts}; give a share of pairs from 0 to "
+                "1, and at least 1 prompt"
+            )
+        if self.contrast and (self.heads == AUTO or self.top_k is not None):
+            raise HarnessError("[method]: contrast chooses the number of heads itself; leave out heads and top_k")
         if self.detector not in detector_names():
             raise HarnessError(f"[method]: unknown detector {self.detector!r}; {near(self.detector, detector_names(), 'installed: ')}")
         if self.detection_counted < 0:
@@ -130,6 +169,17 @@ class Options:
             raise HarnessError(f"[method]: prompts_top_p = {self.prompts_top_p}; give a share above 0 up to 1, such as 0.95")
         if self.prompts_max_tokens < 1:
             raise HarnessError(f"[method]: prompts_max_tokens = {self.prompts_max_tokens}; give at least 1 token, such as 128")
+        if not FEWEST_TOKENS <= self.context_tokens <= MOST_TOKENS:
+            raise HarnessError(f"[method]: context_tokens = {self.context_tokens}; give {FEWEST_TOKENS} to {MOST_TOKENS} tokens")
+        if self.context_from and self.prompts_from != CONTEXT:
+            raise HarnessError(f"[method]: context_from is for prompts_from = {CONTEXT}; set that too, or leave it out")
+        if self.token_weights not in (EVEN, DISAGREEMENT):
+            raise HarnessError(f"[method]: token_weights = {self.token_weights!r}; choose {EVEN} or {DISAGREEMENT}")
+        if self.token_weights == DISAGREEMENT and (self.loss == SFT or self.rejected_from != "mask"):
+            raise HarnessError(
+                f"[method]: token_weights = {DISAGREEMENT} weighs chosen and rejected answers by what a mask changes; leave it out with "
+                f"loss = {SFT} and rejected_from"
+            )
         if self.rejected_from != "mask" and not self.rejected_model():
             raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")
         check_report(self.report_to)

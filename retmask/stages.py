@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ from harness.models.footprint import number_format
 from harness.models.lookup import BUILTIN, resolve, tokenizer_digest
 from retmask.heads.masks import HeadMask
 from retmask.model import load_tokenizer
+from retmask.pairs.contexts import CONTEXT, Passages
 from retmask.pairs.instructions import SELF, Guard, write
 from retmask.pairs.pairing import PairFilter, PreferencePair, as_text, join, read_pairs, write_pairs
 from retmask.pairs.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
@@ -34,6 +35,7 @@ SELF_VERSION: Final = 1
 TURNS_VERSION: Final = 1
 RESPONSES_VERSION: Final = 3
 PAIRS_VERSION: Final = 1
+WEIGHTS_VERSION: Final = 1
 DPO_VERSION: Final = 2
 PAIRS: Final = "pairs.jsonl"
 _RESPONSES: Final = "responses.journal"
@@ -60,7 +62,7 @@ def instructions(context: RunContext, options: "Options", engine: Lazily) -> lis
 def prompted(context: RunContext, options: "Options", engine: Lazily) -> Artifact:
     """Build the step ``prompts``: instructions from their source. Its manifest counts what was left out and why."""
     source = prompts_source(context.model, options)
-    artifact = _self_written(context, options, engine) if source == SELF else _collected(context, options, source)
+    artifact = _self_written(context, options, engine) if source in (SELF, CONTEXT) else _collected(context, options, source)
     facts = artifact.facts
     counts = {name: value for name, value in facts.items() if isinstance(value, int) and name != "longest_tokens"}
     if any(counts[reason] for reason in counts if reason not in ("read", "kept")):
@@ -73,6 +75,8 @@ def prompts_source(model: Model, options: "Options") -> str:
 
     HarnessError if a model that is to write its own has no chat template.
     """
+    if options.prompts_from == CONTEXT:
+        prompts_source(model, replace(options, prompts_from=SELF, context_from=""))
     if options.prompts_from not in ("", SELF):
         return options.prompts_from
     own, shipped = tokenizer_digest(model), tokenizer_digest(resolve(BUILTIN))
@@ -102,6 +106,7 @@ def _self_written(context: RunContext, options: "Options", engine: Lazily) -> Ar
     seed = derive(context.seed, "prompts")
     settings = Sampling(options.prompts_temperature, options.prompts_top_p, options.prompts_max_tokens, seed)
     guard, guarded = _guard(context, options)
+    passages = _passages(context, options)
     inputs: dict[str, Json] = {
         "version": SELF_VERSION,
         "source": {"kind": SELF, "model": context.model.digest},
@@ -110,14 +115,24 @@ def _self_written(context: RunContext, options: "Options", engine: Lazily) -> Ar
         "sampler": options.sampler,
         **asdict(settings),
         **guarded,
+        **({} if passages is None else {"context": passages.identity()}),
     }
 
     def build(work: Path) -> Mapping[str, Json]:
-        written = write(engine, options.prompts, settings, guard, work / _RESPONSES, lambda line: context.say(f"prompts: {line}"))
+        begun = None if passages is None else passages.begun
+        written = write(engine, options.prompts, settings, guard, work / _RESPONSES, lambda line: context.say(f"prompts: {line}"), begun)
         write_prompts(written.prompts, work / PROMPTS)
         return written.facts()
 
     return context.step("prompts", inputs, build)
+
+
+def _passages(context: RunContext, options: "Options") -> Passages | None:
+    """What the instructions that the model writes are about, if they have a context."""
+    if options.prompts_from != CONTEXT:
+        return None
+    tokenizer, seed = load_tokenizer(context.model.path), derive(context.seed, "passages")
+    return Passages(tokenizer, options.context_from, options.context_tokens, seed)
 
 
 def _collected(context: RunContext, options: "Options", source: str) -> Artifact:
@@ -199,6 +214,7 @@ def responses(
         "model": (model or context.model).digest,
         "prompts": digest(prompts),
         "masked": None if mask is None else [list(head) for head in mask.heads],
+        **({} if mask is None else mask.facts()),
         "dtype": number_format(options.dtype, context.device, context.model.path),
         "sampler": options.sampler,
         **asdict(settings),
@@ -239,6 +255,32 @@ def paired(
         return found.facts()
 
     return _warned(context, context.step("pairs", inputs, build))
+
+
+def weighted(context: RunContext, options: "Options", pairs: Artifact, mask: HeadMask) -> Artifact:
+    """Build the step ``weights``: the pairs, and how much intact and masked model disagree about each of their tokens."""
+    dtype = number_format(options.dtype, context.device, context.model.path)
+    inputs: dict[str, Json] = {
+        "version": WEIGHTS_VERSION,
+        "pairs": sha256(pairs.path / PAIRS),
+        "model": context.model.digest,
+        "masked": [list(head) for head in mask.heads],
+        **mask.facts(),
+        "dtype": dtype,
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.model import load_model
+        from retmask.pairs.disagreement import weighted as weigh
+
+        model, tokenizer = load_model(context.model.path, dtype, context.device), load_tokenizer(context.model.path)
+        found = weigh(model, tokenizer, read_pairs(pairs.path / PAIRS), mask, lambda line: context.say(f"weights: {line}"))
+        write_pairs(found, work / PAIRS)
+        tokens = [each for pair in found for each in (*pair.chosen_weights, *pair.rejected_weights)]
+        heavy = sum(sorted(tokens, reverse=True)[: len(tokens) // 10])
+        return {**pairs.facts, "weight_of_the_heaviest_tenth": round(heavy / sum(tokens), 3)}
+
+    return context.step("weights", inputs, build)
 
 
 def chosen_alone(context: RunContext, prompts: Sequence[str], chosen: Sequence[Response]) -> Artifact:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Model, Work
+from retmask.heads.masks import HEADS
+from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
 from retmask.pairs.prompts import GENERATED
@@ -26,14 +28,23 @@ _LONGEST_PROMPT: Final = 256
 _CHARACTERS: Final = 4
 #: The sampler's bound on prompt and new tokens of a batch, and detection's.
 _BATCH_TOKENS: Final = 16_384
+#: Masks whose contrast a search measures, about, the empty one among them.
+_MASKS_TRIED: Final = 10
 
 
 def masking(method: str, options: "Options", model: Model) -> list[Work]:
     """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
     if options.pairs_from:
         return [_training(options)]
-    after = [replace(_detection(options), title="heads after training", shared=False)] if options.heads_after else []
-    return [_detection(options), *contrasting(method, options, model), *after]
+    after = (
+        [replace(_detection(options), title="heads after training", shared=False)]
+        if options.heads_after and options.components == HEADS
+        else []
+    )
+    first, *rest = contrasting(method, options, model)
+    if first.step == "prompts":
+        return [_detection(options), first, *_growing(options), *rest, *after]
+    return [_detection(options), *_growing(options), first, *rest, *after]
 
 
 def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
@@ -60,22 +71,45 @@ def chosen_alone(options: "Options", model: Model) -> list[Work]:
     return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
 
 
+def _growing(options: "Options") -> list[Work]:
+    """Answers by which the size of a mask is chosen, if it is: those of the intact model, and of as many masks as a search may try."""
+    if not options.contrast:
+        return []
+    few = replace(options, prompts=min(options.contrast_prompts, _prompts(options) or options.contrast_prompts), n=_MASKS_TRIED)
+    inputs = _told(
+        options,
+        "contrast",
+        "strength",
+        "components",
+        "detection",
+        "detector",
+        "prompts",
+        "context",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "dtype",
+    )
+    return [replace(_sampling("contrast", few, shared=True), inputs=inputs)]
+
+
 def _writing(options: "Options") -> list[Work]:
     """Instructions that the model writes itself, and the spare ones; none from any other source."""
-    if options.prompts_from != SELF:
+    if options.prompts_from not in (SELF, CONTEXT):
         return []
     turns = first_round(options.prompts)
-    rows = max(1, _BATCH_TOKENS // (_OPENING_TOKENS + options.prompts_max_tokens))
+    opening = _OPENING_TOKENS + (options.context_tokens if options.prompts_from == CONTEXT else 0)
+    rows = max(1, _BATCH_TOKENS // (opening + options.prompts_max_tokens))
     return [
         Work(
             "prompts",
             prompts=turns,
-            prefill_tokens=turns * _OPENING_TOKENS,
+            prefill_tokens=turns * opening,
             new_tokens=turns * options.prompts_max_tokens,
             passes=ceil(turns / rows) * options.prompts_max_tokens,
             in_flight=_BATCH_TOKENS,
             shared=True,
-            inputs=_told(options, "prompts"),
+            inputs=_told(options, "prompts", "context", "contamination", "sampler", "dtype"),
         )
     ]
 
@@ -86,14 +120,14 @@ def _detection(options: "Options") -> Work:
     rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
     answers = trials * options.detection_max_new_tokens
     return Work(
-        "heads",
+        "heads" if options.components == HEADS else "units",
         prompts=trials,
         prefill_tokens=options.detection_trials * sum(options.detection_lengths),
         new_tokens=answers,
         passes=options.detection_max_new_tokens * ceil(trials / rows),
         in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
         shared=True,
-        inputs=_told(options, "detection", "detector", "dtype"),
+        inputs=_told(options, "detection", "detector", "components", "dtype"),
     )
 
 
@@ -107,9 +141,9 @@ def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
         prefill_tokens=answers * prompt,
         new_tokens=answers * options.max_new_tokens,
         passes=ceil(answers / rows) * options.max_new_tokens,
-        in_flight=max(_BATCH_TOKENS, _LONGEST_PROMPT + options.max_new_tokens),
+        in_flight=max(_BATCH_TOKENS, max(prompt, _LONGEST_PROMPT) + options.max_new_tokens),
         shared=shared,
-        inputs=_told(options, "prompts", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype"),
+        inputs=_told(options, "prompts", "context", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype"),
     )
 
 
@@ -143,7 +177,7 @@ def _told(options: "Options", *names: str) -> str:
 def _prompt_tokens(options: "Options") -> int:
     """Tokens of an instruction, about. The generated ones can be looked at."""
     if options.prompts_from != GENERATED or options.pairs_from:
-        return _PROMPT_TOKENS
+        return _PROMPT_TOKENS + (options.context_tokens if options.prompts_from == CONTEXT else 0)
     from tasks.chat import instructions
 
     sample = instructions(min(options.prompts, 64) or 64, 0)

@@ -54,6 +54,7 @@ MAY_LOAD = {
     "harness/engines/lm.py": {"lm_eval"},
     "harness/engines/gumbel.py": {"torch", "transformers"},
     "retmask/heads/ablate.py": {"torch", "transformers"},
+    "retmask/heads/components.py": {"torch", "transformers"},
     "retmask/heads/needle_answers.py": {"torch", "transformers"},
     "retmask/heads/audit.py": {"transformers"},
     "retmask/heads/lab.py": {"torch", "transformers"},
@@ -69,6 +70,7 @@ MAY_LOAD = {
     "retmask/heads/prefix_reader.py": {"torch", "transformers"},
     "retmask/training/encoded_pairs.py": {"torch", "transformers"},
     "retmask/pairs/hf_sampler.py": {"torch", "transformers"},
+    "retmask/pairs/disagreement.py": {"torch", "transformers"},
     "retmask/training/train.py": {"transformers", "datasets", "accelerate"},
     "retmask/training/trainers.py": {"torch", "transformers", "trl", "datasets", "peft"},
 }

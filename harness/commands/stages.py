@@ -33,7 +33,8 @@ def _stage_options(command: Any) -> Any:
 @_stage_options
 @click.option(
     "--prompts-from",
-    help="Instructions: 'self' (the model writes them), a JSONL or Parquet file, a folder of them, a data set on the Hub, or 'generated'.",
+    help="Instructions: 'self' (the model writes them), 'self-context' (about a passage), a JSONL or Parquet file, a folder of them, a "
+    "data set on the Hub, or 'generated'.",
 )
 @click.option("--prompts", type=click.IntRange(min=0), help="How many; 0 takes all.")
 @click.option("--rejected-from", help="'mask' for the masked model's answers, or 'model NAME' for another model's.")

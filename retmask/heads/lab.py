@@ -38,6 +38,29 @@ class Interval(NamedTuple):
         return f"{100 * self.value:.0f} points [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
+class ShortTexts:
+    """Texts too short to be read by copying: how well a model under masks still predicts them."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+        self._model, self._texts, self._seed = model, _short_texts(tokenizer, seed), seed
+        self.loss = self.losses()
+        """Mean negative log-likelihood of each text under the intact model, nats a token."""
+
+    @torch.inference_mode()
+    def losses(self) -> Values:
+        """Measure the same under the model as it is now."""
+        ids, mask = (tensor.to(self._model.device) for tensor in self._texts)
+        logits = self._model(input_ids=ids, use_cache=False).logits[:, :-1].float()  # padding is on the right, out of sight
+        nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        found: Values = ((nats * mask[:, 1:]).sum(1) / mask[:, 1:].sum(1)).double().cpu().numpy()
+        return found
+
+    def growth(self, mask: HeadMask) -> Interval:
+        """Measure by which factor the texts' perplexity grows under a mask."""
+        with ablated(self._model, mask):
+            return growth(self.losses() - self.loss, self._seed)
+
+
 class Lab:
     """Measures a model under masks, on the same needles and texts each time."""
 
@@ -46,11 +69,11 @@ class Lab:
         self._rules = _longest_answer(trials)
         self._settled = Settled(tokenizer, self._rules)
         self._stops = self._rules.stops(model, tokenizer)
-        self._texts = _short_texts(tokenizer, seed)
+        self._short = ShortTexts(model, tokenizer, seed)
         found, answers = self._ask(range(len(trials)), None)
         self.found: Values = np.array(found, dtype=float)
         """Whether the intact model finds each trial's needle: 1 or 0."""
-        self.loss = self._losses()
+        self.loss = self._short.loss
         """Mean negative log-likelihood of each short text under the intact model, nats a token."""
         self._kept = np.flatnonzero(self.found).tolist()
         self._said = {trials[index].prompt_ids: tuple(t for t in answers[index] if t not in self._stops) for index in self._kept}
@@ -87,13 +110,8 @@ class Lab:
         found = [self._rules.recall(trial.needle.answer, text) > SUCCESS for trial, text in zip(trials, texts, strict=True)]
         return found, [answer.ids for answer in answers]
 
-    @torch.inference_mode()
     def _losses(self) -> Values:
-        ids, mask = (tensor.to(self._model.device) for tensor in self._texts)
-        logits = self._model(input_ids=ids, use_cache=False).logits[:, :-1].float()  # padding is on the right, out of sight
-        nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        found: Values = ((nats * mask[:, 1:]).sum(1) / mask[:, 1:].sum(1)).double().cpu().numpy()
-        return found
+        return self._short.losses()
 
 
 def _longest_answer(trials: Sequence[Trial]) -> TrialScoring:

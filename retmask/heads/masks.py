@@ -10,25 +10,36 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Json
 from retmask.heads.scores import Head, HeadScores
 
+#: What a mask is made of: attention heads, neurons of MLPs, or whole layers.
+HEADS, MLP, LAYERS = COMPONENTS = ("heads", "mlp", "layers")
 KINDS: Final = ("retrieval", "nonretrieval", "random", "layermatched")
 
 
 @dataclass(frozen=True)
 class HeadMask:
-    """A set of heads to silence."""
+    """A set of heads to silence, or to weaken or strengthen."""
 
     name: str
     heads: tuple[Head, ...]
     """Sorted, each once."""
     seed: int | None = None
     """The seed of the draw; None where nothing was drawn."""
+    strength: float = 0.0
+    """What the heads' outputs are multiplied by; 0 silences them."""
+    component: str = HEADS
+    """One of :data:`COMPONENTS`. For others than heads, ``heads`` holds (layer, neuron), or (layer, 0)."""
 
     def __post_init__(self) -> None:
         if list(self.heads) != sorted(set(self.heads)):
             raise ValueError("the heads of a mask are sorted and distinct")
+
+    def facts(self) -> dict[str, Json]:
+        """Give what is special about it, for a manifest or a key; nothing for heads that are silenced."""
+        component: dict[str, Json] = {} if self.component == HEADS else {"component": self.component}
+        return {**({"strength": self.strength} if self.strength else {}), **component}
 
     def by_layer(self) -> dict[int, list[int]]:
         """Map each layer to its masked heads; layers without any are left out."""

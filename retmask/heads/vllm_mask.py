@@ -34,8 +34,11 @@ def layer_number(name: str) -> int | None:
 class MaskExtension:
     """Mixed into vLLM's worker; ``self`` is the worker."""
 
-    def set_head_mask(self, heads: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Silence these (layer, head) pairs and no others; an empty list restores the model. Returns those that this worker silenced."""
+    def set_head_mask(self, heads: Sequence[Sequence[int]], strength: float = 0.0) -> list[list[int]]:
+        """Silence these (layer, head) pairs, or scale them by ``strength``, and no others; an empty list restores the model.
+
+        Returns those that this worker silenced.
+        """
         hooks: list[Any] = self.__dict__.setdefault("_head_mask_hooks", [])
         while hooks:
             hooks.pop().remove()
@@ -49,7 +52,7 @@ class MaskExtension:
             total = int(config.num_attention_heads)
             local = local_heads(wanted.get(layer, ()), total, module.tp_rank, module.tp_size)
             if local:
-                hooks.append(module.register_forward_pre_hook(_silence(local, module.input_size // total)))
+                hooks.append(module.register_forward_pre_hook(_silence(local, module.input_size // total, strength)))
                 silenced += [[layer, head + module.tp_rank * (total // module.tp_size)] for head in local]
         return silenced
 
@@ -67,7 +70,7 @@ def _projections(model: Any) -> Mapping[int, Any]:
     return found
 
 
-def _silence(heads: Sequence[int], width: int) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
+def _silence(heads: Sequence[int], width: int, strength: float) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
     import torch
 
     columns = [column for head in heads for column in range(head * width, (head + 1) * width)]
@@ -79,6 +82,6 @@ def _silence(heads: Sequence[int], width: int) -> Callable[[Any, tuple[Any, ...]
         if silent is None or silent.device != states.device:
             silent = torch.zeros(states.shape[-1], dtype=torch.bool, device=states.device)
             silent[columns] = True
-        return (states.masked_fill(silent, 0), *inputs[1:])
+        return (torch.where(silent, states * strength, states) if strength else states.masked_fill(silent, 0), *inputs[1:])
 
     return hook

@@ -5,16 +5,17 @@ methods differ in which heads they mask, so the head scores and the chosen answe
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
 from retmask.heads import masks
-from retmask.heads.masks import HeadMask
+from retmask.heads.masks import HEADS, HeadMask
 from retmask.heads.scores import HeadScores
-from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads
+from retmask.methods.contrast import contrasted_count
+from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads, measured_units
 from retmask.methods.outcome import as_table, prompts_alone, shown, summary
-from retmask.options import AUTO, Options, parse_options
+from retmask.options import AUTO, DISAGREEMENT, Options, parse_options
 from retmask.stages import derive
 from retmask.training.launch import SFT
 from retmask.workload import masking
@@ -59,6 +60,8 @@ class HeadMasking(Method):
         trained = stages.trained(context, options, pairs)
         if masked is None:
             return Outcome(checkpoint=trained.path / "model", facts=summary(None, None, pairs, trained), instructions=shown(pairs))
+        if options.components != HEADS:
+            return Outcome(checkpoint=trained.path / "model", facts=summary(masked, None, pairs, trained), instructions=shown(pairs))
         after = heads_after(context, options, trained)
         return Outcome(
             checkpoint=trained.path / "model",
@@ -83,22 +86,30 @@ class HeadMasking(Method):
         return stages.trained(context, parse_options(context.options), self.pairs(context))
 
     def _masked(self, context: RunContext, options: Options) -> Masked:
-        measured = measured_heads(context, options)
+        measured = measured_units(context, options) if options.components != HEADS else measured_heads(context, options)
         scores = HeadScores.load(measured.path / "heads.safetensors")
-        top_k = audited_count(context, options, measured) if options.heads == AUTO else options.top_k
+        top_k, facts = self._count(context, options, measured)
         target = masks.retrieval(scores, top_k=top_k, threshold=options.threshold if top_k is None else None)
         try:
             mask = self.choose(scores, target, derive(context.training_seed, self.name))
         except HarnessError as error:
             raise HarnessError(f"{self.name}: {error}") from None
-        return Masked(scores, mask)
+        return Masked(scores, replace(mask, strength=options.strength, component=options.components), facts)
+
+    def _count(self, context: RunContext, options: Options, measured: Artifact) -> tuple[int | None, dict[str, Json]]:
+        """The number of heads to mask, None where the threshold decides, and what is to be said of it."""
+        if options.contrast:
+            return contrasted_count(context, options, measured)
+        return audited_count(context, options, measured) if options.heads == AUTO else options.top_k, {}
 
     def _pairs(self, context: RunContext, options: Options, masked: Masked | None) -> Artifact:
         if masked is None:
             return stages.given(context, options, chosen_only=options.loss == SFT)
-        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} heads masked")
+        kept = f" at strength {masked.mask.strength:g}" if masked.mask.strength else ""
+        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} {masked.mask.component} masked{kept}")
         with stages.sampler(context, options) as engine:
             prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)
             rejected = stages.responses(context, options, prompts, f"rejected-{self.name}", engine, masked.mask)
-        return stages.paired(context, options, prompts, chosen, rejected)
+        pairs = stages.paired(context, options, prompts, chosen, rejected)
+        return stages.weighted(context, options, pairs, masked.mask) if options.token_weights == DISAGREEMENT else pairs

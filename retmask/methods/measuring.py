@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -20,6 +20,7 @@ from retmask.stages import derive, digest
 
 HEADS_VERSION: Final = 3
 AUDIT_VERSION: Final = 2
+UNITS_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Masked:
 
     scores: HeadScores
     mask: HeadMask
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """How the mask came about, for the report."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,32 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
 
     inputs: dict[str, Json] = {"version": HEADS_VERSION, "model": context.model.digest, "text": _needle_text(), **settings}
     return context.step("heads", inputs, build)
+
+
+def measured_units(context: RunContext, options: Options) -> Artifact:
+    """Build the step ``units``: the scores of MLP neurons or layers."""
+    settings: dict[str, Json] = {
+        "component": options.components,
+        "lengths": list(options.detection_lengths),
+        "trials": options.detection_trials,
+        "depths": options.detection_depths,
+        "seed": derive(context.seed, "heads"),
+        "dtype": number_format(options.dtype, context.device, context.model.path),
+    }
+
+    def build(work: Path) -> Mapping[str, Json]:
+        from retmask.heads.components import score_units
+        from retmask.heads.trials import build_trials, evenly
+
+        tokenizer, seed = load_tokenizer(context.model.path), derive(context.seed, "heads")
+        trials = build_trials(tokenizer, options.detection_lengths, options.detection_trials, evenly(options.detection_depths), seed)
+        model = load_model(context.model.path, str(settings["dtype"]), context.device)
+        scores = score_units(model, tokenizer, trials, context.model.digest, options.components, context.say)
+        scores.save(work / "heads.safetensors")
+        return {"units": len(scores.heads()), "max": scores.max, "gini": scores.gini, "hoyer": scores.hoyer}
+
+    inputs: dict[str, Json] = {"version": UNITS_VERSION, "model": context.model.digest, "text": _needle_text(), **settings}
+    return context.step("units", inputs, build)
 
 
 def audited_count(context: RunContext, options: Options, measured: Artifact) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 from harness.api import Artifact, Json, RunContext
 from retmask import stages
 from retmask.heads.detectors import COPY
-from retmask.heads.masks import HeadMask
+from retmask.heads.masks import HEADS, HeadMask
 from retmask.heads.scores import HeadScores
 from retmask.methods.measuring import Masked
 from retmask.options import parse_options
@@ -32,13 +32,15 @@ def summary(masked: Masked | None, after: HeadScores | None, pairs: Artifact, tr
     if masked is not None:
         scores = masked.scores
         facts = {
-            "masked heads": len(masked.mask.heads),
-            "heads": len(scores.heads()),
+            f"masked {masked.mask.component}": len(masked.mask.heads),
+            masked.mask.component: len(scores.heads()),
             **({"detector": scores.detector} if scores.detector != COPY else {}),
             "trials": len(scores.counted),
-            "max head score": round(scores.max, 3),
+            "max head score" if masked.mask.component == HEADS else "max score": round(scores.max, 3),
             "gini": round(scores.gini, 3),
             "hoyer": round(scores.hoyer, 3),
+            **({"strength": masked.mask.strength} if masked.mask.strength else {}),
+            **masked.facts,
         }
         if after is not None:
             facts |= score_changes(scores, after, masked.mask)

@@ -30,7 +30,7 @@ from retmask.decode import decode, forward
 from retmask.heads.ablate import ablated
 from retmask.heads.masks import HeadMask
 from retmask.model import encode, generate, load_model, load_tokenizer, pad_id, plain_generation, render, stop_ids
-from retmask.pairs.responses import Response, Sampling, append_responses, check_complete, resume_responses
+from retmask.pairs.responses import Begun, Response, Sampling, append_responses, check_complete, resume_responses
 from retmask.pairs.turns import UserTurn, user_turn
 
 Slot: TypeAlias = tuple[int, int]
@@ -65,12 +65,18 @@ class HFSampler:
         with ablated(self.model, mask) if mask else nullcontext():
             return sample(self.model, self.tokenizer, prompts, settings, journal, say)
 
-    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+    def user_turns(
+        self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None, begun: Begun | None = None
+    ) -> list[Response]:
         """Write turns as the protocol says."""
         assert self.model is not None, "the sampler was closed"
         turn = user_turn(self.tokenizer, str(self.path))
         ids = encode(self.tokenizer, turn.opening)
-        return _draw(self.model, self.tokenizer, lambda _: ids, count, settings, journal, say, _BATCH_TOKENS, turn)
+
+        def encoded(number: int) -> list[int]:
+            return ids if begun is None else encode(self.tokenizer, turn.opening + begun(number))
+
+        return _draw(self.model, self.tokenizer, encoded, count, settings, journal, say, _BATCH_TOKENS, turn)
 
 
 def sample(

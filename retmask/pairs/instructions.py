@@ -16,7 +16,7 @@ from typing import Final
 
 from harness.api import HarnessError, Json
 from retmask.pairs.pairing import is_repetitive
-from retmask.pairs.responses import Response, Sampler, Sampling
+from retmask.pairs.responses import Begun, Response, Sampler, Sampling
 
 SELF: Final = "self"
 """``prompts_from`` of instructions that the model writes."""
@@ -65,15 +65,26 @@ def first_round(count: int) -> int:
     return max(ceil(count * _SPARE), _ROUND)
 
 
-def write(engine: Sampler, count: int, settings: Sampling, guard: Guard, journal: Path, say: Callable[[str], None]) -> Written:
+def write(
+    engine: Sampler,
+    count: int,
+    settings: Sampling,
+    guard: Guard,
+    journal: Path,
+    say: Callable[[str], None],
+    begun: Begun | None = None,
+) -> Written:
     """Write the first ``count`` instructions that pass the filters, written in rounds until they are there.
+
+    ``begun`` gives what the user has said before the model goes on; it is part of the instruction. Then two instructions are alike only if
+    they are the same, since a question may well be asked about two texts.
 
     HarnessError, with what was left out and why, if too little of what the model writes is of use.
     """
-    sieve = _Sieve(count, guard)
+    sieve = _Sieve(count, guard, begun)
     asked = first_round(count)
     while True:
-        turns = engine.user_turns(asked, settings, journal, say)
+        turns = engine.user_turns(asked, settings, journal, say, **({} if begun is None else {"begun": begun}))
         sieve.take(turns[sieve.counts["read"] :])
         kept = len(sieve.kept)
         if kept == count:
@@ -81,7 +92,7 @@ def write(engine: Sampler, count: int, settings: Sampling, guard: Guard, journal
         if asked >= _JUDGED and kept * _FEWEST < asked:
             reasons = ", ".join(f"{sieve.counts[reason]} {reason.replace('_', ' ')}" for reason in REASONS if sieve.counts[reason])
             raise HarnessError(
-                f"[method]: prompts_from = {SELF!r}: of {asked} instructions that the model wrote {kept} can be used, and {count} are "
+                f"[method]: prompts_from: of {asked} instructions that the model wrote {kept} can be used, and {count} are "
                 f"wanted ({reasons}); ask for fewer prompts, change prompts_temperature or prompts_max_tokens, or name another source"
             )
         say(f"{kept} of {count} instructions can be used so far")
@@ -91,8 +102,8 @@ def write(engine: Sampler, count: int, settings: Sampling, guard: Guard, journal
 class _Sieve:
     """Which turns are kept, decided one after another."""
 
-    def __init__(self, count: int, guard: Guard) -> None:
-        self.count, self.guard = count, guard
+    def __init__(self, count: int, guard: Guard, begun: Begun | None = None) -> None:
+        self.count, self.guard, self.begun = count, guard, begun
         self.kept: list[tuple[str, int]] = []
         self.counts: Counter[str] = Counter(dict.fromkeys(("read", *REASONS), 0))
         self._said: set[str] = set()
@@ -100,7 +111,7 @@ class _Sieve:
 
     def take(self, turns: Sequence[Response]) -> None:
         """Look at these, which follow those looked at before, until there are enough."""
-        texts = [turn.text.strip() for turn in turns]
+        texts = [f"{self.begun(turn.prompt) if self.begun else ''}{turn.text}".strip() for turn in turns]
         sound = [index for index, turn in enumerate(turns) if _fault(turn) is None]
         shared = {sound[place] for place in self.guard([texts[index] for index in sound])}
         for index, turn in enumerate(turns):
@@ -118,7 +129,7 @@ class _Sieve:
         if words in self._said:
             return "duplicate"
         self._said.add(words)
-        return "near_duplicate" if self._alike.is_known(words) else None
+        return "near_duplicate" if not self.begun and self._alike.is_known(words) else None
 
     def written(self) -> Written:
         prompts, tokens = zip(*self.kept, strict=True)

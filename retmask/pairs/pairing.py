@@ -7,6 +7,7 @@ are dropped and counted, and the rest is looked at for what else but retrieval c
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -43,6 +44,9 @@ class PreferencePair:
     chosen_finished: bool = True
     """Whether an answer that comes as text ended by itself: only then training shows the end of its turn."""
     rejected_finished: bool = True
+    chosen_weights: tuple[float, ...] = ()
+    """How much each token counts in the loss (:mod:`retmask.pairs.disagreement`); empty where all count alike."""
+    rejected_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,8 @@ def is_repetitive(response: Response) -> bool:
 
 def as_text(pairs: Sequence[PreferencePair], *, rejected_only: bool = False) -> list[PreferencePair]:
     """Take the token ids out of pairs, for a model with another tokenizer than the one that wrote them."""
-    return [replace(pair, chosen_ids=pair.chosen_ids if rejected_only else (), rejected_ids=()) for pair in pairs]
+    plain = [replace(pair, chosen_weights=(), rejected_weights=()) for pair in pairs]
+    return [replace(pair, chosen_ids=pair.chosen_ids if rejected_only else (), rejected_ids=()) for pair in plain]
 
 
 def write_pairs(pairs: Sequence[PreferencePair], path: Path) -> None:
@@ -201,6 +206,8 @@ def _record(pair: PreferencePair) -> dict[str, object]:
     for answer in ("chosen", "rejected"):
         if record[f"{answer}_ids"] or record[f"{answer}_finished"]:
             del record[f"{answer}_finished"]
+        if not record[f"{answer}_weights"]:
+            del record[f"{answer}_weights"]
     return record
 
 
@@ -224,6 +231,7 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
         texts = [row[key] for key in needed]
         ids = [tuple(row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
         ended = [row.get(key, True) for key in ("chosen_finished", "rejected_finished")]
+        counts = [tuple(row.get(key, ())) for key in ("chosen_weights", "rejected_weights")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise HarnessError(f"{where}: not a preference pair ({error}); expected {', '.join(needed)}") from error
     if not all(isinstance(text, str) and text for text in texts):
@@ -232,9 +240,20 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
         raise HarnessError(f"{where}: chosen_ids and rejected_ids must be lists of token ids; leave them out to have the texts encoded")
     if not all(isinstance(each, bool) for each in ended):
         raise HarnessError(f"{where}: chosen_finished and rejected_finished must be true or false; leave them out for answers that ended")
+    if not all(_are_weights(each, tokens) for each, tokens in zip(counts, ids, strict=True)) or bool(counts[0]) != bool(counts[1]):
+        raise HarnessError(
+            f"{where}: chosen_weights and rejected_weights must be numbers of 0 or more, one for each token of chosen_ids and "
+            "rejected_ids; leave both out to have all tokens count alike"
+        )
     if "\\u" in line and not all(is_encodable(text) for text in texts):
         raise HarnessError(
             f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads; mend or remove the line"
         )
     rejected = "" if chosen_only else texts[2]
-    return PreferencePair(texts[0], texts[1], rejected, ids[0], ids[1], ended[0], ended[1])
+    return PreferencePair(texts[0], texts[1], rejected, ids[0], ids[1], ended[0], ended[1], counts[0], counts[1])
+
+
+def _are_weights(weights: tuple[object, ...], tokens: tuple[int, ...]) -> bool:
+    """Whether these are no weights, or one for each of the tokens."""
+    numbers = [each for each in weights if isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each < inf]
+    return not weights or len(numbers) == len(weights) == len(tokens)

@@ -7,12 +7,14 @@ model's answers come from the same engine, and no second copy of the weights exi
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from harness.api import IncompleteError
 from harness.store.journal import append_lines, cut_torn, read_lines
 from retmask.heads.masks import HeadMask
 
+#: What a user has said in turn number i when the model goes on.
+Begun: TypeAlias = Callable[[int], str]
 #: Prompts that an error names.
 _NAMED: Final = 5
 
@@ -64,9 +66,11 @@ class Sampler(Protocol):
         index, the response's number and the seed, never on the batch.
         """
 
-    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+    def user_turns(
+        self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None, begun: Begun | None = None
+    ) -> list[Response]:
         """Write ``count`` turns: the first of what the intact model writes where its chat template lets the user speak
-        (:mod:`retmask.pairs.turns`).
+        (:mod:`retmask.pairs.turns`), after what ``begun`` has the user say.
 
         Journalled as by :meth:`sample`; what is drawn depends on the turn's index and the seed. HarnessError without a chat template.
         """

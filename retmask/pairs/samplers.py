@@ -6,7 +6,7 @@ from typing import Final
 
 from harness.api import HarnessError
 from retmask.heads.masks import HeadMask
-from retmask.pairs.responses import Response, Sampler, Sampling
+from retmask.pairs.responses import Begun, Response, Sampler, Sampling
 
 BACKENDS: Final = ("hf", "vllm")
 """Names that :func:`open_sampler` knows."""
@@ -54,9 +54,11 @@ class Lazily:
         """Sample as :meth:`Sampler.sample`."""
         return self._opened().sample(prompts, settings, mask, journal, say)
 
-    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+    def user_turns(
+        self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None, begun: Begun | None = None
+    ) -> list[Response]:
         """Write turns as :meth:`Sampler.user_turns`."""
-        return self._opened().user_turns(count, settings, journal, say)
+        return self._opened().user_turns(count, settings, journal, say, begun)
 
     def _opened(self) -> Sampler:
         if self._sampler is None:

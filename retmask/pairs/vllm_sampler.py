@@ -14,7 +14,7 @@ from harness.engines.options import EngineConfig
 from harness.screen.progress import Clock
 from retmask.heads.masks import HeadMask
 from retmask.model import encode, load_tokenizer, render
-from retmask.pairs.responses import Response, Sampling, append_responses, resume_responses
+from retmask.pairs.responses import Begun, Response, Sampling, append_responses, resume_responses
 from retmask.pairs.turns import UserTurn, user_turn
 
 _EXTENSION: Final = "retmask.heads.vllm_mask.MaskExtension"
@@ -55,11 +55,17 @@ class VLLMSampler:
             lambda prompt: encode(self.tokenizer, render(self.tokenizer, prompts[prompt])), len(prompts), settings, mask, journal, say
         )
 
-    def user_turns(self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None) -> list[Response]:
+    def user_turns(
+        self, count: int, settings: Sampling, journal: Path, say: Callable[[str], None] = lambda _: None, begun: Begun | None = None
+    ) -> list[Response]:
         """Write turns as :meth:`retmask.pairs.responses.Sampler.user_turns`."""
         turn = user_turn(self.tokenizer, str(self.path))
         opening = encode(self.tokenizer, turn.opening)
-        return self._draw(lambda _: opening, count, settings, None, journal, say, turn)
+
+        def encoded(number: int) -> list[int]:
+            return opening if begun is None else encode(self.tokenizer, turn.opening + begun(number))
+
+        return self._draw(encoded, count, settings, None, journal, say, turn)
 
     def _draw(
         self,
@@ -103,7 +109,7 @@ class VLLMSampler:
         HarnessError if the workers together did not silence exactly these: vLLM's own model may be built in another way.
         """
         wanted = [] if mask is None else [list(head) for head in mask.heads]
-        answers = self._llm.collective_rpc("set_head_mask", args=(wanted,))
+        answers = self._llm.collective_rpc("set_head_mask", args=(wanted, 0.0 if mask is None else mask.strength))
         silenced = sorted({(layer, head) for answer in answers for layer, head in answer})
         if silenced != sorted((layer, head) for layer, head in wanted):
             raise HarnessError(

@@ -22,8 +22,10 @@ from retmask.pairs.turns import assistant_turn
 from retmask.training.launch import SFT, TrainConfig
 from tasks.files import read_text, sha256
 
-Row: TypeAlias = Mapping[str, NDArray[np.int32]]
-"""``prompt_ids``, ``chosen_ids``, ``rejected_ids``: the columns that trl's trainer takes. Four bytes a token."""
+Row: TypeAlias = Mapping[str, NDArray[Any]]
+"""``prompt_ids``, ``chosen_ids``, ``rejected_ids``: the columns that trl's trainer takes; and ``chosen_weights`` and ``rejected_weights``
+where tokens count differently. Four bytes each.
+"""
 _FACTS = "overlong.json"
 
 
@@ -78,7 +80,7 @@ def _write(rows: Sequence[Row], folder: Path, facts: Mapping[str, int], chosen_o
         columns["input_ids"] = [np.concatenate([row["prompt_ids"], row["chosen_ids"]]) for row in rows]
         columns["labels"] = [np.concatenate([np.full_like(row["prompt_ids"], -100), row["chosen_ids"]]) for row in rows]
     else:
-        columns |= {name: [row[name] for row in rows] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
+        columns |= {name: [row[name] for row in rows] for name in rows[0]}
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     Dataset.from_dict(columns).save_to_disk(str(partial))
@@ -93,6 +95,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferenceP
     An answer that comes as text is put as the chat template puts one, and ends as it ends a turn, if and only if it was finished.
     """
     turn = assistant_turn(tokenizer)
+    weighted = any(pair.chosen_weights for pair in pairs)
 
     def answer(prompt: str, before: list[int], ids: Sequence[int], text: str, *, finished: bool) -> NDArray[np.int32]:
         if ids or not text:
@@ -106,11 +109,15 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferenceP
     def row(pair: PreferencePair) -> Row:
         prompt = render(tokenizer, pair.prompt)
         before = encode(tokenizer, prompt)
-        return {
+        encoded: dict[str, NDArray[Any]] = {
             "prompt_ids": np.array(before, np.int32),
             "chosen_ids": answer(prompt, before, pair.chosen_ids, pair.chosen, finished=pair.chosen_finished),
             "rejected_ids": answer(prompt, before, pair.rejected_ids, pair.rejected, finished=pair.rejected_finished),
         }
+        if weighted:
+            for side, counts in (("chosen", pair.chosen_weights), ("rejected", pair.rejected_weights)):
+                encoded[f"{side}_weights"] = np.array(counts or np.ones(len(encoded[f"{side}_ids"])), np.float32)
+        return encoded
 
     return [row(pair) for pair in pairs]
 

@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -33,6 +33,9 @@ from retmask.training.launch import SFT, STAMP, TrainConfig
 
 #: Nats by which the log-probability of a mean answer may differ between two computations of it in bfloat16.
 _SAME = 0.5
+#: Columns of rows whose tokens count differently, and what a batch calls them.
+_WEIGHTS = ("chosen_weights", "rejected_weights")
+_TOKEN_WEIGHTS = "token_weights"
 
 AnyTrainer: TypeAlias = "PreferenceTrainer | ChosenTrainer"
 
@@ -99,7 +102,13 @@ def trainer(
     with _answers_only(config.device):
         try:
             made: AnyTrainer = kind(
-                model=model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=_adapters(config), callbacks=[watch]
+                model=model,
+                args=args,
+                train_dataset=rows,
+                processing_class=tokenizer,
+                peft_config=_adapters(config),
+                callbacks=[watch],
+                **_collator(rows, tokenizer),
             )
         except (RuntimeError, ImportError, ValueError) as error:
             if config.report_to != "none" and "install" in str(error).lower():
@@ -107,6 +116,14 @@ def trainer(
             raise
         made.remove_callback(PrinterCallback)
         yield made
+
+
+def _collator(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The argument for rows with weights; trl makes its own collator for others."""
+    if _WEIGHTS[0] not in rows.column_names:
+        return {}
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return {"data_collator": WeightingCollator(pad_token_id=pad)}
 
 
 @contextmanager
@@ -163,7 +180,52 @@ class _Ordered:
 
 
 class PreferenceTrainer(_Ordered, DPOTrainer):
-    """Chosen against rejected."""
+    """Chosen against rejected; each token's log-probability times its weight, where tokens have weights."""
+
+    def _set_signature_columns_if_needed(self) -> None:
+        trl: Any = super()
+        trl._set_signature_columns_if_needed()
+        columns: Any = self._signature_columns
+        self._signature_columns: Any = list(dict.fromkeys([*columns, *_WEIGHTS]))
+
+    def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+        """Compute (chosen, rejected) log-probabilities under the reference, weighted."""
+        trl: Any = super()
+        return trl.compute_ref_log_probs(*_weighting(model, inputs))
+
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        trl: Any = super()
+        return trl._compute_loss(*_weighting(model, inputs), return_outputs)
+
+
+class WeightingCollator(DataCollatorForPreference):
+    """Batches with ``token_weights`` [chosen and rejected rows, tokens] beside trl's columns; 0 for prompts and padding."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Collate."""
+        batch: dict[str, Any] = super().torch_call(examples)
+        found = torch.zeros(batch["input_ids"].shape)
+        rows = [(each["prompt_ids"], each[name]) for name in _WEIGHTS for each in examples]
+        for row, (prompt, weights) in zip(found, rows, strict=True):
+            row[len(prompt) : len(prompt) + len(weights)] = torch.tensor(weights)
+        return {**batch, _TOKEN_WEIGHTS: found}
+
+
+def _weighting(model: Any, inputs: Any) -> tuple[Any, dict[str, Any]]:
+    """The model with weighted log-probabilities, and the batch without the weights."""
+    batch = dict(inputs)
+    weights = batch.pop(_TOKEN_WEIGHTS, None)
+    if weights is None:
+        return model, batch
+
+    def call(**given: Any) -> Any:
+        outputs = model(**given)
+        found = outputs.get("log_probs")
+        if found is not None:
+            outputs["log_probs"] = found * weights[:, 1:].to(found)
+        return outputs
+
+    return call, batch
 
 
 class ChosenTrainer(_Ordered, SFTTrainer):

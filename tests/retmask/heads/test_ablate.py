@@ -1,6 +1,7 @@
 """Ablation: the hook and the zeroed weights are the same model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,29 @@ def test_masking_every_head_leaves_the_bias(tmp_path: Path) -> None:
         logits(model)
     watch.remove()
     assert torch.equal(seen[0], torch.full_like(seen[0], 0.7))
+
+
+@pytest.mark.parametrize("strength", [0.25, 2.0])
+def test_heads_are_scaled_alike_by_hook_and_in_weights(strength: float, tmp_path: Path) -> None:
+    model = random_model("Llama")
+    mask = replace(MASK, strength=strength)
+    with ablated(model, mask):
+        hooked = logits(model)
+    save_ablated(model, mask, tmp_path / "scaled")
+    torch.testing.assert_close(hooked, logits(AutoModelForCausalLM.from_pretrained(tmp_path / "scaled")), atol=1e-5, rtol=1e-5)
+    assert json.loads((tmp_path / "scaled" / "head_mask.json").read_text())["strength"] == strength
+
+
+def test_a_projections_input_is_scaled_in_the_heads_columns_alone() -> None:
+    model = random_model("Llama")
+    projection = output_projections(model)[1]
+    assert isinstance(projection.module, nn.Linear)
+    states = torch.ones(1, 1, projection.heads * projection.width)
+    by_hand = states.clone()
+    by_hand[..., : projection.width] *= 0.25
+    by_hand[..., 3 * projection.width :] *= 0.25
+    with torch.no_grad(), ablated(model, replace(MASK, strength=0.25)):
+        torch.testing.assert_close(projection.module(states), nn.functional.linear(by_hand, projection.module.weight))
 
 
 def test_the_hook_goes_when_the_block_fails() -> None:

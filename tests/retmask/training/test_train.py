@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from trl.trainer import utils as trl_utils
 
 from harness.api import HarnessError
-from retmask.pairs.pairing import PreferencePair, write_pairs
+from retmask.pairs.pairing import PreferencePair, read_pairs, write_pairs
 from retmask.training import train as train_module
 from retmask.training import trainers
 from retmask.training.encoded_pairs import Blocks
@@ -71,6 +71,39 @@ def test_micro_batches_and_the_answers_only_head_do_not_change_the_result(config
     one, other = weights(Path(config.output) / "model"), weights(Path(whole.output) / "model")
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_one_change_nothing_and_others_do(config: TrainConfig) -> None:
+    pairs = [pair for pair in read_pairs(Path(config.pairs)) if pair.chosen_ids]
+    finals = {}
+    for name, chosen in (("even", ()), ("ones", (1.0,) * 4), ("first", (4.0, 0.0, 0.0, 0.0))):
+        rejected = (1.0, 1.0) if chosen else ()
+        write_pairs([replace(pair, chosen_weights=chosen, rejected_weights=rejected) for pair in pairs], Path(f"{config.pairs}-{name}"))
+        one = replace(config, pairs=f"{config.pairs}-{name}", output=f"{config.output}-{name}", epochs=2.0)
+        assert train(one)["first_loss"] == pytest.approx(math.log(2), abs=1e-3), "the reference is weighted too"
+        finals[name] = weights(Path(one.output) / "model")
+    for name, value in finals["even"].items():
+        torch.testing.assert_close(value, finals["ones"][name], atol=1e-5, rtol=1e-5)
+    assert any(not torch.allclose(value, finals["first"][name], atol=1e-5) for name, value in finals["even"].items())
+
+
+def test_weights_stand_where_their_tokens_do_and_multiply_their_log_probabilities() -> None:
+    rows = [
+        {"prompt_ids": [1, 2], "chosen_ids": [3, 4], "rejected_ids": [5], "chosen_weights": [0.5, 1.5], "rejected_weights": [1.0]},
+        {"prompt_ids": [6], "chosen_ids": [7], "rejected_ids": [8, 9, 10], "chosen_weights": [1.0], "rejected_weights": [0.0, 3.0, 0.0]},
+    ]
+    batch = trainers.WeightingCollator(pad_token_id=0).torch_call(rows)
+    expected = [[0, 0, 0.5, 1.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 3, 0]]
+    assert batch["token_weights"].tolist() == expected
+    seen: list[set[str]] = []
+
+    def model(**given: Any) -> dict[str, Any]:
+        seen.append(set(given))
+        return {"log_probs": -torch.ones(4, 3)}
+
+    weighting, plain = trainers._weighting(model, batch)
+    assert weighting(**plain)["log_probs"].sum(dim=1).tolist() == [-2.0, -1.0, -1.0, -3.0]
+    assert seen == [set(batch) - {"token_weights"}]
 
 
 class _as_trl_does:  # noqa: N801
