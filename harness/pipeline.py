@@ -8,6 +8,7 @@ from typing import Literal
 from harness import record
 from harness.api import Artifact, HarnessError, Method, Model, StagedMethod
 from harness.config import RunConfig
+from harness.context import Run
 from harness.evaluation import extra_tasks, references
 from harness.evaluation.candidates import InFull, InRounds, baseline_samples
 from harness.evaluation.evaluate import check, evaluate, scoring
@@ -17,8 +18,8 @@ from harness.evaluation.sources import find_source
 from harness.evaluation.suite import asked_suite, prepare, suite_config
 from harness.methods import find_method
 from harness.models.lookup import resolve
+from harness.publishing.pages import rebuild
 from harness.publishing.results import Candidate, publish
-from harness.run import Run
 from harness.store.find import Evaluation
 
 
@@ -77,7 +78,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Evaluation | None = None) -> Artifact:
-    """Evaluate one model, on the extra tasks too; its samples artifact.
+    """Evaluate one model, on the extra tasks too, and write its page; its samples artifact.
 
     With ``config.stop_early`` the suite is asked until the difference to ``against`` is known.
     """
@@ -97,6 +98,7 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Eval
     with run.alone():
         references.publish(run.root, references.find(samples, anchored))
         record.finish(run, (), [], suite, [samples], [] if asked is None else [asked], anchored)
+        rebuild(run.root, None, None)
     return samples
 
 

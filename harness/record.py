@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from harness.api import Artifact, Json
+from harness.context import Run
 from harness.environment import environment, versions
-from harness.run import Run
 from harness.screen.redact import plain
 from harness.store import begun
 from harness.store.manifest import ModelRecord, RunManifest

@@ -570,7 +570,7 @@ PROTECTIONS: Final = (
         ),
         (
             "so are runs",
-            "harness/run.py",
+            "harness/context.py",
             "        self.begun = time.time(), time.monotonic()\n",
             "        self.begun = time.monotonic(), time.time()\n",
             _FAULTS + "test_a_clock_that_goes_backwards",
@@ -1136,13 +1136,13 @@ PROTECTIONS: Final = (
         (
             "HTML: names of methods",
             "reports/page.py",
-            "        rows.append([escape(line.label) if",
-            "        rows.append([line.label if",
+            "        cells.append([term(line.label) if",
+            "        cells.append([line.label if",
             _SAFE + "test_a_page",
         ),
         (
             "HTML: settings",
-            "reports/page.py",
+            "reports/markup.py",
             "<code>{escape(_text(value))}</code>",
             "<code>{_text(value)}</code>",
             _SAFE + "test_a_page",
@@ -1231,7 +1231,7 @@ PROTECTIONS: Final = (
         "a preset or a manifest names",
         (
             "presets are held to it",
-            "harness/commands/options.py",
+            "harness/interface/settings.py",
             "    if chosen not in preset_names():\n",
             "    if False:\n",
             _CONSENT + "test_a_preset_sends_no_key_anywhere",

@@ -6,17 +6,13 @@ from typing import Any
 
 import click
 
-from harness import consent
-from harness.api import Json
 from harness.commands.parameters import Lengths, Names
-from harness.config import RunConfig, load_preset, override, preset_names
-from harness.consent import KINDS, Allowed
+from harness.consent import KINDS
 from harness.engines.framing import FRAMINGS
 from harness.engines.options import BACKENDS, SERVED_APIS
 from harness.engines.threads import threads_option
-from harness.models.lookup import resolve
-from harness.screen.terminal import echo
-from reports.safe import file_name
+from harness.interface.settings import run_config as run_config
+from harness.interface.settings import run_root as run_root
 from tasks.editions import EDITIONS
 from tasks.modes import MODES
 from tasks.suite import WORDINGS
@@ -152,33 +148,3 @@ def _with(command: Any, *options: Callable[[Any], Any]) -> Any:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def run_config(model_name: str, preset: str | None, settings: dict[str, Any], options: dict[str, Json]) -> RunConfig:
-    """Read the preset, with the command line's choices. Which preset suits the model's size is found, and said, where none is named.
-
-    HarnessError if a preset of somebody's asks for what ``--allow`` has to allow.
-    """
-    allowed = Allowed(settings.pop("allow", ()), settings.pop("allow_url", ()))
-    chosen = preset or _suitable(model_name, settings)
-    config = override(load_preset(chosen), settings, options)
-    if chosen not in preset_names():
-        consent.check(config, chosen, allowed, settings, options)
-    return config
-
-
-def _suitable(model_name: str, settings: dict[str, Any]) -> str:
-    from harness.models.footprint import device_of
-    from harness.planning.sizing import suitable
-
-    risks = {name: bool(settings.get(name)) for name in ("allow_unsafe_weights", "trust_remote_code")}
-    preset, why = suitable(resolve(model_name, **risks), device_of(settings.get("device") or "auto"))
-    if why:
-        echo(why, err=True)
-    return preset
-
-
-def run_root(output: Path | None, model_name: str) -> Path:
-    """Name the run directory."""
-    path = Path(model_name)
-    return output or Path("runs") / file_name(path.resolve().name if path.is_dir() else path.name)

@@ -49,7 +49,7 @@ def run_command(
     The same command again reuses whatever is finished, and goes on where it was killed. What is left to do, and how long that takes, is
     said first; where it is more than a day and there is a terminal, a question is asked.
     """
-    from harness.pipeline import run_methods
+    from harness.interface.calls import ran
     from harness.planning.preview import preview
     from harness.publishing.results import show
 
@@ -59,7 +59,7 @@ def run_command(
         return show_plan(model_name, output, methods, config, probe=True, as_json=False)
     root, names = run_root(output, model_name), tuple(dict.fromkeys(methods))
     preview(root, model_name, names, config, yes=yes)
-    page = run_methods(root, model_name, names, config)
+    results = ran(root, model_name, names, config)
     show(root)
-    echo(f"\nreport: {page}")
+    echo(f"\nreport: {results.page}")
     return None

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.config import RunConfig
+from harness.context import settled
 from harness.engines import generations, open_engine
 from harness.engines.options import EngineConfig
 from harness.evaluation.asking import ask
 from harness.evaluation.sources import TaskInfo, find_source
 from harness.files import digest
 from harness.models.lookup import resolve
-from harness.run import settled
 from harness.store.journal import Journal
 from reports.comparable import JUDGED
 from reports.safe import encodable
@@ -35,8 +35,8 @@ from tasks.helmet.judged import MAX_NEW_TOKENS, TEMPERATURE, Call, calls, judgem
 from tasks.judgements import Judgement
 
 if TYPE_CHECKING:
+    from harness.context import Run
     from harness.engines.lm import HarnessLM
-    from harness.run import Run
 
 #: Beside the samples: what the judge said of each answer.
 JUDGEMENTS: Final = "judgements.jsonl"
