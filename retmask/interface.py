@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from harness.api import HarnessError
 from harness.models.lookup import resolve
 from harness.options import read_length
-from harness.screen.quiet import hush
-from harness.screen.terminal import echo, silence
+from harness.screen.quiet import quietly
+from harness.screen.terminal import echo
 from retmask.heads import masks
 from retmask.heads.masks import HeadMask
 from retmask.heads.protocols import GRID, PARITY
@@ -90,19 +90,12 @@ def detect(
 
     HarnessError for what cannot be done, and if the model finds no needle.
     """
-    hush(bars=False)
-
-    def measured() -> MeasuredHeads:
+    with quietly(verbose=verbose):
         return measure(
             str(model), lengths=_lengths(lengths), trials=trials, counted=counted, depths=depths, protocol=protocol, detector=detector,
             haystack=None if haystack is None else Path(haystack), needles=None if needles is None else Path(needles),
             max_new_tokens=max_new_tokens, seed=seed, dtype=dtype, device=device, allow_unsafe_weights=allow_unsafe_weights,
         )  # fmt: skip
-
-    if verbose:
-        return measured()
-    with silence():
-        return measured()
 
 
 def measure(

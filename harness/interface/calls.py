@@ -1,8 +1,7 @@
 """Evaluate, run, load, compare: what ``from harness import ...`` gives (docs/api.md)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +10,7 @@ from harness.config import RunConfig
 from harness.interface.comparing import Comparison, compared
 from harness.interface.results import Results, Samples, as_samples, one_each
 from harness.interface.settings import from_python, method_names, run_config, run_root
-from harness.screen.quiet import hush
-from harness.screen.terminal import silence
+from harness.screen.quiet import quietly
 from harness.store.find import Evaluation, find, find_one
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def evaluate(
 
     HarnessError for what cannot be done.
     """
-    with _quietly(verbose):
+    with quietly(verbose=verbose):
         given = from_python(settings, tasks=tasks, lengths=lengths, where="evaluate()")
         config = run_config(str(model), preset, {**given, "examples": examples}, {})
         return evaluated(_root(output, model), str(model), config, None if against is None else find_one(str(against)))
@@ -77,7 +75,7 @@ def run(
 
     ``options`` are the methods' own, such as ``{"top_k": 8}`` (``--set`` on the command line); the rest as in :func:`evaluate`.
     """
-    with _quietly(verbose):
+    with quietly(verbose=verbose):
         names = method_names(methods)
         given = from_python(settings, tasks=tasks, lengths=lengths, where="run()")
         config = run_config(str(model), preset, {**given, "examples": examples}, dict(options or {}))
@@ -138,14 +136,3 @@ def compare(
 
 def _root(output: str | Path | None, model: str | Path) -> Path:
     return run_root(None if output is None else Path(output), str(model))
-
-
-@contextmanager
-def _quietly(verbose: bool) -> Iterator[None]:
-    """Nothing on standard error unless it is wanted; the libraries' messages and bars either way not."""
-    hush(bars=False)
-    if verbose:
-        yield
-        return
-    with silence():
-        yield
