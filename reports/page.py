@@ -120,7 +120,7 @@ def _score_table(lines_: Sequence[Score]) -> str:
 
 def _named(data: ReportData) -> list[str]:
     """Categories and metrics of the tables."""
-    found = [each for column in data.comparisons.values() for each in column] or list(data.scores)
+    found: list[Comparison | Score] = [*(each for column in data.comparisons.values() for each in column), *data.scores]
     return ["overall", *(each.category for each in found if each.category), *(each.metric for each in found if each.metric)]
 
 

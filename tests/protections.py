@@ -1189,6 +1189,13 @@ PROTECTIONS: Final = (
     *_protections(
         "a cell of a CSV is a formula",
         (
+            "CSV: samples with their prompts",
+            "harness/commands/samples.py",
+            "[cell(each) if isinstance(each, str) else",
+            "[each if isinstance(each, str) else",
+            "tests/harness/commands/test_samples.py::test_csv_runs_no_formula_and_keeps_lines",
+        ),
+        (
             "CSV: cells that start like a formula",
             "reports/tables.py",
             "        writer.writerow({key: safe.cell(value) if isinstance(value, str) else value for key, value in record.items()})\n",
@@ -1342,6 +1349,13 @@ PROTECTIONS: Final = (
             'encodable(_SELECTORS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.translate(_CONTROL)))',
             "encodable(text.translate(_CONTROL))",
             _SAFE + "test_pictures_stay_pictures_and_selectors_hide_nothing",
+        ),
+        (
+            "what is marked in the page's browser stays text",
+            "reports/page.js",
+            "      mark.textContent = match[0];\n",
+            "      mark.innerHTML = match[0];\n",
+            "tests/harness/commands/test_report.py::test_the_page_of_one_evaluation_is_browsed_and_its_gold_is_marked",
         ),
         (
             "in the page's browser",

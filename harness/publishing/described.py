@@ -47,7 +47,9 @@ def of_evaluation(manifest: RunManifest) -> dict[str, Json]:
         "engine": ", ".join(str(config[name]) for name in ("backend", "dtype", "device") if config.get(name)),
         **{title: config.get(name) for name, title in _ASKED.items()},
     }
-    shown = {name: value if isinstance(value, str | int | float) else json.dumps(value) for name, value in settings.items() if value}
+    shown: dict[str, Json] = {
+        name: value if isinstance(value, str | int | float) else json.dumps(value) for name, value in settings.items() if value
+    }
     return {"title": manifest.model.name, "settings": shown, "steps": steps}
 
 
