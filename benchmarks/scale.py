@@ -28,6 +28,7 @@ from _sides import Clock, timed
 from harness.api import Artifact, Json, Model, Outcome
 from harness.builtin import MODEL_DIR
 from harness.config import RunConfig, load_preset, override
+from harness.context import Run
 from harness.engines import open_engine
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation.evaluate import scoring
@@ -36,7 +37,6 @@ from harness.models.lookup import resolve
 from harness.models.tokenizers import load_tokenizer
 from harness.publishing.candidates import Candidate
 from harness.publishing.results import publish
-from harness.run import Run
 from tasks.example import Example
 
 if TYPE_CHECKING:

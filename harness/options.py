@@ -1,5 +1,6 @@
 """Tables of options as frozen dataclasses: strict keys, strict types, errors with advice."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -9,9 +10,16 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 from harness.api import HarnessError
 
 T = TypeVar("T")
+_LENGTH: Final = re.compile(r"([1-9][0-9]{0,8})(k?)")
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 #: A list as TOML and ``--set`` write it.
 _LISTS: Final[Mapping[Any, str]] = {int: "[512, 1024]", float: "[0.5, 1.0]", str: '["one", "two"]'}
+
+
+def read_length(text: str) -> int | None:
+    """Read a length in tokens: ``512``, or ``4k`` for 4096; None for anything else."""
+    found = _LENGTH.fullmatch(text.strip().lower())
+    return int(found[1]) * (1024 if found[2] else 1) if found else None
 
 
 def parse_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:

@@ -8,6 +8,7 @@ from typing import Literal
 from harness import record
 from harness.api import Artifact, HarnessError, Model, Outcome, StagedMethod
 from harness.config import RunConfig
+from harness.context import Run
 from harness.evaluation import extra_tasks, references
 from harness.evaluation.candidates import InFull, InRounds, baseline_samples
 from harness.evaluation.context_probe import probe_context
@@ -20,8 +21,8 @@ from harness.methods import Chosen, choose
 from harness.models.lookup import resolve
 from harness.publishing import checkpoints
 from harness.publishing.candidates import Candidate
+from harness.publishing.pages import rebuild
 from harness.publishing.results import publish
-from harness.run import Run
 from harness.store.find import Evaluation
 
 
@@ -89,7 +90,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
 
 
 def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Evaluation | None = None) -> Artifact:
-    """Evaluate one model, on the extra tasks too; its samples artifact.
+    """Evaluate one model, on the extra tasks too, and write its page; its samples artifact.
 
     With ``config.stop_early`` the suite is asked until the difference to ``against`` is known.
     """
@@ -111,6 +112,7 @@ def run_evaluation(root: Path, model_name: str, config: RunConfig, against: Eval
     with run.alone():
         references.publish(run.root, references.find(samples, anchored))
         record.finish(run, (), [], suite, [samples], [] if asked is None else [asked], anchored)
+        rebuild(run.root, None, None)
     return samples
 
 

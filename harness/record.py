@@ -8,9 +8,9 @@ from pathlib import Path
 
 from harness.api import Artifact, HarnessError, Json
 from harness.config import SUITE_SETTINGS, RunConfig, from_manifest
+from harness.context import Run
 from harness.environment import environment, versions
 from harness.files import read_sealed
-from harness.run import Run
 from harness.screen import progress
 from harness.screen.redact import plain
 from harness.store import begun

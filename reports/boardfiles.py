@@ -158,8 +158,9 @@ def _table(board: Board, column: Column) -> str:
         f'<th scope="col"{_sorted(name)}{_class(name)}><button type="button" class="sort">{escape(name)}</button></th>' for name in heads
     )
     body = []
+    left, right = _ends(column)
     for row in column.rows:
-        overall = f'{points(row.overall)} <span class="range">{escape(_interval(row))}</span>'
+        overall = f'{_bar(row, left, right)}{points(row.overall)} <span class="range">{escape(_interval(row))}</span>'
         first = [(row.best + row.worst / 1000, _rank(row)), (row.name, escape(_called(row)))]
         values = [*first, (row.overall, overall), (row.letters, row.letters)]
         body.append(_row([*values, *((each, _score(each)) for each in row.categories)]))
@@ -168,7 +169,24 @@ def _table(board: Board, column: Column) -> str:
         keys = ["", each.model, each.overall(board.categories), "", *scores]
         body.append(_row(list(zip(keys, map(escape, cells), strict=True)), "published"))
     rows = "\n".join(body)
-    return f'<div class="wide"><table class="board"><thead><tr>{top}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    said = f"Dots and bars: overall scores and their intervals, drawn from {points(left)} to {points(right)} points."
+    table = f'<div class="wide"><table class="board"><thead><tr>{top}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    return f'{table}<p class="caption">{said}</p>'
+
+
+def _ends(column: Column) -> tuple[float, float]:
+    """Where the drawing of a column's intervals begins and ends, in whole points."""
+    known = [end for row in column.rows for end in (row.low, row.overall, row.high) if not math.isnan(end)]
+    left, right = math.floor(100 * min(known)) / 100, math.ceil(100 * max(known)) / 100
+    return (left, right) if right > left else (left - 0.01, right + 0.01)
+
+
+def _bar(row: Row, left: float, right: float) -> str:
+    """The interval as a bar and the score as a dot; the numbers beside them say the same."""
+    low, at, high = (
+        100 * ((row.overall if math.isnan(each) else each) - left) / (right - left) for each in (row.low, row.overall, row.high)
+    )
+    return f'<span class="whisker" aria-hidden="true" style="--low:{low:.1f}%;--at:{at:.1f}%;--size:{high - low:.1f}%"></span>'
 
 
 def _matrix(board: Board, column: Column) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from reports import extra_tasks
 from reports.anchors import Anchors
 from reports.comparison import Comparison
+from reports.estimates import Score
 from reports.examples import Packed
 from reports.studies import Study
 
@@ -27,10 +28,14 @@ class ReportData:
     title: str
     verdict: Sequence[Sequence[str]]
     """Plain sentences, see :func:`reports.compare.sentences`: for each verdict its outcome, its figures, and the rest."""
-    methods: tuple[str, ...]
-    """Names in the order of columns and legends; the keys of ``comparisons``."""
-    comparisons: Mapping[str, Sequence[Comparison]]
+    methods: tuple[str, ...] = ()
+    """Names in the order of columns and legends; the keys of ``comparisons``. None on the page of a single evaluation."""
+    comparisons: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
     """Each method against the baseline."""
+    scores: Sequence[Score] = ()
+    """Of a single evaluation."""
+    extra_rows: Sequence[Sequence[str]] = ()
+    """The extra tasks of a single evaluation: name, metric, documents, value."""
     contrasts: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
     """"a minus b" -> differences between methods."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -66,5 +71,5 @@ class ReportData:
     def __post_init__(self) -> None:
         """Raise ValueError if a method has no comparisons."""
         missing = [name for name in self.methods if name not in self.comparisons]
-        if missing or not self.methods:
+        if missing or not (self.methods or self.scores):
             raise ValueError(f"a report needs comparisons for every method; none for {', '.join(missing) or 'any'}")

@@ -46,11 +46,23 @@ def scores(model: ExtraScores) -> Table:
         table.add_column(head)
     table.add_column("documents", justify="right")
     table.add_column("value")
-    for figure in model.figures:
-        if figure.top:
-            asked = f"{count(model.documents, figure):,}"
-            table.add_row(Text(figure.name), Text(_metric(figure.metric, figure.filter)), asked, _value(figure.value, figure.stderr))
+    for row in own_rows(model):
+        table.add_row(*map(Text, row))
     return table
+
+
+def own_rows(model: ExtraScores) -> list[tuple[str, str, str, str]]:
+    """Make cells of one model's figures: task, metric, documents, value."""
+    return [
+        (
+            each.name,
+            _metric(each.metric, each.filter),
+            f"{count(model.documents, each):,}",
+            _value(each.value, each.stderr),
+        )
+        for each in model.figures
+        if each.top
+    ]
 
 
 def markdown(changes: ByName) -> str:

@@ -6,7 +6,7 @@ figures are for the width of a phone: :data:`reports.canvas.NARROW`, fewer panel
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from reports import canvas
 from reports.comparison import Comparison
+from reports.estimates import Score
+from reports.estimates import lines as lines_of
 from reports.hierarchy import Scope
 from reports.safe import visible
 from reports.tables import ByName, label, length_label, lines
@@ -60,6 +62,32 @@ def length_curves(comparisons: ByName, anchors: Anchored = MappingProxyType({}),
     return figure
 
 
+def score_lines(scores: Sequence[Score], anchors: Anchored = MappingProxyType({}), *, narrow: bool = False) -> Figure:
+    """Draw one evaluation's score by length with its interval, one panel for the overall score and one for each category."""
+    panels: dict[str, list[Score]] = {}
+    for each in lines_of(scores):
+        if each.length is not None:
+            panels.setdefault(each.label, []).append(each)
+    columns = min(2 if narrow else 3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    across = (canvas.NARROW - 0.6) / columns if narrow else 2.3
+    with canvas.style():
+        figure = Figure(figsize=(0.6 + across * columns, 0.5 + 1.9 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for panel, (name, found) in zip(axes.flat, panels.items(), strict=False):
+            at = [each.length or 0 for each in found]
+            low, high = ([100 * end for end in ends] for ends in zip(*((each.low, each.high) for each in found), strict=True))
+            panel.vlines(at, low, high, color=canvas.INK, linewidth=1.2)
+            panel.plot(at, [100 * each.score for each in found], color=canvas.INK, marker=canvas.BASELINE.marker, markersize=4)
+            _scale(panel, at, labels=int(across / _LABEL_INCHES))
+            _anchor(panel, anchors.get(name, {}))
+            panel.set_title(visible(name))
+        _remove(axes, len(panels))
+        figure.supxlabel("length (tokens)", fontsize=9)
+        figure.supylabel("score", fontsize=9)
+    return figure
+
+
 def forest(
     comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), length: int | None = None, narrow: bool = False
 ) -> Figure:
@@ -96,7 +124,8 @@ def forest(
         axes.xaxis.set_major_locator(MaxNLocator(6 if narrow else 9, steps=canvas.STEPS))
         shaded = "" if math.isnan(margin) else f"; shaded: within {100 * margin:g}"
         axes.set_xlabel("difference (points)" + ("\n" if narrow else "; ") + f"filled: claimed{shaded}")
-        _legend(figure, list(comparisons), baseline=False)
+        claimed = {name for position, name in enumerate(comparisons) if any(found[position].claim for found in rows.values())}
+        _legend(figure, list(comparisons), baseline=False, hollow=set(comparisons) - claimed)
     return figure
 
 
@@ -118,6 +147,7 @@ def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], *, narr
                 panel.plot(at, [point[name] for point in known], color=series.colour, linestyle=series.dashes, linewidth=1.4)
             panel.set_title(name.replace("_", " "))
             panel.ticklabel_format(axis="y", scilimits=(-3, 5))
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=canvas.STEPS))
         _remove(axes, len(logged))
         figure.supxlabel("step", fontsize=9)
         _legend(figure, list(curves), baseline=False, lines=True, shown=[name for name, points in curves.items() if points])
@@ -157,6 +187,11 @@ def _curves(axes: Axes, points: Sequence[tuple[Comparison, ...]], labels: int) -
             axes.plot(at, edge, color=series.colour, linestyle=series.dashes, linewidth=0.5)
         scores = [100 * each.candidate for each in found]
         axes.plot(at, scores, color=series.colour, linestyle=series.dashes, linewidth=1.4, marker=series.marker, markersize=4)
+    _scale(axes, lengths, labels)
+
+
+def _scale(axes: Axes, lengths: Sequence[int], labels: int) -> None:
+    """A logarithmic axis of lengths, of which ``labels`` have room for their names."""
     axes.set_xscale("log", base=2)
     every = math.ceil(len(lengths) / labels)
     axes.set_xticks(lengths, [length_label(n) if place % every == 0 else "" for place, n in enumerate(reversed(lengths))][::-1])
@@ -194,8 +229,16 @@ def _whisker(axes: Axes, each: Comparison, height: float, series: canvas.Series)
     )
 
 
-def _legend(figure: Figure, names: Sequence[str], *, baseline: bool, lines: bool = False, shown: Sequence[str] | None = None) -> None:
-    """The looks of ``names``, or of those ``shown``; ``lines`` for figures whose lines have no markers."""
+def _legend(
+    figure: Figure,
+    names: Sequence[str],
+    *,
+    baseline: bool,
+    lines: bool = False,
+    shown: Sequence[str] | None = None,
+    hollow: Collection[str] = (),
+) -> None:
+    """The looks of ``names``, or of those ``shown``; ``lines`` for figures whose lines have no markers, ``hollow`` for empty ones."""
     looks = [("baseline", canvas.BASELINE)] if baseline else []
     looks += [(name, canvas.look(position)) for position, name in enumerate(names) if shown is None or name in shown]
     dashes = baseline or lines
@@ -205,15 +248,17 @@ def _legend(figure: Figure, names: Sequence[str], *, baseline: bool, lines: bool
             [],
             color=series.colour,
             marker="" if lines else series.marker,
-            linestyle=series.dashes if dashes else "none",
-            markersize=4,
+            markerfacecolor="none" if name in hollow else series.colour,
+            linestyle=series.dashes if dashes else "-",  # the whisker of an interval
+            linewidth=1.4 if dashes else 1.3,
+            markersize=4 if dashes else 5,
         )
-        for _, series in looks
+        for name, series in looks
     ]
     figure.legend(
         handles,
         [name for name, _ in looks],
         loc="outside upper center",
         ncols=max(1, min(4, len(looks), int(figure.get_figwidth() / (_LETTER_INCHES * (max(len(name) for name, _ in looks) + 6))))),
-        handlelength=3 if dashes else 1,
+        handlelength=3 if dashes else 2,
     )

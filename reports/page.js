@@ -27,6 +27,27 @@
     if (kind) element.className = kind;
     return element;
   };
+  // The right answers inside a text, marked. The pieces are text nodes too.
+  const pattern = (golds) => {
+    const wanted = [...new Set(golds.map((gold) => seen(gold).trim()))].filter((gold) => gold && gold.length <= 300);
+    const parts = wanted.sort((a, b) => b.length - a.length).map((gold) => {
+      const plain = gold.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+      return /^[\p{L}\p{N}]{1,3}$/u.test(gold) ? "(?<![\\p{L}\\p{N}])" + plain + "(?![\\p{L}\\p{N}])" : plain;
+    });
+    return parts.length ? new RegExp(parts.join("|"), "giu") : null;
+  };
+  const marked = (tag, text, golds, kind) => {
+    const element = make(tag, undefined, kind), whole = seen(text), found = pattern(golds);
+    let at = 0;
+    for (const match of found ? whole.matchAll(found) : []) {
+      const mark = document.createElement("mark");
+      mark.textContent = match[0];
+      element.append(whole.slice(at, match.index), mark);
+      at = match.index + match[0].length;
+    }
+    element.append(whole.slice(at));
+    return element;
+  };
   const option = (select, value, text) => {
     const element = make("option", text);
     element.value = value;
@@ -39,12 +60,14 @@
   const examples = data.examples.map(([task, length, depth, id, question, scores, chunk, place]) =>
     ({ task, length, depth, id, question, scores, means: scores.map(mean), chunk, place }));
   option(filters.task, "", "all tasks");
-  data.tasks.forEach((task, at) => option(filters.task, at, task.category + ": " + task.name));
+  data.tasks.forEach((task) => option(filters.task, task.name, task.category + ": " + task.name));
   option(filters.length, "", "all lengths");
   [...new Set(examples.map((e) => e.length))].sort((a, b) => a - b).forEach((n) => option(filters.length, n, size(n)));
-  data.runs.slice(1).forEach((name, at) => option(filters.method, at + 1, name));
+  data.runs.slice(1).forEach((name) => option(filters.method, name, name));
   if (!examples.some((e) => e.depth !== null)) filters.depth.closest("label").hidden = true;
   if (data.runs.length < 3) filters.method.closest("label").hidden = true;
+  const alone = data.runs.length < 2;
+  if (alone) filters.change.closest("label").hidden = true;
 
   const change = (example, method) => {
     const delta = example.means[method] - example.means[0];
@@ -56,11 +79,37 @@
     return depth !== null && Math.min(4, Math.floor(depth * 5)) === Number(wanted);
   };
 
+  const chosen = () => Math.max(alone ? 0 : 1, data.runs.indexOf(filters.method.value));
+
+  // The filters stand in the address, so that a link shows the same examples.
+  const MARK = "#examples?";
+  function read() {
+    if (!location.hash.startsWith(MARK)) return false;
+    const asked = new URLSearchParams(location.hash.slice(MARK.length));
+    for (const [name, filter] of Object.entries(filters)) {
+      const value = asked.get(name) ?? "";
+      const known = filter.tagName !== "SELECT" || [...filter.options].some((each) => each.value === value);
+      if (known) filter.value = value;
+      else filter.selectedIndex = 0;
+    }
+    if (filters.method.selectedIndex < 0) filters.method.selectedIndex = 0;
+    return true;
+  }
+  function write() {
+    const asked = new URLSearchParams();
+    for (const [name, filter] of Object.entries(filters)) {
+      const first = filter === filters.method ? data.runs[1] : "";
+      if (filter.value && filter.value !== first) asked.set(name, filter.value);
+    }
+    const text = asked.toString();
+    history.replaceState(null, "", text ? MARK + text : location.pathname + location.search);
+  }
+
   function choose() {
-    const method = Number(filters.method.value);
+    const method = chosen();
     const words = filters.text.value.trim().toLowerCase();
     matching = examples.filter((e) =>
-      (filters.task.value === "" || e.task === Number(filters.task.value)) &&
+      (filters.task.value === "" || data.tasks[e.task].name === filters.task.value) &&
       (filters.length.value === "" || e.length === Number(filters.length.value)) &&
       inDepth(e.depth, filters.depth.value) &&
       (filters.change.value === "" || change(e, method) === filters.change.value) &&
@@ -71,7 +120,7 @@
   }
 
   function extend() {
-    const method = Number(filters.method.value);
+    const method = chosen();
     for (const example of matching.slice(shown, shown + SHOWN)) list.append(entry(example, method));
     shown = Math.min(matching.length, shown + SHOWN);
     more.hidden = shown === matching.length;
@@ -84,8 +133,9 @@
     const summary = make("summary");
     const kind = change(example, method);
     const where = example.depth === null ? "" : " · depth " + Math.round(100 * example.depth) + "%";
+    const change_ = alone ? points(example.means[0]) : points(example.means[0]) + " → " + points(example.means[method]) + " " + kind;
     summary.append(make("span", data.tasks[example.task].name + " · " + size(example.length) + where, "place"),
-      make("span", points(example.means[0]) + " → " + points(example.means[method]) + " " + kind, "change " + kind));
+      make("span", change_, "change " + kind));
     details.append(summary);
     details.addEventListener("toggle", () => {
       if (details.open && details.childElementCount === 1) {
@@ -106,10 +156,10 @@
       const [start, end, hidden, line, place] = text.prompt;
       head("Prompt");
       const shown = make("div");
-      shown.append(make("pre", start));
-      if (hidden) shown.append(make("p", "… " + hidden.toLocaleString("en") + " characters …", "caption"), make("pre", end));
+      shown.append(marked("pre", start, text.gold));
+      if (hidden) shown.append(make("p", "… " + hidden.toLocaleString("en") + " characters …", "caption"), marked("pre", end, text.gold));
       body.append(shown);
-      if (hidden) body.append(whole(shown, line, place));
+      if (hidden) body.append(whole(shown, line, place, text.gold));
     }
     head("Gold");
     body.append(make("pre", text.gold.join("\n")));
@@ -117,7 +167,7 @@
       const task = data.tasks[example.task];
       const [prompt, output, cut] = text.tokens[at];
       head(name + ": " + task.metrics.map((metric, m) => metric + " " + points(example.scores[at][m])).join(", "));
-      body.append(make("pre", text.outputs[at] || "(empty)"));
+      body.append(marked("pre", text.outputs[at] || "(empty)", text.gold));
       if (text.parsed[at]) body.append(make("p", "read as the answer: " + text.parsed[at], "caption"));
       const lost = cut ? ", " + cut.toLocaleString("en") + " prompt tokens truncated" : "";
       const ended = text.finish[at] === "length" ? "used up its budget" : "ended by itself";
@@ -126,7 +176,7 @@
   }
 
   // What follows the ends of a prompt: a button that shows it whole, or where in the run directory it is.
-  function whole(shown, line, place) {
+  function whole(shown, line, place, gold) {
     const where = data.suite && line ? " It is line " + line.toLocaleString("en") + " of " + data.suite + " in the run directory." : "";
     if (!place) return make("p", "The whole prompt is not beside this page." + where, "caption");
     const button = make("button", "Show the whole prompt");
@@ -134,10 +184,12 @@
     button.addEventListener("click", () => {
       button.disabled = true;
       load("prompts", place[0]).then((chunk) => {
-        const text = make("pre", chunk[place[1]], "whole");
+        const text = marked("pre", chunk[place[1]], gold, "whole");
         text.tabIndex = 0;
         shown.replaceChildren(text);
         text.focus();
+        const first = text.querySelector("mark");
+        if (first) text.scrollTop = first.offsetTop - text.offsetTop - text.clientHeight / 2;
         button.remove();
       }, (problem) => button.replaceWith(make("p", problem + where, "caption")));
     });
@@ -180,7 +232,10 @@
       event.preventDefault();
     }
   });
-  for (const filter of Object.values(filters)) filter.addEventListener("input", choose);
+  for (const filter of Object.values(filters)) filter.addEventListener("input", () => { write(); choose(); });
   more.addEventListener("click", extend);
+  window.addEventListener("hashchange", () => { if (read()) choose(); });
+  const asked = read();
   choose();
+  if (asked) list.closest("section").scrollIntoView();
 })();

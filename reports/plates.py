@@ -17,6 +17,7 @@ _BANDS = (
     "is detected at that length."
 )
 _ANCHORS = "Thin lines: the baseline's ceiling (dashed) and floor (dotted)."
+_ANCHORED = "Thin lines: ceiling (dashed) and floor (dotted)."
 _MASKED = "The ticks below the curve are the heads that each method masked."
 
 
@@ -35,9 +36,25 @@ class Plate:
         """Description and caption, as sentences."""
         return f"{self.description}. {self.caption}".strip()
 
+    @property
+    def figure(self) -> Figure:
+        """The figure, drawn anew, for whoever would change it."""
+        return self.draw()
+
+    def save(self, path: str | Path) -> tuple[Path, Path]:
+        """Write it as SVG and PNG beside each other, whichever of the two the path ends in; both paths."""
+        place = Path(path)
+        return canvas.save(self.draw(), place.with_suffix("") if place.suffix in (".svg", ".png") else place, self.words)
+
+    def _repr_svg_(self) -> str:
+        """The figure in a notebook."""
+        return canvas.to_svg(self.draw(), self.name, self.description)
+
 
 def plates(data: ReportData) -> dict[str, Plate]:
     """Name -> figure, for all that ``data`` has something to show in."""
+    if not data.methods:
+        return {plate.name: plate for plate in _own_lengths(data)}
     compared = {name: data.comparisons[name] for name in data.methods}
     curves = {name: data.curves.get(name, ()) for name in data.methods}
     found = [*_differences(compared, data.contrasts), *_studies(compared, data.studies), *_lengths(compared, data), *_heads(data)]
@@ -79,6 +96,15 @@ def _lengths(compared: ByName, data: ReportData) -> list[Plate]:
     lines = data.anchors.curves() if data.anchors else {}
     draw = partial(figures.length_curves, compared, lines)
     return [Plate("curves", draw, "Score of baseline and methods by length", f"{_BANDS} {_ANCHORS}" if lines else _BANDS)]
+
+
+def _own_lengths(data: ReportData) -> list[Plate]:
+    if len({each.length for each in data.scores if each.length is not None}) < 2:
+        return []
+    lines = data.anchors.curves() if data.anchors else {}
+    return [
+        Plate("curves", partial(figures.score_lines, data.scores, lines), "Score by length, with intervals", _ANCHORED if lines else "")
+    ]
 
 
 def _heads(data: ReportData) -> list[Plate]:

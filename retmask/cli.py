@@ -14,7 +14,7 @@ from harness.models.lookup import resolve
 from harness.screen.terminal import echo
 from retmask.heads import masks
 from retmask.heads.masks import HeadMask
-from retmask.heads.protocols import GRID, PARITY, PROTOCOLS
+from retmask.heads.protocols import GRID, PROTOCOLS
 from retmask.heads.score_files import export_published, import_published, read_scores
 from retmask.heads.scores import HeadScores
 from retmask.heads.wording import by_lines, in_words
@@ -128,48 +128,28 @@ def detect(
       harness heads detect --model builtin --detector query --output query.safetensors
     """
     _writable(out, dump_trials)
-    if counted is not None and protocol != GRID:
-        raise HarnessError(f"--counted adds trials to the grid; the {protocol} protocol has a fixed number")
-    model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
-    from retmask.heads import protocols
-    from retmask.heads.counting import Counting
-    from retmask.heads.detect import detect as measure
-    from retmask.heads.detect import short
-    from retmask.heads.detectors import find_detector
     from retmask.heads.dump import dump
-    from retmask.heads.needle_texts import read_texts
-    from retmask.heads.trials import Trial, build_trials, evenly
-    from retmask.model import load_tokenizer
+    from retmask.interface import measure
 
-    chosen = find_detector(detector)
-    texts = read_texts(haystack, needles)
-    tokenizer = load_tokenizer(model_path.path)
-    counting = None
-    if protocol == GRID:
-
-        def asked(first: int, number: int) -> list[Trial]:
-            return build_trials(tokenizer, lengths, number, evenly(depths), seed, texts, first)
-
-        built = asked(0, trials)
-        counting = None if counted is None else Counting(counted, trials, asked)
-    else:
-        layout = protocols.parity_trials if protocol == PARITY else protocols.paper_trials
-        built = layout(tokenizer, seed, texts, needles=len(texts.needles) or protocols.NEEDLES, depths=depths)
-    model = _network(model_path.path, dtype, device)
-    scores = measure(
-        model,
-        tokenizer,
-        built,
-        model_path.digest,
-        lambda line: echo(line, err=True),
-        short(protocols.rules(protocol), max_new_tokens),
-        detector=chosen,
+    found = measure(
+        model_name,
+        lengths=lengths,
+        trials=trials,
+        counted=counted,
+        depths=depths,
         protocol=protocol,
+        detector=detector,
+        haystack=haystack,
+        needles=needles,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+        allow_unsafe_weights=allow_unsafe_weights,
         keep=lambda results: dump(results, dump_trials) if dump_trials else None,
-        counting=counting,
     )
-    scores.save(out)
-    _echo_json(scores.summary())
+    found.save(out)
+    _echo_json(found.scores.summary())
 
 
 @heads.command()
@@ -352,10 +332,9 @@ def ablate(
     chosen = masks.like(mask, scores, target, seed)
     if out.exists() and any(out.iterdir()):
         raise HarnessError(f"{out} is not empty; name a new directory with --output")
-    from retmask.heads.ablate import save_ablated
-    from retmask.model import load_model, load_tokenizer
+    from retmask.interface import write_ablated
 
-    save_ablated(load_model(model_path.path, "float32", "cpu"), chosen, out, load_tokenizer(model_path.path))
+    write_ablated(model_path.path, chosen, out)
     echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
 
 

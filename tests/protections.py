@@ -611,7 +611,7 @@ PROTECTIONS: Final = (
         ),
         (
             "so are runs",
-            "harness/run.py",
+            "harness/context.py",
             "        self.begun = time.time(), time.monotonic()\n",
             "        self.begun = time.monotonic(), time.time()\n",
             _FAULTS + "test_a_clock_that_goes_backwards",
@@ -1177,13 +1177,13 @@ PROTECTIONS: Final = (
         (
             "HTML: names of methods",
             "reports/page.py",
-            "        rows.append([escape(line.label) if",
-            "        rows.append([line.label if",
+            "        cells.append([term(line.label) if",
+            "        cells.append([line.label if",
             _SAFE + "test_a_page",
         ),
         (
             "HTML: settings",
-            "reports/page.py",
+            "reports/markup.py",
             "<code>{escape(_text(value))}</code>",
             "<code>{_text(value)}</code>",
             _SAFE + "test_a_page",
@@ -1230,6 +1230,13 @@ PROTECTIONS: Final = (
     *_protections(
         "a cell of a CSV is a formula",
         (
+            "CSV: samples with their prompts",
+            "harness/commands/samples.py",
+            "[cell(each) if isinstance(each, str) else",
+            "[each if isinstance(each, str) else",
+            "tests/harness/commands/test_samples.py::test_csv_runs_no_formula_and_keeps_lines",
+        ),
+        (
             "CSV: cells that start like a formula",
             "reports/tables.py",
             "        writer.writerow({key: safe.cell(value) if isinstance(value, str) else value for key, value in record.items()})\n",
@@ -1272,7 +1279,7 @@ PROTECTIONS: Final = (
         "a preset or a manifest names",
         (
             "presets are held to it",
-            "harness/commands/options.py",
+            "harness/interface/settings.py",
             "    if chosen not in preset_names():\n",
             "    if False:\n",
             _CONSENT + "test_a_preset_sends_no_key_anywhere",
@@ -1390,6 +1397,13 @@ PROTECTIONS: Final = (
             'encodable(_SELECTORS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.translate(_CONTROL)))',
             "encodable(text.translate(_CONTROL))",
             _SAFE + "test_pictures_stay_pictures_and_selectors_hide_nothing",
+        ),
+        (
+            "what is marked in the page's browser stays text",
+            "reports/page.js",
+            "      mark.textContent = match[0];\n",
+            "      mark.innerHTML = match[0];\n",
+            "tests/harness/commands/test_report.py::test_the_page_of_one_evaluation_is_browsed_and_its_gold_is_marked",
         ),
         (
             "in the page's browser",

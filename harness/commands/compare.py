@@ -1,7 +1,6 @@
 """``harness compare``: evaluations that are on disk already, compared again (entry-point group ``harness.commands``)."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ from harness.store.find import Evaluation, find_all, find_one
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from reports.compare import Tables
 
 MISMATCHES = ("suite", "backend", "template", "scorer", "temperature")
 FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
@@ -83,9 +80,8 @@ def compare(
     if aa:
         _noise(found, allow, form, outputs)
         return
+    from harness.interface.comparing import compared, passed
     from reports import export
-    from reports.compare import CompareError, compare_methods
-    from reports.difficulty import adjust
 
     if history and common:
         raise HarnessError("--history sharpens intervals of whole evaluations; leave it out with --common")
@@ -93,21 +89,12 @@ def compare(
     baseline, methods = _by_name(found, evaluations)
     said: list[str] = []
     if k is not None:
-        baseline, methods, said = _passed(baseline, methods, k)
-    try:
-        result = compare_methods(
-            baseline, methods, resamples=resamples, seed=seed, confidence=confidence,
-            interval="bca" if interval == "bca" else "percentile", allow=allow, common=common,
-            margin=math.nan if margin is None else margin / 100,
-        )  # fmt: skip
-        earlier = [table for name in history for table in find_one(name).tables()]
-        adjusted = adjust(baseline, methods, earlier, resamples=resamples, seed=seed, confidence=confidence) if earlier else []
-    except CompareError as error:
-        raise HarnessError(str(error)) from None
-    result = replace(result, notes=(*said, *result.notes))
-    settings = {"interval": interval, "confidence": confidence, "resamples": resamples, "seed": seed, "baseline": found[0].name}
-    scopes = export.EVERYTHING if with_tasks else export.HEADLINES
-    exported = export.Exported(result, settings, scopes, None if effect is None else effect / 100, adjusted)
+        baseline, methods, said = passed(baseline, methods, k)
+    exported = compared(
+        baseline, methods, name=found[0].name, resamples=resamples, seed=seed, confidence=confidence,
+        interval="bca" if interval == "bca" else "percentile", allow=allow, common=common, margin=math.nan if margin is None else margin,
+        effect=effect, history=[table for name in history for table in find_one(name).tables()], tasks=with_tasks, notes=said,
+    ).exported  # fmt: skip
     for path in outputs:
         _write(path, exported)
         echo(f"written: {path}", err=True)
@@ -119,17 +106,16 @@ def compare(
         data(export.TEXTS[form](exported))
 
 
-def _show_examples(baseline: "list[pd.DataFrame]", methods: "dict[str, Tables]", name: str, most: int) -> None:
+def _show_examples(baseline: "list[pd.DataFrame]", methods: "dict[str, list[pd.DataFrame]]", name: str, most: int) -> None:
     from reports.differing import differing, terminal
 
     for method, tables in methods.items():
-        first = tables[0] if isinstance(tables, list) else tables
-        changed = differing(baseline[0], first, most)  # type: ignore[arg-type]
+        changed = differing(baseline[0], tables[0], most)
         echo(f"\n{method}: {len(changed)} examples whose scores changed most" if changed else f"\n{method}: no score changed")
         show(terminal(changed, (name, method)))
 
 
-def _by_name(found: list[Evaluation], arguments: tuple[str, ...]) -> "tuple[list[pd.DataFrame], dict[str, Tables]]":
+def _by_name(found: list[Evaluation], arguments: tuple[str, ...]) -> "tuple[list[pd.DataFrame], dict[str, list[pd.DataFrame]]]":
     """The baseline's tables, and the others' by method; evaluations under one given name are training seeds."""
     groups: dict[str, list[pd.DataFrame]] = {}
     for each in found:
@@ -139,25 +125,7 @@ def _by_name(found: list[Evaluation], arguments: tuple[str, ...]) -> "tuple[list
     baseline = groups.pop(found[0].name)
     if not groups:
         raise HarnessError(f"all evaluations are called {found[0].name}, so they are its training seeds; name another to compare them with")
-    return baseline, dict(groups)
-
-
-def _passed(
-    baseline: "list[pd.DataFrame]", methods: "dict[str, Tables]", k: int
-) -> "tuple[list[pd.DataFrame], dict[str, Tables], list[str]]":
-    """The same tables with pass@k for a score, and what has to be said of it."""
-    from reports import passk
-
-    several: dict[str, list[pd.DataFrame]] = {"": baseline, **{name: list(tables) for name, tables in methods.items()}}  # type: ignore[arg-type]
-    every = [table for tables in several.values() for table in tables]
-    try:
-        scored, left = passk.at(every, k)
-    except passk.PassError as error:
-        raise HarnessError(str(error)) from None
-    given = iter(scored)
-    passed = {name: [next(given) for _ in tables] for name, tables in several.items()}
-    said = [passk.sentence(every, k, left)]
-    return passed.pop(""), dict(passed), said
+    return baseline, groups
 
 
 def _check_outputs(outputs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:

@@ -29,15 +29,17 @@ def eval_command(model_name: str, output: Path | None, preset: str | None, again
     root = run_root(output, model_name)
     config = run_config(model_name, preset, settings, {})
     from harness.evaluation.references import show_references
-    from harness.pipeline import check_against, run_evaluation
+    from harness.interface.calls import evaluated
+    from harness.pipeline import check_against
     from harness.planning.preview import preview
     from harness.publishing.results import show_extra, show_scores
     from harness.store.find import find_one
 
     check_against(config, against)
     preview(root, model_name, (), config, yes=yes)
-    samples = run_evaluation(root, model_name, config, None if against is None else find_one(against))
-    show_scores(samples)
+    samples = evaluated(root, model_name, config, None if against is None else find_one(against))
+    show_scores(samples.frame)
     show_references(root)
     show_extra(root)
-    echo(f"\nsamples: {samples.path / 'samples.parquet'}")
+    echo(f"\nsamples: {samples.path}")
+    echo(f"report: {samples.page}")

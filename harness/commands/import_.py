@@ -62,11 +62,12 @@ def lm_eval(directory: Path, output: Path | None, length: int | None, model_name
 
 
 def _publish(results: "Results", output: Path | None) -> None:
+    from harness.evaluation.evaluate import read_samples
     from harness.importing.outputs import publish
     from harness.publishing.results import show_scores
 
     artifact = publish(results, output)
     for note in results.notes:
         echo(f"note: {note}", err=True)
-    show_scores(artifact)
+    show_scores(read_samples(artifact, ""))
     echo(f"\nsamples: {artifact.path / 'samples.parquet'}")

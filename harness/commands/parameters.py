@@ -1,19 +1,11 @@
 """What command lines take, read the same way by every command."""
 
-import re
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from harness.api import Json
-
-_LENGTH: Final = re.compile(r"([1-9][0-9]{0,8})(k?)")
-
-
-def read_length(text: str) -> int | None:
-    """Read a length in tokens: ``512``, or ``4k`` for 4096; None for anything else."""
-    found = _LENGTH.fullmatch(text.strip().lower())
-    return int(found[1]) * (1024 if found[2] else 1) if found else None
+from harness.options import read_length
 
 
 class Lengths(click.ParamType[tuple[int, ...]]):

@@ -56,7 +56,7 @@ def run_command(
     config = run_config(model_name, preset, {**settings, "methods": methods}, chosen)
     if not config.methods:
         raise HarnessError(f"name a method to try, such as --method retmask; installed: {', '.join(method_names())}")
-    from harness.pipeline import run_methods
+    from harness.interface.calls import ran
     from harness.planning.preview import preview
     from harness.publishing.results import show
     from harness.store.find import models_of
@@ -65,9 +65,9 @@ def run_command(
         return show_plan(model_name, output, config, probe=True, as_json=False)
     root = run_root(output, model_name)
     preview(root, model_name, config.methods, config, yes=yes)
-    page = run_methods(root, model_name, config.methods, config)
+    results = ran(root, model_name, config.methods, config)
     show(root)
-    echo(f"\nreport: {page}")
+    echo(f"\nreport: {results.page}")
     for each in models_of(root):
         echo(f"model: {each.path}")
     return None

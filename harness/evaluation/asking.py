@@ -8,6 +8,7 @@ from harness.engines.framing import Framing, frame_for, is_continued, rendered_p
 from harness.engines.options import EngineConfig
 from harness.evaluation import lmeval_tasks as lmeval
 from harness.evaluation.sources import TaskInfo
+from harness.screen.quiet import without_bars
 from tasks.example import Example
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ GENERATION_VERSION: Final = 3
 def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example], framing: Framing, engine: EngineConfig) -> None:
     """Have ``lm`` answer, through lm-eval; the answers land in its journal."""
     from lm_eval import evaluate as lm_evaluate
-    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.api import task as lm_task
     from lm_eval.tasks import TaskManager
 
     frame = frame_for(framing, chat=task.chat, has_template=lm.has_chat_template)
@@ -41,4 +42,5 @@ def ask(lm: "HarnessLM", task: TaskInfo, length: int, examples: Sequence[Example
     }
     nothing = TaskManager(include_defaults=False)  # by default lm-eval reads the YAML of all its own tasks, for seconds
     # simple_evaluate would do the same, and each time list the machine's packages and devices, for more than a second
-    lm_evaluate(lm, nothing.load([ConfigurableTask(config=config)]), bootstrap_iters=0, log_samples=False)
+    with without_bars(lm_task):
+        lm_evaluate(lm, nothing.load([lm_task.ConfigurableTask(config=config)]), bootstrap_iters=0, log_samples=False)

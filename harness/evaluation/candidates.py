@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from harness.api import Artifact, HarnessError, Model
+from harness.context import Run
 from harness.evaluation.evaluate import evaluate, scoring, templates
 from harness.evaluation.rounds import Rounds
-from harness.run import Run
 from harness.store.find import Evaluation
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from tasks.prose import sentence
 from tasks.world import World
 
 if TYPE_CHECKING:
+    from harness.context import Run
     from harness.engines.lm import Prompt
     from harness.engines.served import Served
-    from harness.run import Run
 
 #: Tokens of the prompt that a model of any size finds the code in.
 _SHORT: Final = 192

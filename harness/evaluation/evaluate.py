@@ -37,7 +37,7 @@ from tasks.modes import Mode
 from tasks.scoring import later_rules
 
 if TYPE_CHECKING:
-    from harness.run import Run
+    from harness.context import Run
 
 #: Raise when the same answers should have other scores than before.
 SCORING_VERSION: Final = 3

@@ -26,12 +26,13 @@ from harness.evaluation import extra_results
 from harness.evaluation.server_steps import with_server
 from harness.files import digest, file_digest, write_json
 from harness.models import generation_config as decoding
+from harness.screen.quiet import without_bars
 from harness.store.journal import Journal, Records
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
+    from harness.context import Run
     from harness.engines.lm import HarnessLM
-    from harness.run import Run
 
 STEP: Final = "extra"
 #: Raise when the same inputs should give other figures than before.
@@ -167,20 +168,22 @@ def _templated(config: "RunConfig") -> bool:
 def _ask(lm: "HarnessLM", tasks: Sequence[Any], extra: ExtraTasks, config: "RunConfig") -> dict[str, Any]:
     """lm-eval's results, with its own seeds."""
     from lm_eval import simple_evaluate
+    from lm_eval.api import task as lm_task
 
     if _templated(config) and not lm.has_chat_template:
         raise HarnessError("--extra-chat-template: the model has no chat template; leave the option out")
     try:
-        found: dict[str, Any] = simple_evaluate(
-            model=lm,
-            tasks=list(tasks),
-            task_manager=extra.manager,
-            num_fewshot=config.extra_fewshot,
-            limit=config.extra_limit,
-            apply_chat_template=_templated(config),
-            log_samples=True,
-            batch_size=1,
-        )
+        with without_bars(lm_task):
+            found: dict[str, Any] = simple_evaluate(
+                model=lm,
+                tasks=list(tasks),
+                task_manager=extra.manager,
+                num_fewshot=config.extra_fewshot,
+                limit=config.extra_limit,
+                apply_chat_template=_templated(config),
+                log_samples=True,
+                batch_size=1,
+            )
     except ValueError as error:
         if "did not find any docs" in str(error):
             raise HarnessError("an extra task has no documents to ask; see its test_split, or leave it out") from error

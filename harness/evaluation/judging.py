@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.config import RunConfig
+from harness.context import settled
 from harness.engines import generations, open_engine
 from harness.engines.options import EngineConfig
 from harness.evaluation.asking import ask
@@ -22,7 +23,6 @@ from harness.evaluation.server_steps import with_server
 from harness.evaluation.sources import TaskInfo, find_source
 from harness.files import digest
 from harness.models.lookup import resolve
-from harness.run import settled
 from harness.store.journal import Journal
 from reports.comparable import JUDGED
 from reports.safe import encodable
@@ -36,8 +36,8 @@ from tasks.helmet.judged import MAX_NEW_TOKENS, TEMPERATURE, Call, calls, judgem
 from tasks.judgements import Judgement
 
 if TYPE_CHECKING:
+    from harness.context import Run
     from harness.engines.lm import HarnessLM
-    from harness.run import Run
 
 #: Beside the samples: what the judge said of each answer.
 JUDGEMENTS: Final = "judgements.jsonl"

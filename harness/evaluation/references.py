@@ -20,7 +20,7 @@ from tasks.references import which
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.run import Run
+    from harness.context import Run
     from reports.anchors import Anchors
 
 #: In the run directory: ceilings and floors, for programs.
@@ -65,14 +65,20 @@ def publish(root: Path, found: "Anchors | None") -> None:
     write_text(path, json.dumps(record(found), indent=1, ensure_ascii=False) + "\n")
 
 
+def recorded(root: Path) -> "Anchors | None":
+    """Read :data:`FILE`; None if the run has none."""
+    from reports.anchors import from_record
+
+    return from_record(json.loads(read_text(root / FILE))) if (root / FILE).is_file() else None
+
+
 def show_references(root: Path) -> None:
     """Print ceilings and floors, if the run that just ended asked for them."""
-    from reports.anchors import from_record
     from reports.anchors import terminal as table
 
     if not RunManifest.read(root).references:
         return
-    found = from_record(json.loads(read_text(root / FILE)))
+    found = recorded(root)
     assert found is not None
     terminal.show(table(found))
     for sentence in found.sentences():

@@ -18,7 +18,7 @@ from tasks.files import read_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.run import Run
+    from harness.context import Run
     from reports.stopping import Look, Order, Stopping
 
 #: Raise when the same seed should give another order than before.

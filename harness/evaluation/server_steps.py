@@ -13,7 +13,7 @@ from harness.engines.servers.client import NoAnswerError
 from harness.store.steps import MANIFEST, begun
 
 if TYPE_CHECKING:
-    from harness.run import Run
+    from harness.context import Run
 
 _SERVER: Final = "server"
 

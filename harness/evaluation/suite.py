@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model
 from harness.config import RunConfig
+from harness.context import Run
 from harness.engines.framing import Frame, Framing, frame_for, rendered_prompt
 from harness.evaluation.sources import GENERATED, Source, TaskInfo, find_source
 from harness.models.footprint import context_length
 from harness.models.lookup import tokenizer_digest
 from harness.models.tokenizers import load_tokenizer
 from harness.models.tokens import token_ids
-from harness.run import Run
 from tasks.editions import EDITIONS, NEWEST, Edition
 from tasks.example import Example
 from tasks.files import open_bytes, read_lines

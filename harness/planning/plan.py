@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from harness.api import Artifact, HarnessError, Json, Model, Work
 from harness.config import RunConfig
+from harness.context import Run
 from harness.engines.options import EngineConfig
 from harness.engines.servers.identity import identity
 from harness.evaluation import evaluate as evaluation
@@ -31,7 +32,6 @@ from harness.pipeline import resolve_model
 from harness.planning import tokens
 from harness.planning.estimate import seconds
 from harness.planning.speed import Speed, probe
-from harness.run import Run
 
 State = Literal["finished", "started", "to do"]
 Stage = Literal["pairs", "train"]

@@ -6,9 +6,9 @@ from math import ceil
 from typing import Final, TypeAlias
 
 from harness.api import Work
+from harness.context import Run
 from harness.evaluation.sources import Source, find_source
 from harness.evaluation.suite import clipped, suite_config
-from harness.run import Run
 
 #: A prompt of a reference point, which has a few passages and at most two worked examples.
 _REFERENCE_TOKENS: Final = 1_024

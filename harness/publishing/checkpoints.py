@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.api import Artifact, Json, Model, Outcome
+from harness.context import Run
 from harness.environment import versions
 from harness.models.lookup import resolve
 from harness.publishing.card import card, command
-from harness.run import Run
 from harness.store import checkpoints
 
 

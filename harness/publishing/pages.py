@@ -2,29 +2,35 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json
+from harness.evaluation.extra_tasks import STEP
 from harness.files import read_json, read_sealed
+from harness.publishing.described import of_evaluation
+from harness.publishing.evaluation_page import described
 from harness.store.find import by_method, find_one
 from harness.store.manifest import RunManifest
 from harness.store.reading import reading
-from harness.store.steps import check
+from harness.store.steps import check, step_folder
 from tasks.files import read_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from reports.compare import MethodComparisons
+    from reports.contents import ReportData
     from reports.difficulty import Adjusted
-    from reports.examples import Key, Prompt
+    from reports.examples import Key, Packed, Prompt
 
 #: What a run says about itself beside its numbers, for its page.
 DESCRIPTION: Final = "report.json"
 PAGE: Final = "report.html"
-_SUITE_FILE: Final = "examples.jsonl"
+SUITE_FILE: Final = "examples.jsonl"
 
 
 def write_page(
@@ -46,24 +52,12 @@ def write_page(
     suite's step; ``budget`` the bytes of examples' texts inside the page, ``prompt_budget`` of whole prompts beside it; ``pictures``
     a folder for the figures as files; ``adjusted`` what earlier evaluations of more questions add.
     """
-    from reports import anchors, beside, contents, depth, examples, extra_tasks, page, plates, studies
+    from reports import anchors, contents, depth, extra_tasks, studies
     from reports.compare import sentences
-    from reports.generations import shown
     from reports.stopping import shared
 
-    source = suite / _SUITE_FILE if suite and (suite / _SUITE_FILE).is_file() else None
-    prompts: dict[Key, Prompt] = examples.read_prompts(source) if source else {}
-    tables = {each: shown(table) for each, table in shared(tables).items()}
-    compared = {key: prompts[key] for key in examples.keys(tables) if key in prompts}
-    places = examples.place_prompts(compared, examples.changed(tables), examples.PROMPT_BUDGET if prompt_budget is None else prompt_budget)
-    packed = examples.pack(
-        tables,
-        prompts,
-        budget=examples.BUDGET if budget is None else budget,
-        places=places,
-        suite=f"steps/{source.parent.name}/{source.name}" if source else "",
-        folder=beside.folder_of(name),
-    )
+    tables = shared(tables)
+    packed = _pack(tables, suite, name, budget, prompt_budget)
     known: dict[str, Any] = dict(description)
     data = contents.ReportData(
         title=str(known.get("title", folder.name)),
@@ -79,21 +73,60 @@ def write_page(
         facts=known.get("facts", {}),
         steps=tuple(contents.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
         curves=known.get("curves", {}),
-        depths=depth.heat_maps(tables),
-        examples=packed,
+        depths=depth.heat_maps(packed.tables),
+        examples=packed.examples,
         extra=extra_tasks.from_records(known.get("elsewhere", [])),
         anchors=anchors.from_record(known.get("references")),
         adjusted=[each.sentence() for each in adjusted],
         studies=studies.from_records(known.get("studies", [])),
         notes=(*map(str, known.get("notes", ())), *found.notes),
     )
+    _publish(folder, name, data, packed, pictures)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """The examples of a page, and what lies beside it."""
+
+    tables: "dict[str, pd.DataFrame]"
+    """As the page shows them: one row for all answers to a prompt."""
+    examples: "Packed"
+    source: Path | None
+    """The suite's file of prompts."""
+    places: "dict[Key, tuple[int, int]]"
+
+
+def _pack(tables: "Mapping[str, pd.DataFrame]", suite: Path | None, name: str, budget: int | None, prompt_budget: int | None) -> _Packed:
+    from reports import beside, examples
+    from reports.generations import shown
+
+    source = suite / SUITE_FILE if suite and (suite / SUITE_FILE).is_file() else None
+    prompts: dict[Key, Prompt] = examples.read_prompts(source) if source else {}
+    whole = {each: shown(table) for each, table in tables.items()}
+    compared = {key: prompts[key] for key in examples.keys(whole) if key in prompts}
+    places = examples.place_prompts(compared, examples.changed(whole), examples.PROMPT_BUDGET if prompt_budget is None else prompt_budget)
+    packed = examples.pack(
+        whole,
+        prompts,
+        budget=examples.BUDGET if budget is None else budget,
+        places=places,
+        suite=f"steps/{source.parent.name}/{source.name}" if source else "",
+        folder=beside.folder_of(name),
+    )
+    return _Packed(whole, packed, source, places)
+
+
+def _publish(folder: Path, name: str, data: "ReportData", packed: _Packed, pictures: Path | None) -> None:
+    """Write the page, the files beside it, and its figures as files."""
+    from reports import examples, page, plates
+
     text = page.render(data)
 
     def fill(files: Path) -> None:
-        for file, content in packed.files.items():
+        for file, content in packed.examples.files.items():
             (files / file).write_text(content, encoding="utf-8")
-        if source and places:
-            examples.write_prompts(source, places, files, packed.digest)
+        if packed.source and packed.places:
+            examples.write_prompts(packed.source, packed.places, files, packed.examples.digest)
 
     replace_files(folder, name, fill)
     write_text(folder / name, text)
@@ -124,19 +157,17 @@ def _rebuilt(
     from reports.difficulty import adjust
 
     evaluations = by_method(root)
-    if len(evaluations) < 2:
-        raise HarnessError(f"{root} holds one evaluation and nothing to compare it with; a report needs a `harness run`")
     manifest = RunManifest.read(root)
+    if len(evaluations) < 2:
+        if history:
+            raise HarnessError(f"{root} holds one evaluation, and --history sharpens the intervals of differences; leave it out")
+        return _alone(root, manifest, evaluations[0].tables(), output or root / PAGE, budget, prompt_budget, pictures)
     description = read_json(root / DESCRIPTION) if (root / DESCRIPTION).is_file() else {"title": evaluations[0].model}
     settings = manifest.config
     every = {each.name: each.tables() for each in evaluations}
     tables = {name: seeds[0] for name, seeds in every.items()}
     baseline, *methods = tables
-    how: dict[str, Any] = {
-        "resamples": _number(settings.get("resamples"), 10_000),
-        "seed": _number(settings.get("seed"), 0),
-        "confidence": float(_number(settings.get("confidence"), 0.95)),
-    }
+    how = bootstrap_settings(manifest)
     candidates = {name: every[name] for name in methods}
     if history and settings.get("stop_early") is True:
         raise HarnessError("--history sharpens intervals of whole evaluations, and this run stopped early; leave it out")
@@ -153,20 +184,66 @@ def _rebuilt(
     except CompareError as error:
         raise HarnessError(str(error)) from None
     page = output or root / PAGE
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(root, page):
         write_page(
             page.parent,
             description,
             found,
             tables,
-            _suite(root, manifest.suite_digest),
+            suite_folder(root, manifest.suite_digest),
             name=page.name,
             budget=budget,
             prompt_budget=prompt_budget,
             pictures=pictures,
             adjusted=adjusted,
         )
+    return page
+
+
+def _alone(
+    root: Path,
+    manifest: RunManifest,
+    tables: "Sequence[pd.DataFrame]",
+    page: Path,
+    budget: int | None,
+    prompt_budget: int | None,
+    pictures: Path | None,
+) -> Path:
+    """Write the page of a run that holds one evaluation."""
+    from harness.evaluation.references import recorded
+    from reports import extra_tasks
+
+    with _writing(root, page):
+        packed = _pack({"model": tables[0]}, suite_folder(root, manifest.suite_digest), page.name, budget, prompt_budget)
+        extra = [extra_tasks.read(step_folder(root, STEP, key)) for key in manifest.extra]
+        data = described(
+            of_evaluation(manifest),
+            tables,
+            packed.examples,
+            how=bootstrap_settings(manifest),
+            anchored=recorded(root) if manifest.references else None,
+            extra=extra[0] if extra else None,
+        )
+        _publish(page.parent, page.name, data, packed, pictures)
+    return page
+
+
+def bootstrap_settings(manifest: RunManifest) -> dict[str, Any]:
+    """Give the resamples, seed and confidence that a run was asked for."""
+    settings = manifest.config
+    return {
+        "resamples": _number(settings.get("resamples"), 10_000),
+        "seed": _number(settings.get("seed"), 0),
+        "confidence": float(_number(settings.get("confidence"), 0.95)),
+    }
+
+
+@contextmanager
+def _writing(root: Path, page: Path) -> Iterator[None]:
+    """Make one line of what goes wrong while the page of ``root`` is written, and its folder before."""
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise HarnessError(f"cannot write the report of {root} ({where}{error.strerror}); choose another place for it") from None
@@ -174,7 +251,6 @@ def _rebuilt(
         raise HarnessError(
             f"cannot write the report of {root} ({type(error).__name__}: {error}); is {root / DESCRIPTION} damaged?"
         ) from None
-    return page
 
 
 def training_curve(checkpoint: Path) -> list[Json]:
@@ -203,8 +279,8 @@ def _number(value: Json, default: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
-def _suite(root: Path, digest: str) -> Path | None:
-    """The step that built the suite of this digest."""
+def suite_folder(root: Path, digest: str) -> Path | None:
+    """Find the step that built the suite of this digest; None if the run has none."""
     for path in sorted(root.glob("steps/suite-*/manifest.json")):
         found = read_sealed(path).get("facts")
         if isinstance(found, dict) and found.get("digest") == digest:

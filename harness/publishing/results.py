@@ -2,16 +2,19 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Outcome
+from harness.environment import versions
 from harness.evaluation import references
 from harness.evaluation.extra_tasks import STEP
 from harness.evaluation.suite import remarks
 from harness.files import write_json
 from harness.publishing.candidates import Candidate, named, own_options, studies
+from harness.publishing.described import how_made
 from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.screen import terminal
 from harness.screen.redact import plain
@@ -22,12 +25,14 @@ from tasks.files import read_text, replacing
 from tasks.remarks import NAMES
 
 if TYPE_CHECKING:
-    from harness.run import Run
+    import pandas as pd
+
+    from harness.context import Run
     from reports.anchors import Anchors
     from reports.extra_tasks import Change
     from reports.tables import ByName
 
-VERSION: Final = 6
+VERSION: Final = 7
 #: What a finished comparison leaves in the run directory.
 _FILES: Final = (PAGE, DESCRIPTION, "comparison.json", "comparison.csv", "comparison.md", "table.txt")
 #: The same of the extra tasks, where there are any.
@@ -97,13 +102,11 @@ def show(root: Path) -> None:
     terminal.echo(read_text(root / "table.txt"))
 
 
-def show_scores(samples: Artifact) -> None:
-    """Print mean scores per category and length."""
+def show_scores(table: "pd.DataFrame") -> None:
+    """Print an evaluation's mean scores per category and length."""
     from reports import passk, scores
-    from reports.samples import read
     from reports.stopping import stopping_of
 
-    table = read(samples.path / "samples.parquet")
     terminal.show(scores.terminal(table))
     if (passed := passk.terminal(table)) is not None:
         terminal.show(passed)
@@ -179,7 +182,7 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
     scores = next((outcome.head_scores for outcome in outcomes.values() if outcome.head_scores), None)
     return {
         "title": f"{run.model.name}: {', '.join(outcomes)}",
-        "settings": plain(_settings(run, suite, list(outcomes))),
+        "settings": plain({**_settings(run, suite, list(outcomes)), **_checkpoints(run, list(outcomes))}),
         "head_scores": None if scores is None else [list(layer) for layer in scores],
         "masked_heads": {name: [list(head) for head in each.masked_heads] for name, each in outcomes.items() if _is_shown(each, scores)},
         "threshold": _threshold(run.options, candidates),
@@ -263,7 +266,9 @@ def _threshold(shared: Mapping[str, Json], candidates: Sequence[Candidate]) -> f
 
 def _settings(run: "Run", suite: Artifact, methods: Sequence[str]) -> dict[str, Json]:
     facts = suite.facts
+    made = how_made(" ".join(sys.argv), run.begun[0], versions(run.config.backend))
     return {
+        **made,
         "model": run.model.name,
         "model digest": run.model.digest,
         "suite digest": facts["digest"],
@@ -281,6 +286,12 @@ def _settings(run: "Run", suite: Artifact, methods: Sequence[str]) -> dict[str, 
         "trained models": ", ".join(f"{FOLDER}/{label(name, seed)}" for name in methods for seed in run.config.seeds or (None,)),
         "method options": json.dumps(dict(run.options), sort_keys=True),
     }
+
+
+def _checkpoints(run: "Run", methods: Sequence[str]) -> dict[str, Json]:
+    """Where each method's model is, in the run directory."""
+    seeds = run.config.seeds or (None,)
+    return {f"checkpoint of {name}": ", ".join(f"{FOLDER}/{label(name, seed)}" for seed in seeds) for name in methods}
 
 
 def _answers(run: "Run") -> str:

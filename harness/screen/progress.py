@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from harness.screen.terminal import console, echo
+from harness.screen.terminal import console, echo, silent
 from reports.safe import one_line
 
 T = TypeVar("T")
@@ -41,6 +41,9 @@ class Clock:
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar; yields ``advance(n)``, to be called when ``n`` more items are done."""
+    if silent():
+        yield lambda done: None
+        return
     if sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

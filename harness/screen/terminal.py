@@ -18,8 +18,30 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
+#: How many blocks of :func:`silence` are open.
+_silences = 0
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep what is said on standard error to oneself: for programs that call ours, and ask for results instead."""
+    global _silences
+    _silences += 1
+    try:
+        yield
+    finally:
+        _silences -= 1
+
+
+def silent() -> bool:
+    """Tell whether nothing is to be said on standard error."""
+    return _silences > 0
+
+
 def echo(text: object = "", *, err: bool = False) -> None:
-    """Print lines for a person."""
+    """Print lines for a person; progress and notices, on standard error, not inside :func:`silence`."""
+    if err and silent():
+        return
     with _readers_may_leave():
         click.echo(visible(redacted(str(text))), err=err)
 

@@ -99,6 +99,22 @@ def test_a_panel_without_one_below_it_labels_its_axis() -> None:
     assert [any(label.get_visible() for label in axes.get_xticklabels()) for axes in figure.axes] == [False, True, True]
 
 
+def test_steps_of_a_training_are_whole_numbers() -> None:
+    figure = training_curves({"m": [{"step": step, "loss": 1 / step} for step in (1.0, 2.0, 3.0)]})
+    ticks = figure.axes[0].get_xticks()
+    assert [tick for tick in ticks if tick != int(tick)] == []
+
+
+def test_a_legends_marker_is_as_it_is_drawn(found: MethodComparisons) -> None:
+    """Hollow where the method claims nothing, with the bar of its interval."""
+    figure = forest(found.methods)
+    claimed = [any(each.claim for each in column if each.length is None and each.scope != "task") for column in found.methods.values()]
+    assert True in claimed
+    handles = figure.legends[0].get_lines()
+    assert [handle.get_markerfacecolor() != "none" for handle in handles] == claimed
+    assert all(handle.get_linestyle() == "-" for handle in handles)
+
+
 def test_forest_fills_a_marker_only_where_a_difference_is_claimed(found: MethodComparisons) -> None:
     figure = forest(found.methods)
     markers = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]

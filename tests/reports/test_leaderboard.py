@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -156,3 +157,22 @@ def test_what_stopped_early_has_no_rank(entries: list[Entry]) -> None:
     assert "short" not in {row.name for row in found.columns[0].rows}
     with pytest.raises(CompareError, match="nothing to rank: short stopped early"):
         board([stopped], resamples=100)
+
+
+def test_intervals_are_drawn_on_one_scale(make_samples: Make) -> None:
+    """From the lowest end to the highest; what is drawn is where the numbers say."""
+    entries = [Entry(name, make_samples(shift=shift, questions=12)) for name, shift in (("low", -0.1), ("high", 0.1))]
+    found = board(entries, resamples=200)
+    text = html(found)
+    rows = found.columns[0].rows
+    left, right = min(row.low for row in rows), max(row.high for row in rows)
+    ends = re.search(r"drawn from ([\d.]+) to ([\d.]+) points", text)
+    assert ends is not None
+    assert float(ends[1]) <= 100 * left < float(ends[1]) + 1
+    assert float(ends[2]) - 1 < 100 * right <= float(ends[2])
+    drawn = re.findall(r"--low:([\d.]+)%;--at:([\d.]+)%;--size:([\d.]+)%", text)[: len(rows)]
+    scale = (float(ends[2]) - float(ends[1])) / 100
+    for row, (low, at, size) in zip(rows, drawn, strict=True):
+        assert float(ends[1]) + float(low) * scale == pytest.approx(100 * row.low, abs=0.1)
+        assert float(ends[1]) + float(at) * scale == pytest.approx(100 * row.overall, abs=0.1)
+        assert float(size) * scale == pytest.approx(100 * (row.high - row.low), abs=0.1)

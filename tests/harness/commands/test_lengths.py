@@ -13,9 +13,9 @@ from harness.builtin import MODEL_DIR
 from harness.commands import stages as stages_cli
 from harness.commands.root import main
 from harness.config import load_preset, override
+from harness.context import Run
 from harness.evaluation.suite import asked_suite
 from harness.models.lookup import resolve
-from harness.run import Run
 
 
 @pytest.fixture(autouse=True)

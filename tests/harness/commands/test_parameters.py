@@ -3,7 +3,8 @@
 import click
 import pytest
 
-from harness.commands.parameters import Length, Lengths, read_length
+from harness.commands.parameters import Length, Lengths
+from harness.options import read_length
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("512", 512), (" 4k", 4096), ("128K", 131_072), ("1", 1)])

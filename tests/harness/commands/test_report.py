@@ -1,6 +1,7 @@
 """`harness report` on a run directory, and its page in a real browser: filters, texts on demand, hostile model output, both screens."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,78 @@ def test_a_page_of_long_outputs_stays_small(tmp_path: Path, make_samples: MakeSa
     assert all(file.stat().st_size < 3 << 20 for file in (root / "report_files").iterdir())
 
 
-def test_one_evaluation_has_no_report(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> None:
-    result = harness(make_run(tmp_path / "run", make_samples()))
-    assert result.exit_code == 2
-    assert "nothing to compare" in result.output
+@pytest.fixture
+def alone(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> Path:
+    """A run that holds one evaluation, of a model that writes markup."""
+    base = make_samples(questions=12, depths=3).assign(output=f"well, {HOSTILE} gold", targets=json.dumps(["gold", HOSTILE]))
+    root = make_run(tmp_path / "alone", base)
+    manifest = json.loads((root / "manifest.json").read_text())
+    about = {"config": {"resamples": 200}, "command": f"harness eval {HOSTILE}", "started": 1764547200.0, "versions": {"torch": "2.13.0"}}
+    (root / "manifest.json").write_text(json.dumps({**manifest, **about}))
+    return root
+
+
+def test_one_evaluation_has_a_page_of_its_own(alone: Path) -> None:
+    result = harness(alone)
+    assert result.exit_code == 0, result.output
+    text = (alone / "report.html").read_text()
+    for heading in ("Scores", "Score by length", "Success by depth", "Examples", "Settings", "Words"):
+        assert f"<h2>{heading}</h2>" in text
+        assert f'<a href="#section-{heading.lower().replace(" ", "-")}">{heading}</a>' in text, "and the contents lead there"
+    assert "<h2>Differences</h2>" not in text
+    assert re.search(r"Overall score \d+\.\d of 100\.", text)
+    assert re.search(r"\[\d+\.\d, \d+\.\d\]", text), "scores have intervals"
+    assert "2025-12-01 00:00 UTC" in text
+    assert "torch 2.13.0" in text
+    assert "harness eval &lt;script&gt;" in text
+    refused = harness(alone, "--history", alone)
+    assert refused.exit_code == 2
+    assert "holds one evaluation" in refused.output
+
+
+def test_the_page_of_one_evaluation_is_browsed_and_its_gold_is_marked(alone: Path, page: Any) -> None:
+    assert harness(alone).exit_code == 0
+    page.goto((alone / "report.html").as_uri() + "#examples?task=niah&length=512")
+    assert page.locator("#examples-count").inner_text() == "36 of 216 examples", "the address says what is shown"
+    assert page.locator("#filter-change").is_hidden()
+    page.select_option("#filter-length", "1024")
+    assert page.evaluate("location.hash") == "#examples?task=niah&length=1024"
+    page.select_option("#filter-task", "")
+    page.select_option("#filter-length", "")
+    assert page.evaluate("location.hash") == ""
+    page.locator("#examples-list summary").first.click()
+    output = page.locator("#examples-list .example pre").last
+    output.wait_for()
+    marks = output.locator("mark")
+    assert marks.count() == 2
+    assert marks.last.inner_text() == "gold"
+    assert output.locator(":not(mark)").count() == 0, "and it stays text"
+    assert page.evaluate("window.hacked") is None
+
+
+def test_words_are_explained_to_pointer_and_keyboard(alone: Path, page: Any) -> None:
+    assert harness(alone).exit_code == 0
+    page.goto((alone / "report.html").as_uri())
+    term = page.locator("#section-scores .term").filter(has_text="recall").first
+    tip = term.locator(".tip")
+    assert tip.is_hidden()
+    term.focus()
+    assert tip.is_visible()
+    assert "hidden in a long text" in tip.inner_text()
+    term.blur()
+    assert tip.is_hidden()
+    term.hover()
+    assert tip.is_visible()
+
+
+def test_warnings_stand_beside_the_verdict(run: Path) -> None:
+    description = json.loads((run / "report.json").read_text())
+    description["facts"]["retmask"]["warnings"] = f"pairs are few {HOSTILE}"
+    (run / "report.json").write_text(json.dumps(description))
+    assert harness(run).exit_code == 0
+    text = (run / "report.html").read_text()
+    said = text.index('<p class="note">retmask: pairs are few &lt;script&gt;')
+    assert text.index('class="verdict"') < said < text.index("<h2>")
 
 
 def test_filters_choose_examples_and_texts_stay_text(run: Path, page: Any) -> None:
@@ -207,7 +276,7 @@ def test_a_whole_prompt_is_shown_on_demand_and_stays_text(run: Path, page: Any) 
     assert text.startswith("START <script>window.hacked = 1</script>")
     assert text.count("word") == 2000
     assert text.endswith(f"END {name}?")
-    assert shown.locator("*").count() == 0
+    assert shown.locator(":not(mark)").count() == 0
     assert page.get_by_role("button", name="Show the whole prompt").count() == 0
 
 

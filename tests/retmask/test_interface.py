@@ -1,0 +1,41 @@
+"""`from retmask import detect`: the scores of heads for a notebook."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.api import HarnessError
+from retmask import MeasuredHeads, detect
+
+
+@pytest.fixture(scope="module")
+def measured() -> MeasuredHeads:
+    return detect("builtin", lengths=["128"], trials=3, max_new_tokens=12)
+
+
+def test_heads_are_a_table_and_a_map(measured: MeasuredHeads, tmp_path: Path) -> None:
+    frame = measured.frame
+    assert list(frame.columns) == ["layer", "head", "score"]
+    assert frame["score"].is_monotonic_decreasing
+    assert len(frame) == measured.scores.mean.size
+    best = measured.top(2)
+    assert list(best[0]) == frame.iloc[0][["layer", "head"]].tolist()
+    assert "<svg" in measured.map(masked=best)._repr_svg_()
+    measured.save(tmp_path / "heads.safetensors")
+    assert (tmp_path / "heads.safetensors").is_file()
+
+
+def test_a_checkpoint_without_its_best_heads(measured: MeasuredHeads, tmp_path: Path) -> None:
+    place = measured.ablated(tmp_path / "worse", top_k=2)
+    assert (place / "head_mask.json").is_file()
+    with pytest.raises(HarnessError, match="is not empty"):
+        measured.ablated(place, top_k=2)
+
+
+def test_detection_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    detect("builtin", lengths=[128], trials=3, max_new_tokens=12)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(HarnessError, match="'long' is not a length"):
+        detect("builtin", lengths=["long"])
+    with pytest.raises(HarnessError, match="unknown protocol 'wu'"):
+        detect("builtin", protocol="wu")
