@@ -116,7 +116,7 @@ def test_the_same_answers_are_judged_once_in_a_run(tmp_path: Path, judge: Judges
 
 
 def test_a_broken_off_judging_goes_on(tmp_path: Path, judge: JudgesServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.engines.served._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("harness.engines.servers.client._FIRST_PAUSE", 0.01)
     judge.good_until = judge.admitted + 1
     try:
         broken = evaluate(tmp_path, judge, "--judge-generations", "3")
