@@ -23,14 +23,15 @@ from harness.engines.lm import Batch, HarnessLM
 from harness.engines.options import EngineConfig
 from harness.engines.served import Served
 from harness.engines.servers import client
-from harness.engines.servers.client import Client, PassingError
-from harness.engines.servers.identity import served_name
+from harness.engines.servers.client import Client, NoAnswerError, PassingError, RefusedError
+from harness.engines.servers.identity import identity
 from harness.models.lookup import resolve
 from harness.store.journal import Journal
 from tests.fuzz.answering import Reply, Server, answering, completion, completions, replies, reply
 from tests.fuzz.hostile import fuzz, seldom, small, survives, within
 
-MODELS = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "x", "max_model_len": 4096}]}
+ROW = {"id": "m", "object": "model", "owned_by": "x", "root": "y", "max_model_len": 4096, "meta": {"size": 1}}
+MODELS = {"object": "list", "data": [ROW]}
 SOUND = Reply(reply(json.dumps(MODELS).encode()))
 APIS = st.sampled_from(["completions", "chat"])
 TIMEOUT = 0.25
@@ -91,9 +92,10 @@ def request(number: int) -> Instance:
 @example([Reply(reply(b'{"data": [{"id": "\\ud800"}]}'))], "")
 def test_names_of_models(server: Server, found: list[Reply], asked: str) -> None:
     server.says(*found)
+    asked_for = EngineConfig("served", url=server.url, served_model=asked, timeout=TIMEOUT)
     with small():
-        name = survives(lambda: served_name(Client(server.url, TIMEOUT), asked), HarnessError)
-    assert name is None or isinstance(name, str)
+        known = survives(lambda: identity(asked_for), HarnessError, NoAnswerError, RefusedError)
+    assert known is None or len(json.dumps(known).encode()) < 4096
     assert server.sent <= ATTEMPTS
 
 

@@ -115,8 +115,16 @@ def test_the_same_answers_are_judged_once_in_a_run(tmp_path: Path, judge: Judges
     assert len({body["messages"][0]["content"] for body in judge.answered}) == len(judge.answered) == 2
 
 
+def test_another_judge_behind_the_same_address_judges_anew(tmp_path: Path, judge: JudgesServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(judge.answered)
+    for root in ("org/a", "org/a", "org/b"):
+        monkeypatch.setattr(judge, "about", {"id": "shipped", "owned_by": "vllm", "root": root})
+        assert evaluate(tmp_path, judge, "--examples", "1").exit_code == 0
+    assert len(judge.answered) - before == 2
+
+
 def test_a_broken_off_judging_goes_on(tmp_path: Path, judge: JudgesServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.engines.served._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("harness.engines.servers.client._FIRST_PAUSE", 0.01)
     judge.good_until = judge.admitted + 1
     try:
         broken = evaluate(tmp_path, judge, "--judge-generations", "3")

@@ -99,11 +99,11 @@ def test_a_refusal_that_repeats_the_key_does_not_show_it(tmp_path: Path, echoing
 
 
 def test_half_a_key_is_not_left_where_an_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.engines.served import _excerpt
+    from harness.engines.servers.client import excerpt
 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for blanks in range(380, 405):  # which make one in the line that is shown
-        assert KEY[:6] not in _excerpt(b" " * blanks + KEY.encode())
+        assert KEY[:6] not in excerpt(b" " * blanks + KEY.encode())
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY} {KEY}", f"{KEY}\u2026"])

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # so that tests.harness.serv
 
 from harness.api import HarnessError
 from harness.commands.root import main
-from harness.engines import served as served_module
 from harness.engines.hf import HFBackend
+from harness.engines.servers import client as served_module
 from harness.evaluation import asking
 from harness.store import steps as artifacts
 from harness.store.journal import read_lines
