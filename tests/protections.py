@@ -488,7 +488,7 @@ PROTECTIONS: Final = (
         (
             "a comparison refuses a damaged run manifest",
             "harness/store/find.py",
-            "    manifest = RunManifest.read(root)\n",
+            "    check_finished(root)\n    manifest = RunManifest.read(root)\n",
             '    manifest = RunManifest.parse(__import__("json").loads((root / MANIFEST).read_text(errors="replace")), root)\n',
             _FAULTS + "test_a_damaged_run_manifest_is_refused_and_written_again[flipped]",
         ),
@@ -1109,8 +1109,8 @@ PROTECTIONS: Final = (
         (
             "a model's own code runs only when asked for",
             "harness/models/lookup.py",
-            "allow_unsafe_weights, trust_remote_code), trust_remote_code)",
-            "allow_unsafe_weights, trust_remote_code), True)",
+            "    return Model(name, path.resolve(), digest, trust_remote_code)\n",
+            "    return Model(name, path.resolve(), digest, True)\n",
             _MODELS + "test_a_models_code_runs_only_when_asked_for",
         ),
         (

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any, Final
 
 import click
-from click.utils import make_default_short_help
 
 from harness.api import HarnessError
 from harness.commands.summaries import SUMMARIES
@@ -62,7 +61,7 @@ class HarnessGroup(click.Group):
 
     def _summary(self, ctx: click.Context, name: str, limit: int) -> str:
         if name in SUMMARIES and name not in self.commands:
-            return make_default_short_help(SUMMARIES[name], limit)
+            return click.Command(name, help=SUMMARIES[name]).get_short_help_str(limit)
         command = self.get_command(ctx, name)
         return "" if command is None else command.get_short_help_str(limit)
 

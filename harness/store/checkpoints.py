@@ -54,11 +54,13 @@ def publish(root: Path, name: str, source: Path, digest: str, card: str, say: Ca
     folder = root / FOLDER
     place = folder / name
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        return say(f"{folder} is a link, or no folder: {name} stays in {source}")
+        say(f"{folder} is a link, or no folder: {name} stays in {source}")
+        return None
     folder.mkdir(exist_ok=True)
     known = _record(root)
     if place.is_symlink() or (place.exists() and name not in known):
-        return say(f"{place} was not made by the harness and stays; {name} is in {source}")
+        say(f"{place} was not made by the harness and stays; {name} is in {source}")
+        return None
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     if known.get(name) != digest or not all((place / path.relative_to(source)).is_file() for path in files):
         write_sealed(folder / _RECORD, {"models": {**known, name: digest}})
