@@ -102,10 +102,11 @@ def ablated(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
 
 
 def _silence(projection: Projection, heads: Sequence[int]) -> Any:
-    device = next(projection.module.parameters()).device
-    silent = projection.columns(heads, device)
+    silent = projection.columns(heads, torch.device("cpu"))
 
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        nonlocal silent  # offloaded weights are on no device between passes, so what comes in says where this layer is computed
+        silent = silent.to(inputs[0].device)
         return (inputs[0].masked_fill(silent, 0), *inputs[1:])
 
     return hook
@@ -134,6 +135,8 @@ def _zeroed(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
         for projection, heads in list(_masked_projections(model, mask)):
             weight = projection.module.weight
             assert isinstance(weight, Tensor)
+            if weight.device.type == "meta":
+                raise HarnessError("the model's weights are offloaded, and a checkpoint needs them in memory; load it on one device")
             restores.callback(weight.copy_, weight.clone())
             columns = projection.columns(heads, weight.device)
             weight.masked_fill_(columns if _input_axis(projection.module) == 1 else columns[:, None], 0)

@@ -94,7 +94,7 @@ def trainer(
     ``rows`` as in :mod:`retmask.training.encoded_pairs`.
     """
     kind: Any = ChosenTrainer if config.loss == SFT else PreferenceTrainer
-    with _answers_only(config.device):
+    with _answers_only(config.device), _whole_before_divided():
         try:
             made: AnyTrainer = kind(
                 model=model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=_adapters(config), callbacks=[watch]
@@ -121,6 +121,21 @@ def _answers_only(device: str) -> Iterator[None]:
         yield
     finally:
         trl_utils._use_triton = before
+
+
+@contextmanager
+def _whole_before_divided() -> Iterator[None]:
+    """Let trl compute reference log-probabilities before DeepSpeed has divided the model's weights (ZeRO stage 3).
+
+    It gathers the LM head's parts and takes for granted that there are some; of a weight that is whole there is nothing to gather.
+    """
+    trl_utils: Any = import_module("trl.trainer.utils")
+    before = trl_utils.maybe_gather_lm_head_ctx
+    trl_utils.maybe_gather_lm_head_ctx = lambda *weights: before(*(each for each in weights if hasattr(each, "ds_status")))
+    try:
+        yield
+    finally:
+        trl_utils.maybe_gather_lm_head_ctx = before
 
 
 def _adapters(config: TrainConfig) -> LoraConfig | None:
