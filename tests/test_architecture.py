@@ -366,7 +366,7 @@ def test_everything_is_printed_through_one_module(path: Path) -> None:
 OWN_READS = {
     "harness/models/catalogue.py", "harness/config.py", "harness/screen/ends.py", "harness/environment.py",
     "harness/models/footprint.py", "harness/models/template_process.py", "harness/engines/threads.py",
-    "reports/boardfiles.py", "reports/page.py", "reports/reference.py", "tasks/files.py",
+    "reports/boardfiles.py", "reports/page.py", "reports/reference.py", "reports/relation.py", "tasks/files.py",
 }  # fmt: skip
 
 

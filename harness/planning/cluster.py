@@ -194,7 +194,9 @@ def as_text(plan: ClusterPlan) -> str:
             lines.append("  no layout of up to 1,024 such devices holds it: ask for shorter --lengths, a smaller micro_batch_size, or LoRA")
         elif step.nearest is not None:
             more = f" (of {step.nearest.layout.devices} such devices)" if step.nearest.layout.devices > there.devices else ""
-            lines.append(f"  nearest that fits: {step.nearest.layout}{more}, {gib(step.nearest.total)}, {duration(step.nearest.seconds)}")
+            how = ", which takes vLLM" if step.nearest.layout.kind == "tensor" else ""
+            found = f"{step.nearest.layout}{more}, {gib(step.nearest.total)}, {duration(step.nearest.seconds)}{how}"
+            lines.append(f"  nearest that fits: {found}")
     total = plan.seconds
     lines += [
         "",

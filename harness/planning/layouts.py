@@ -77,7 +77,8 @@ def layouts(work: Work, blueprint: Blueprint, devices: int) -> Iterator[Layout]:
         return
     shape = blueprint.shape
     counts = [count for count in range(2, devices + 1) if devices % count == 0]
-    yield from (Layout("tensor", count) for count in counts if shape.heads % count == 0 and shape.vocabulary % count == 0)
+    if work.step != "heads":  # detection looks inside the model, which transformers alone lets it
+        yield from (Layout("tensor", count) for count in counts if shape.heads % count == 0 and shape.vocabulary % count == 0)
     yield from (Layout("pipeline", count) for count in counts if count <= shape.layers)
 
 

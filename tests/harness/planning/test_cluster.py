@@ -207,6 +207,7 @@ def test_a_plan_needs_no_weights_and_writes_nothing(tmp_path: Path, monkeypatch:
     reading = steps["generate: baseline"]
     assert reading["asked"] == "one device"
     assert reading["nearest"]["layout"] == "tensor 4"
+    assert steps["heads"]["nearest"]["layout"] == "pipeline 2", "detection has no tensor parallelism"
     assert found["seconds"] > 0
     assert found["hardware"]["shares_of_peak"]["training"] == TRAINING
 
@@ -234,3 +235,15 @@ def test_what_would_stop_the_run_stops_the_plan(tmp_path: Path) -> None:
         shown = plan("--model", folder, *arguments)
         assert shown.exit_code == 2
         assert why in shown.stderr
+
+
+def test_vllm_takes_many_rows_at_a_time(tmp_path: Path) -> None:
+    folder = llama(tmp_path, "8b")
+    tables = [
+        json.loads(plan("--model", folder, "--hardware", "8x80GiB", "--method", "retmask", "--set", f"sampler={sampler}", "--json").stdout)
+        for sampler in ("hf", "vllm")
+    ]
+    alone, many = ({step["name"]: step["work"] for step in table["steps"]} for table in tables)
+    assert many["chosen"]["new_tokens"] == alone["chosen"]["new_tokens"]
+    assert many["chosen"]["passes"] < alone["chosen"]["passes"] / 10
+    assert many["heads"] == alone["heads"]
