@@ -139,7 +139,7 @@ def _weights(variance: Values) -> Values:
 def _fit(x: Values, y: Values, weights: Values) -> tuple[Values, Values]:
     """Weighted least squares: (intercept and slope, inverse of the information)."""
     design = np.stack([np.ones_like(x), x], axis=1)
-    inverse: Values = np.linalg.inv(design.T @ (weights[:, None] * design))
+    inverse = np.asarray(np.linalg.inv(design.T @ (weights[:, None] * design)), dtype=np.float64)
     fitted: Values = inverse @ design.T @ (weights * y)
     return fitted, inverse
 
@@ -170,13 +170,11 @@ def _rank_correlations(x: Values, y: Values) -> Values:
 
     first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(x, axis=1), rankdata(y, axis=1)))
     norm = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    found: Values = (first * second).sum(axis=1) / np.where(norm > 0, norm, 1)
-    return found
+    return np.asarray((first * second).sum(axis=1) / np.where(norm > 0, norm, 1), dtype=np.float64)
 
 
 def _fisher(correlation: Values) -> Values:
-    found: Values = np.arctanh(np.clip(correlation, -0.999, 0.999))
-    return found
+    return np.asarray(np.arctanh(np.clip(correlation, -0.999, 0.999)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

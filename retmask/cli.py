@@ -257,7 +257,8 @@ def compare(
     if figures is not None:
         from reports.headfigures import save_change
 
-        save_change(*(scores.mean for scores in found.values()), threshold, figures)
+        before, after = (scores.mean for scores in found.values())
+        save_change(before, after, threshold, figures)
     _echo_json(table)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.api import Model, Work
+from harness.models.files import tokenizer_files
 from retmask.heads.masks import HEADS
 from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
@@ -54,7 +55,7 @@ def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
     """
     if options.pairs_from:
         return [_training(options)]
-    options = replace(options, prompts_from=prompts_source(model, options))
+    options = replace(options, prompts_from=_source(model, options))
     return [
         *_writing(options),
         _sampling("chosen", options, shared=True),
@@ -67,7 +68,7 @@ def chosen_alone(options: "Options", model: Model) -> list[Work]:
     """Plan a method that trains on the chosen answers alone."""
     if options.pairs_from:
         return [_training(options)]
-    options = replace(options, prompts_from=prompts_source(model, options))
+    options = replace(options, prompts_from=_source(model, options))
     return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
 
 
@@ -91,6 +92,12 @@ def _growing(options: "Options") -> list[Work]:
         "dtype",
     )
     return [replace(_sampling("contrast", few, shared=True), inputs=inputs)]
+
+
+def _source(model: Model, options: "Options") -> str:
+    """Where instructions come from; of a model without a tokenizer, of which only the configuration is there, from itself."""
+    alone = not tokenizer_files(model.path)
+    return options.prompts_from or SELF if alone else prompts_source(model, options)
 
 
 def _writing(options: "Options") -> list[Work]:

@@ -1737,4 +1737,21 @@ PROTECTIONS: Final = (
             "tests/tasks/helmet/test_wordings.py::test_a_checkout_is_read_without_being_run",
         ),
     ),
+    *_protections(
+        "a mask silences its heads wherever a layer is computed",
+        (
+            "the mask goes where the layer is computed",
+            "retmask/heads/ablate.py",
+            "        silent = silent.to(inputs[0].device)\n",
+            '        silent = silent.to(next(projection.module.parameters()).device) if silent.device.type != "meta" else silent\n',
+            "tests/retmask/heads/test_sharded.py::test_masked_answers_and_losses_are_the_same",
+        ),
+        (
+            "offloaded weights are not taken for a checkpoint's",
+            "retmask/heads/ablate.py",
+            '            if weight.device.type == "meta":\n',
+            "            if False:\n",
+            "tests/retmask/heads/test_sharded.py::test_a_masked_checkpoint_needs_the_weights",
+        ),
+    ),
 )

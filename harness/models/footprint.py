@@ -47,13 +47,16 @@ class ModelShape:
     """The number format that its config names, float32 where it names none."""
 
     @classmethod
-    def read(cls, model: Model) -> "ModelShape":
-        """Read it from ``config.json`` and the headers of the safetensors files. HarnessError says what is missing."""
+    def read(cls, model: Model, parameters: int | None = None) -> "ModelShape":
+        """Read it from ``config.json`` and, unless the number of ``parameters`` is given, the headers of the safetensors files.
+
+        HarnessError says what is missing.
+        """
         file, config = model.path / "config.json", _config(model.path)
         heads, hidden = _given(config, "num_attention_heads", file), _given(config, "hidden_size", file)
         dtype = _named_format(config)
         return cls(
-            parameters=_all_parameters(model.path, dtype),
+            parameters=_all_parameters(model.path, dtype) if parameters is None else parameters,
             layers=_given(config, "num_hidden_layers", file),
             heads=heads,
             kv_heads=1 if config.get("multi_query") is True else _size(config, "num_key_value_heads", file) or heads,

@@ -142,11 +142,12 @@ def ablated(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
 
 
 def _scale(projection: Projection, heads: Sequence[int], strength: float) -> Any:
-    device = next(projection.module.parameters()).device
-    chosen = projection.columns(heads, device)
+    chosen = projection.columns(heads, torch.device("cpu"))
 
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        nonlocal chosen  # offloaded weights are on no device between passes, so what comes in says where this layer is computed
         states = inputs[0]
+        chosen = chosen.to(states.device)
         return (torch.where(chosen, states * strength, states) if strength else states.masked_fill(chosen, 0), *inputs[1:])
 
     return hook
@@ -175,6 +176,8 @@ def _scaled(model: PreTrainedModel, mask: HeadMask) -> Iterator[None]:
         for projection, heads in list(_masked_projections(model, mask)):
             weight = projection.module.weight
             assert isinstance(weight, Tensor)
+            if weight.device.type == "meta":
+                raise HarnessError("the model's weights are offloaded, and a checkpoint needs them in memory; load it on one device")
             restores.callback(weight.copy_, weight.clone())
             columns = projection.columns(heads, weight.device)
             chosen = columns if _input_axis(projection.module) == 1 else columns[:, None]

@@ -99,7 +99,7 @@ def trainer(
     ``rows`` as in :mod:`retmask.training.encoded_pairs`.
     """
     kind: Any = ChosenTrainer if config.loss == SFT else PreferenceTrainer
-    with _answers_only(config.device):
+    with _answers_only(config.device), _whole_before_divided():
         try:
             made: AnyTrainer = kind(
                 model=model,
@@ -140,6 +140,21 @@ def _answers_only(device: str) -> Iterator[None]:
         yield
     finally:
         trl_utils._use_triton = before
+
+
+@contextmanager
+def _whole_before_divided() -> Iterator[None]:
+    """Let trl compute reference log-probabilities before DeepSpeed has divided the model's weights (ZeRO stage 3).
+
+    It gathers the LM head's parts and takes for granted that there are some; of a weight that is whole there is nothing to gather.
+    """
+    trl_utils: Any = import_module("trl.trainer.utils")
+    before = trl_utils.maybe_gather_lm_head_ctx
+    trl_utils.maybe_gather_lm_head_ctx = lambda *weights: before(*(each for each in weights if hasattr(each, "ds_status")))
+    try:
+        yield
+    finally:
+        trl_utils.maybe_gather_lm_head_ctx = before
 
 
 def _adapters(config: TrainConfig) -> LoraConfig | None:
@@ -250,7 +265,7 @@ class Watch(TrainerCallback):
         self._clock = Clock(state.max_steps, state.global_step)
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         if logs is None:
             return

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def assert_same_training(folder: Path, alone: Path) -> None:
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_follow_the_curve_of_one(config: TrainConfig, alone: Path, tmp_path: Path, parallel: str) -> None:
+    facts = launch(replace(config, output=str(tmp_path), micro_batch_size=1), command=launcher(parallel, 2))
+    assert facts["processes"] == 2
+    assert_same_training(tmp_path, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is an extra")
+@pytest.mark.parametrize("parallel", ["zero1", "zero2", "zero3"])
+def test_deepspeed_follows_the_curve_of_one_process_too(config: TrainConfig, alone: Path, tmp_path: Path, parallel: str) -> None:
     facts = launch(replace(config, output=str(tmp_path), micro_batch_size=1), command=launcher(parallel, 2))
     assert facts["processes"] == 2
     assert_same_training(tmp_path, alone)
