@@ -15,6 +15,8 @@ from retmask.heads.scores import Head, HeadScores
 
 #: What a mask is made of: attention heads, neurons of MLPs, or whole layers.
 HEADS, MLP, LAYERS = COMPONENTS = ("heads", "mlp", "layers")
+#: What one of them is called, in the plural.
+UNITS: Final = {HEADS: "heads", MLP: "neurons", LAYERS: "layers"}
 KINDS: Final = ("retrieval", "nonretrieval", "random", "layermatched")
 
 

@@ -26,7 +26,8 @@ CONTRAST_VERSION: Final = 1
 
 
 def contrasted_count(context: RunContext, options: Options, measured: Artifact) -> tuple[int, dict[str, Json]]:
-    """Choose the number of heads, and figures for the report. HarnessError if masking one head already breaks the bound on fluency.
+    """Choose the number of heads, and figures for the report. HarnessError if masking one head already breaks the bound on fluency, or no
+    mask within it changes any answer.
 
     Where the wanted share is out of reach, the mask that comes nearest to it is taken, and that is said.
     """
@@ -54,7 +55,7 @@ def contrasted_count(context: RunContext, options: Options, measured: Artifact) 
                 mask = replace(masks.retrieval(scores, top_k=k), strength=options.strength, component=options.components)
                 masked = engine.sample(prompts, settings, mask, work / f"masked-{k}.journal")
                 found = sum(one.ids != other.ids for one, other in zip(intact, masked, strict=True)) / len(prompts)
-                context.say(f"contrast: {k} {options.components} masked, {found:.0%} of {len(prompts)} answers differ")
+                context.say(f"contrast: {k} {masks.UNITS[options.components]} masked, {found:.0%} of {len(prompts)} answers differ")
                 return found
 
             return _facts(smallest(_sizes(most), share, options.contrast))
@@ -63,6 +64,12 @@ def contrasted_count(context: RunContext, options: Options, measured: Artifact) 
     k, share = facts["k"], facts["value"]
     assert isinstance(k, int)
     assert isinstance(share, float)
+    if not share:
+        raise HarnessError(
+            f"[method]: contrast: none of {len(prompts)} answers changes under any mask of up to {most} {masks.UNITS[options.components]}, "
+            "which is as many as the bound on fluency allows, so pairs would differ by chance alone; mask other components, or others by "
+            "another detector or strength"
+        )
     if share < options.contrast:
         context.say(f"warning: {_short(share, options, k, most)}")
     return k, {"share of answers that the mask changes": round(share, 3)}
@@ -70,7 +77,8 @@ def contrasted_count(context: RunContext, options: Options, measured: Artifact) 
 
 def _short(share: float, options: Options, k: int, most: int) -> str:
     bound = f"more than {most} cannot be masked within the bound on fluency"
-    return f"no mask changes {options.contrast:.0%} of the answers; that of {k} {options.components} changes {share:.0%}, and {bound}"
+    units = masks.UNITS[options.components]
+    return f"no mask changes {options.contrast:.0%} of the answers; that of {k} {units} changes {share:.0%}, and {bound}"
 
 
 def _fluent(context: RunContext, options: Options, measured: Artifact) -> int:
@@ -105,8 +113,8 @@ def _fluent(context: RunContext, options: Options, measured: Artifact) -> int:
     if not most:
         grown = f"perplexity of short texts grow x{facts['value']:.2f}, beyond the bound of x{facts['bound']:g}"
         raise HarnessError(
-            f"masking one of the {options.components} makes {grown}, so no contrast is within it; leave contrast out, or give a strength "
-            "nearer to 1"
+            f"masking one of the {masks.UNITS[options.components]} makes {grown}, so no contrast is within it; leave contrast out, or "
+            "give a strength nearer to 1"
         )
     return most
 

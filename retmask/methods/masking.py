@@ -106,7 +106,9 @@ class HeadMasking(Method):
         if masked is None:
             return stages.given(context, options, chosen_only=options.loss == SFT)
         kept = f" at strength {masked.mask.strength:g}" if masked.mask.strength else ""
-        context.say(f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} {masked.mask.component} masked{kept}")
+        context.say(
+            f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} {masks.UNITS[masked.mask.component]} masked{kept}"
+        )
         with stages.sampler(context, options) as engine:
             prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)

@@ -6,7 +6,7 @@ from typing import Final
 from harness.api import Artifact, Json, RunContext
 from retmask import stages
 from retmask.heads.detectors import COPY
-from retmask.heads.masks import HEADS, HeadMask
+from retmask.heads.masks import HEADS, UNITS, HeadMask
 from retmask.heads.scores import HeadScores
 from retmask.methods.measuring import Masked
 from retmask.options import parse_options
@@ -32,8 +32,8 @@ def summary(masked: Masked | None, after: HeadScores | None, pairs: Artifact, tr
     if masked is not None:
         scores = masked.scores
         facts = {
-            f"masked {masked.mask.component}": len(masked.mask.heads),
-            masked.mask.component: len(scores.heads()),
+            f"masked {UNITS[masked.mask.component]}": len(masked.mask.heads),
+            UNITS[masked.mask.component]: len(scores.heads()),
             **({"detector": scores.detector} if scores.detector != COPY else {}),
             "trials": len(scores.counted),
             "max head score" if masked.mask.component == HEADS else "max score": round(scores.max, 3),

@@ -7,6 +7,7 @@ import pytest
 
 from harness.api import HarnessError, Json
 from harness.builtin import MODEL_DIR
+from retmask.heads.growing import Grown
 from retmask.heads.masks import retrieval
 from retmask.heads.scores import HeadScores
 from retmask.methods.controls import RandMask
@@ -51,13 +52,18 @@ def test_a_mask_grows_until_enough_answers_differ(words: Path, tmp_path: Path) -
     assert f"randmask: {facts['k']} of 8 heads masked" in again.said, "a control masks as many"
 
 
-def test_a_share_out_of_reach_takes_the_nearest_and_says_so(words: Path, tmp_path: Path) -> None:
-    context = DirectoryContext(tmp_path, words, {**OPTIONS, "contrast": 1.0, "strength": 0.999999})
+def test_a_share_out_of_reach_takes_the_nearest_and_says_so(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retmask.methods.contrast.smallest", lambda sizes, share, wanted: Grown(2, 0.25, ((1, 0.0), (2, 0.25))))
+    context = DirectoryContext(tmp_path, words, {**OPTIONS, "contrast": 0.5})
     RetMask().prepare(context)
-    facts = steps(context)["contrast"]
-    assert facts["value"] == 0.0
     (warning,) = [line for line in context.said if line.startswith("warning")]
-    assert "no mask changes 100% of the answers; that of 1 heads changes 0%" in warning
+    assert "no mask changes 50% of the answers; that of 2 heads changes 25%" in warning
+
+
+def test_masks_that_change_no_answer_are_refused(words: Path, tmp_path: Path) -> None:
+    context = DirectoryContext(tmp_path, words, {**OPTIONS, "contrast": 1.0, "strength": 0.999999})
+    with pytest.raises(HarnessError, match=r"none of 8 answers changes under any mask of up to \d+ heads"):
+        RetMask().prepare(context)
 
 
 def test_a_mask_that_is_not_fluent_is_refused(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
