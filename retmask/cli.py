@@ -277,7 +277,8 @@ def compare(
     if figures is not None:
         from reports.headfigures import save_change
 
-        save_change(*(scores.mean for scores in found.values()), threshold, figures)
+        before, after = found.values()
+        save_change(before.mean, after.mean, threshold, figures)
     _echo_json(table)
 
 

@@ -73,7 +73,8 @@ class ForcedAnswer:
             output = self._model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=self._scored)
         nats = output.logits.float().log_softmax(dim=-1)
         targets = ids[:, -self._scored :, None].to(nats.device)
-        return nats.gather(2, targets)[..., 0].mean(dim=1)
+        found: Tensor = nats.gather(2, targets)[..., 0].mean(dim=1)
+        return found
 
 
 @contextmanager

@@ -102,6 +102,6 @@ def _first(heights: Mapping[str, Values]) -> dict[str, Json]:
     """Whose curve falls first, and by how much the others' are higher, needle by needle."""
     order: Sequence[str] = sorted(heights, key=lambda name: float(heights[name].mean()))
     first = order[0]
-    behind = {name: list(interval(heights[name] - heights[first], _SEED)) for name in order[1:]}
-    surely = all(low > 0 for _, low, _ in behind.values())
-    return {"falls_first": first, "surely": surely, "higher_by": dict(behind)}
+    behind: dict[str, Json] = {name: list(interval(heights[name] - heights[first], _SEED)) for name in order[1:]}
+    surely = all(interval(heights[name] - heights[first], _SEED).low > 0 for name in order[1:])
+    return {"falls_first": first, "surely": surely, "higher_by": behind}
