@@ -257,8 +257,8 @@ def compare(
     if figures is not None:
         from reports.headfigures import save_change
 
-        before, after = (scores.mean for scores in found.values())
-        save_change(before, after, threshold, figures)
+        before, after = found.values()
+        save_change(before.mean, after.mean, threshold, figures)
     _echo_json(table)
 
 

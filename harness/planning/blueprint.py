@@ -32,7 +32,7 @@ class Blueprint:
             raise HarnessError(f"{path} has no config.json; name a directory with one")
         with loading(path, _MOST), torch.device("meta"):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-            network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            network: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
         text = config.get_text_config()
         parameters = sum(each.numel() for each in network.parameters())
         shape = ModelShape.read(Model(str(path), path, ""), parameters)

@@ -103,5 +103,5 @@ def _first(heights: Mapping[str, Values]) -> dict[str, Json]:
     order: Sequence[str] = sorted(heights, key=lambda name: float(heights[name].mean()))
     first = order[0]
     behind: dict[str, Json] = {name: list(interval(heights[name] - heights[first], _SEED)) for name in order[1:]}
-    surely = all(interval(heights[name] - heights[first], _SEED)[1] > 0 for name in order[1:])
+    surely = all(interval(heights[name] - heights[first], _SEED).low > 0 for name in order[1:])
     return {"falls_first": first, "surely": surely, "higher_by": behind}
