@@ -97,9 +97,9 @@ def by_transformers(tmp_path_factory: pytest.TempPathFactory, gguf: Path) -> pd.
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory, gguf: Path) -> Path:
-    """The same file with its numbers in float32: llama.cpp then multiplies what transformers multiplies.
+    """The same file with its numbers in float32: llama.cpp then multiplies what transformers multiplies, to 1e-5 of a logit.
 
-    Packed weights meet activations that are rounded to 8 bits, which changes one answer in ten of so small a model.
+    Packed weights meet activations that are rounded to 8 bits, which moves logits by 0.1.
     """
     from gguf import GGUFReader, GGUFValueType, GGUFWriter
     from gguf.quants import dequantize

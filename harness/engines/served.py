@@ -2,18 +2,20 @@
 
 ``completions`` sends token ids, exactly those that the suite was fitted with; where a server takes none, the prompt's text, if the server
 counts as many tokens in each. ``chat`` sends messages, which the server puts into its own template. What the server says it read is
-compared with what was sent, so that it cannot cut a prompt unnoticed.
+compared with what was sent, so that it cannot cut a prompt unnoticed. What a server would do to the model's choice of its own accord, such
+as llama-cpp-python's penalty of 1.1 on every token that was there before, is set to nothing in every request.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import HarnessError, Json, Model
 from harness.engines.lm import Batch, Completion, Failed, Prompt, is_ours
 from harness.engines.options import EngineConfig
-from harness.engines.servers.client import FILTERED, Client, PassingError, Stop, WithheldError, excerpt
+from harness.engines.servers.client import FILTERED, Client, PassingError, RefusedError, Stop, WithheldError, excerpt
 from harness.engines.servers.identity import served_name
 from harness.models.footprint import ModelShape
 from harness.models.tokenizers import load_tokenizer
@@ -35,6 +37,13 @@ _WITHHELD: Final = f"the server withheld an answer ({FILTERED})"
 _JOINED: Final = 2
 #: What servers call an answer that ended by itself; the last two are TGI's.
 _ENDED: Final = ("stop", "eos_token", "stop_sequence")
+#: What leaves the model's choice as it is, in the words of OpenAI, llama.cpp and vLLM. Servers pass over unknown words, or refuse them.
+_NEUTRAL: Final[dict[str, Json]] = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
+#: The same for answers that are sampled.
+_WHOLE: Final[dict[str, Json]] = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+#: What servers answer that refuse a word they do not know.
+_UNKNOWN: Final = (400, 422)
+_STRANGE: Final = ("unknown", "unrecognized", "unsupported", "unexpected", "extra", "not permitted")
 #: What servers answer that take no token ids.
 _NO_IDS: Final = (400, 415, 422, 500, 501)
 
@@ -46,6 +55,8 @@ class Served:
     """Whether the person watching knows that this server does not say what it reads."""
     _takes_ids: bool | None = None
     """Whether the server takes token ids; None until it has answered. Otherwise the prompts go as text."""
+    _is_neutral: bool | None = None
+    """Whether the server takes :data:`_NEUTRAL`; None until it has answered."""
     _skipped = ""
     """What the server writes before a text by itself, so that the text goes without it."""
 
@@ -131,14 +142,19 @@ class Served:
     def _complete(self, prompt: Prompt, stop: Stop) -> Completion | Failed:
         body = self._body(prompt)
 
-        def otherwise(status: int) -> Completion | Failed | None:
+        def otherwise(error: PassingError | RefusedError) -> Completion | Failed | None:
+            if self._refuses_words(error):
+                with suppress(PassingError, RefusedError):
+                    return self._parse(self._plainly(prompt, stop), prompt)
             ids = isinstance(body.get("prompt"), list) and self._takes_ids is not True
-            return self._as_text(prompt, stop) if ids and status in _NO_IDS else None
+            return self._as_text(prompt, stop) if ids and error.status in _NO_IDS else None
 
         def take(answer: dict[str, Any]) -> Completion | Failed:
             found = self._parse(answer, prompt)
             if self._takes_ids is None:
                 self._takes_ids = True
+            if self._is_neutral is None:
+                self._is_neutral = True
             return found
 
         try:
@@ -150,6 +166,27 @@ class Served:
     def _path(self) -> str:
         return "/chat/completions" if self._config.served_api == "chat" else "/completions"
 
+    def _refuses_words(self, error: PassingError | RefusedError) -> bool:
+        """Whether the server may not know :data:`_NEUTRAL`, as its refusal would say."""
+        return self._is_neutral is None and error.status in _UNKNOWN and any(word in str(error).lower() for word in (*_NEUTRAL, *_STRANGE))
+
+    def _plainly(self, prompt: Prompt, stop: Stop, text: str | None = None) -> dict[str, Any]:
+        """Send one request, as ``text`` if there is one, in OpenAI's own words alone, and all from now on if that is what it wants."""
+        body = self._body(prompt, neutral=False)
+        answer = self._client.once("POST", self._path, body if text is None else {**body, "prompt": text}, stop)
+        if self._is_neutral is None:
+            self._is_neutral = False
+            say(f"{self._client.url} refuses {', '.join(_NEUTRAL)}: if it penalizes repetition by itself, nobody can tell it not to")
+        return answer
+
+    def _once_as_text(self, prompt: Prompt, text: str, stop: Stop) -> dict[str, Any]:
+        try:
+            return self._client.once("POST", self._path, {**self._body(prompt), "prompt": text}, stop)
+        except RefusedError as error:
+            if not self._refuses_words(error):
+                raise
+            return self._plainly(prompt, stop, text)
+
     def _as_text(self, prompt: Prompt, stop: Stop) -> Completion | Failed | None:
         """Ask with the prompt's text, and do so from now on if the server reads as many tokens in it as were counted.
 
@@ -159,7 +196,7 @@ class Served:
         read: object = None
         for skipped in ("", begin) if begin and prompt.text.startswith(begin) else ("",):
             try:
-                answer = self._client.once("POST", self._path, {**self._body(prompt), "prompt": prompt.text[len(skipped) :]}, stop)
+                answer = self._once_as_text(prompt, prompt.text[len(skipped) :], stop)
             except PassingError:
                 return None
             read = _usage(answer).get("prompt_tokens")
@@ -177,7 +214,7 @@ class Served:
             "meant, or cut it; ask it with --served-api chat"
         )
 
-    def _body(self, prompt: Prompt) -> dict[str, Json]:
+    def _body(self, prompt: Prompt, *, neutral: bool = True) -> dict[str, Json]:
         settings = prompt.settings
         until = [settings["until"]] if isinstance(settings["until"], str) else list(settings["until"])
         body: dict[str, Json] = {
@@ -188,8 +225,10 @@ class Served:
         }
         if until:
             body["stop"] = until
+        neutral = neutral and self._is_neutral is not False
+        body |= _NEUTRAL if neutral else {}
         if prompt.seed is not None:  # the whole distribution, whatever the server takes by itself
-            body |= {"seed": prompt.seed, "top_p": 1.0}
+            body |= {"seed": prompt.seed, **(_WHOLE if neutral else {"top_p": 1.0})}
         if self._config.served_api == "chat":
             return {**body, "messages": [{"role": "user", "content": _unframed(prompt)}]}
         if self._takes_ids is False:

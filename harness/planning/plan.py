@@ -182,7 +182,7 @@ def make_plan(root: Path, model_name: str, methods: Sequence[str], config: RunCo
     run = _Look(root, resolve_model(model_name, config), config)
     config = run.config
     if methods and config.backend == "served":
-        raise HarnessError("a served engine has one model and a method makes another; plan an evaluation of each instead")
+        raise HarnessError("a served engine has one model and a method makes another; run harness eval for each, then harness compare")
     shape = _shape(run.model)
     extra = extras.find(config)
     left_out = () if is_suiteless(config, stage) else tuple(x for x in config.lengths if x not in fitting(suite_config(config), run.model))

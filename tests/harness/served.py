@@ -45,6 +45,10 @@ class Server(ThreadingHTTPServer):
         self.keys: list[str | None] = []
         self.about: dict[str, Any] = {"id": "shipped"}
         """What ``/v1/models`` says of the model."""
+        self.penalty = 1.0
+        """What it divides the logits of tokens that were there before by, if the request does not say."""
+        self.is_strict = False
+        """Whether it refuses words that OpenAI does not have."""
         self.takes_ids = True
         self.refused = 0
         """Requests with token ids, where it takes none."""
@@ -77,7 +81,8 @@ class Server(ThreadingHTTPServer):
         if ids is None:
             ids = self.tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
         with self.lock, torch.inference_mode():
-            output = self.model.generate(torch.tensor([ids]), max_new_tokens=body["max_tokens"], do_sample=False)[0, len(ids) :].tolist()
+            settings = {"do_sample": False, "repetition_penalty": float(body.get("repeat_penalty", self.penalty))}
+            output = self.model.generate(torch.tensor([ids]), max_new_tokens=body["max_tokens"], **settings)[0, len(ids) :].tolist()
             self.answered.append(body)
         ended = output[-1] == self.tokenizer.eos_token_id
         text = self.tokenizer.decode(output, skip_special_tokens=True)
@@ -100,6 +105,10 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(body.get("prompt"), list) and not self.server.takes_ids:
             self.server.refused += 1
             self.send(500, b'{"error": {"message": "[{\'type\': \'string_type\'}]"}}')
+            return
+        if self.server.is_strict and "repeat_penalty" in body:
+            self.server.refused += 1
+            self.send(400, b'{"error": {"message": "Unrecognized request argument supplied: repeat_penalty"}}')
             return
         fault = self.server.fault()
         if fault is None:

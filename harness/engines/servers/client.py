@@ -108,11 +108,11 @@ class Client:
         path: str,
         body: Mapping[str, Json] | None = None,
         stop: Stop | None = None,
-        otherwise: Callable[[int], T | None] = lambda _: None,
+        otherwise: "Callable[[PassingError | RefusedError], T | None]" = lambda _: None,
     ) -> T:
         """Get what ``take`` makes of the server's answer, a JSON object; one that it takes for none (:class:`PassingError`) is no answer.
 
-        ``otherwise`` gets the status of the first answer if it is no success, and may know another way to ask.
+        ``otherwise`` gets the first answer if it is no success, and may know another way to ask.
 
         HarnessError after the last attempt, and at once for what no repetition mends (another 4xx). ``stop`` ends the waiting early.
         """
@@ -121,7 +121,7 @@ class Client:
             try:
                 return take(self.once(method, path, body, stop))
             except (PassingError, RefusedError) as error:
-                if attempt == 0 and error.status and (found := otherwise(error.status)) is not None:
+                if attempt == 0 and error.status and (found := otherwise(error)) is not None:
                     return found
                 if isinstance(error, RefusedError):
                     raise

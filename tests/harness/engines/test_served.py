@@ -72,6 +72,29 @@ def test_a_server_answers_as_transformers_do(tmp_path: Path, server: Server, by_
     pd.testing.assert_frame_equal(samples(tmp_path)[same], by_transformers[same])
 
 
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_a_server_that_penalizes_repetition_by_itself_is_told_not_to(
+    tmp_path: Path, server: Server, by_transformers: pd.DataFrame, api: str
+) -> None:
+    """llama-cpp-python divides what was there before by 1.1 unless it is asked not to: answers were no longer the model's own."""
+    server.penalty = 1.3
+    result = evaluate(tmp_path, "--backend", "served", "--url", server.url, "--served-api", api)
+    assert result.exit_code == 0, result.output
+    assert samples(tmp_path)["output"].tolist() == by_transformers["output"].tolist()
+
+
+@pytest.mark.parametrize("takes_ids", [True, False])
+def test_a_server_that_refuses_unknown_words_is_asked_in_openais(
+    tmp_path: Path, server: Server, by_transformers: pd.DataFrame, takes_ids: bool
+) -> None:
+    server.is_strict, server.takes_ids = True, takes_ids
+    result = evaluate(tmp_path, "--backend", "served", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert samples(tmp_path)["output"].tolist() == by_transformers["output"].tolist()
+    assert "refuses presence_penalty" in result.output
+    assert 0 < server.refused < 20, "once it is known, nothing is sent in vain"
+
+
 def test_faults_that_pass_are_sent_again(tmp_path: Path, server: Server, by_transformers: pd.DataFrame) -> None:
     server.faults = ["503", "429", "drop", "garbage", "no choices", "stall", "trickle"]
     result = evaluate(tmp_path, "--backend", "served", "--url", server.url, "--timeout", "1.5")
