@@ -13,13 +13,16 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from harness.access import AccessError
 from harness.api import HarnessError, Json
 from harness.files import DamagedError, file_digest, read_sealed, write_sealed
+from harness.variants import parse
 from reports.safe import file_name
 from tasks.files import open_mode, write_text
 
@@ -27,6 +30,8 @@ FOLDER: Final = "models"
 CARD: Final = "README.md"
 _RECORD: Final = "models.json"
 _WEIGHTS: Final = ".safetensors"
+#: Weights as save_pretrained names them, in one file or in several.
+_OF_A_MODEL: Final = re.compile(r"model(?:-[0-9]+-of-[0-9]+)?\.safetensors(?:\.index\.json)?")
 _LABEL: Final = re.compile(r"\w[\w.-]*(?:@[0-9]+)?")
 
 
@@ -63,8 +68,7 @@ def publish(root: Path, name: str, source: Path, digest: str, card: str, say: Ca
         return None
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     if known.get(name) != digest or not all((place / path.relative_to(source)).is_file() for path in files):
-        write_sealed(folder / _RECORD, {"models": {**known, name: digest}})
-        _replace(place, source, files)
+        _replace(place, source, files, lambda: write_sealed(folder / _RECORD, {"models": {**known, name: digest}}), say)
     write_text(place / CARD, card)
     return place
 
@@ -97,13 +101,22 @@ def find(name: str) -> Checkpoint | None:
     if not colon or not where or Path(name).exists() or not (Path(where) / "steps").is_dir():
         return None
     there = listed(Path(where))
-    if (found := next((each for each in there if each.label == method), None)) is not None:
+    written = _as_folder(method)
+    if (found := next((each for each in there if each.label in (method, written)), None)) is not None:
         return found
-    if seeds := [each.label for each in there if each.label.partition("@")[0] == method]:
+    if seeds := [each.label for each in there if each.label.partition("@")[0] in (method, written)]:
         raise HarnessError(f"{name} has several training seeds; name one: {', '.join(f'{where}:{each}' for each in seeds)}")
     if not there:
         raise HarnessError(f"{where} has no models in {FOLDER}/; a `harness run` that finishes puts those there that it has trained")
     raise HarnessError(f"{where} has no model {method!r}; it has {', '.join(each.label for each in there)}")
+
+
+def _as_folder(method: str) -> str:
+    """Name the folder of ``METHOD[@SEED]``, where METHOD may be a variant as a person writes it, ``retmask(top_k=4)``."""
+    name, at, seed = method.partition("@")
+    with suppress(HarnessError):  # for a folder's name, or nothing that there is
+        name = parse(name).label
+    return file_name(name) + at + seed
 
 
 def _record(root: Path) -> dict[str, str]:
@@ -118,22 +131,44 @@ def _record(root: Path) -> dict[str, str]:
     return {name: digest for name, digest in values.items() if isinstance(digest, str) and _LABEL.fullmatch(name)}
 
 
-def _replace(place: Path, source: Path, files: list[Path]) -> None:
-    """Make the folder anew beside its place, and put it there whole."""
+def _replace(place: Path, source: Path, files: list[Path], record: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Make the folder anew beside its place, and put it there whole.
+
+    Whoever is killed on the way leaves no old model under the new one's digest: the old one goes before the record says the new one's.
+    """
     fresh, old = (place.with_name(f".{place.name}.{os.getpid()}{ending}") for ending in ("", ".old"))
-    for folder in (fresh, old):
-        shutil.rmtree(folder, ignore_errors=True)
+    _leftovers(place)
     try:
         for path in files:
             target = fresh / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             _put(path, target)
         if place.exists():
-            os.rename(place, old)
+            _make_room(place, {path.relative_to(source).as_posix() for path in files}, old, say)
+        record()
         os.rename(fresh, place)
     finally:
         for folder in (fresh, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_room(place: Path, names: set[str], old: Path, say: Callable[[str], None]) -> None:
+    """Move a model that is replaced out of its place: to ``old``, or aside for good where somebody has put files of their own beside it."""
+    there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_symlink() or not path.is_dir()}
+    if all(name in names or name == CARD or _OF_A_MODEL.fullmatch(name) for name in there):
+        os.rename(place, old)
+        return
+    kept = next(path for number in count(1) if not os.path.lexists(path := place.with_name(f"{place.name}.before-{number}")))
+    os.rename(place, kept)
+    say(f"{place} is another model now; the one of before, with files that the harness did not put there, is in {kept}")
+
+
+def _leftovers(place: Path) -> None:
+    """Delete what a killed process has left of this model's folder. The run's lock is held, so no other process is at it."""
+    of_before = re.compile(rf"\.{re.escape(place.name)}\.[0-9]+(?:\.old)?")
+    for path in place.parent.iterdir():
+        if of_before.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _put(path: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -193,6 +194,68 @@ def test_a_model_without_its_own_files_is_put_there_anew_and_another_card_replac
         assert {path.name for path in place.rglob("*")} == {"model.safetensors", "config.json", "deep", "template.jinja", "README.md"}
         (place / "model.safetensors").unlink()
         assert turn == 0 or [path.name for path in (tmp_path / "models").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("moment", ["while files are put there", "before the record", "after the record"])
+def test_a_killed_command_leaves_no_old_model_under_the_new_ones_digest(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [tmp_path / "first", tmp_path / "second"]
+    for source in sources:
+        source.mkdir()
+        (source / "model.safetensors").write_text(source.name)
+    checkpoints.publish(tmp_path, "a", sources[0], "digest of first", "card")
+    with monkeypatch.context() as patched:
+        name = {"while files are put there": "_put", "before the record": "_make_room", "after the record": "write_sealed"}[moment]
+        made = getattr(checkpoints, name)
+
+        def killed(*arguments: Any) -> None:
+            made(*arguments)
+            raise KeyboardInterrupt
+
+        patched.setattr(checkpoints, name, killed)
+        patched.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)  # a kill tidies nothing up
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.publish(tmp_path, "a", sources[1], "digest of second", "card")
+    for each in checkpoints.listed(tmp_path):
+        assert each.digest == f"digest of {(each.path / 'model.safetensors').read_text()}"
+    (tmp_path / "models/.a.99999").mkdir()  # of a process that is long gone
+    place = checkpoints.publish(tmp_path, "a", sources[1], "digest of second", "card")
+    assert place is not None
+    assert (place / "model.safetensors").read_text() == "second"
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"a", "models.json"}
+
+
+def test_files_of_somebodys_own_in_a_models_folder_outlive_another_model(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(name)
+    said: list[str] = []
+    for turn, name in enumerate(("first", "second", "first")):
+        place = checkpoints.publish(tmp_path, "a", tmp_path / name, name, "card", said.append)
+        assert place is not None
+        if turn < 2:
+            (place / "my-adapter.safetensors").write_text("mine")
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"a", "a.before-1", "a.before-2", "models.json"}
+    assert (tmp_path / "models/a.before-1/my-adapter.safetensors").read_text() == "mine"
+    assert len(said) == 2
+    assert "a.before-1" in said[0]
+    assert [each.label for each in checkpoints.listed(tmp_path)] == ["a"]
+
+
+def test_a_variants_model_goes_by_its_label_as_its_evaluation_does(tmp_path: Path) -> None:
+    for path in (tmp_path / "source", tmp_path / "run/steps"):
+        path.mkdir(parents=True)
+    (tmp_path / "source/config.json").write_text("{}")
+    run = tmp_path / "run"
+    for seed in (1, 2):
+        checkpoints.publish(run, checkpoints.label("retmask(seed_of=x, top_k=4)", seed), tmp_path / "source", str(seed), "card")
+    for name in ("retmask(seed_of=x, top_k=4)@2", "retmask( top_k = 4, seed_of=x )@2", "retmask_seed_of_x_top_k_4_@2"):
+        found = checkpoints.find(f"{run}:{name}")
+        assert found is not None
+        assert found.digest == "2"
+    with pytest.raises(HarnessError, match="name one"):
+        checkpoints.find(f"{run}:retmask(seed_of=x, top_k=4)")
 
 
 def test_export_copies_all_of_it_and_links_nothing(here: Path) -> None:
