@@ -20,6 +20,7 @@ from typing import Final
 from harness.access import AccessError
 from harness.api import HarnessError, Json
 from harness.files import DamagedError, file_digest, read_sealed, write_sealed
+from harness.store.steps import MANIFEST
 from reports.safe import file_name
 from tasks.files import open_mode, write_text
 
@@ -104,6 +105,19 @@ def find(name: str) -> Checkpoint | None:
     if not there:
         raise HarnessError(f"{where} has no models in {FOLDER}/; a `harness run` that finishes puts those there that it has trained")
     raise HarnessError(f"{where} has no model {method!r}; it has {', '.join(each.label for each in there)}")
+
+
+def base(name: str) -> str:
+    """Name the model that the one called ``RUN:METHOD`` was trained from, through runs of runs; empty where nothing says so."""
+    seen = {""}
+    while name not in seen and (trained := find(name)) is not None:
+        seen.add(name)
+        try:
+            model = read_sealed(trained.path.parent.parent / MANIFEST).get("model")
+        except (DamagedError, AccessError, OSError):
+            return ""
+        name = str(model.get("name", "")) if isinstance(model, dict) else ""
+    return name if len(seen) > 1 else ""
 
 
 def _record(root: Path) -> dict[str, str]:
