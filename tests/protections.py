@@ -1742,8 +1742,8 @@ PROTECTIONS: Final = (
         (
             "the mask goes where the layer is computed",
             "retmask/heads/ablate.py",
-            "        silent = silent.to(inputs[0].device)\n",
-            '        silent = silent.to(next(projection.module.parameters()).device) if silent.device.type != "meta" else silent\n',
+            "        chosen = chosen.to(states.device)\n",
+            '        chosen = chosen.to(next(projection.module.parameters()).device) if chosen.device.type != "meta" else chosen\n',
             "tests/retmask/heads/test_sharded.py::test_masked_answers_and_losses_are_the_same",
         ),
         (

@@ -22,11 +22,13 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "plan": "What a run would do: steps, what is there already, tokens, memory, time. Nothing is computed but a short probe.",
     "power": "Say how likely an effect is found, over numbers of questions, generations and training seeds, and what to buy next.",
     "presets": "The settings that ship with the project, for --preset; the file of the one called NAME.",
+    "relate": "Relate gain to sparsity over finished runs of `harness run`: rank correlation, and a line with its interval.",
     "report": "Write the HTML report of a finished run: verdict, intervals, curves, heads, and every single example.",
     "reproduce": "Do a finished run again, from its manifest, and compare every sample. "
     "Exit code 0: equal; 1: different; 2: it cannot be done.",
     "run": "Evaluate, apply each method, evaluate again, and compare.",
     "runs": "List run directories, look into one, verify that nothing is damaged, and free what nothing needs.",
+    "samples": "Print or write an evaluation's samples: a row for each example and metric, with score, output and right answers.",
     "score": 'Score outputs that exist already, one JSON line each: {"id": ..., "metrics": {...}}.',
     "tasks": "The tasks: list them, look at what they ask, or use them from lm-eval's own command line.",
     "train": "Train on a method's pairs, sampling first what is missing of them.",

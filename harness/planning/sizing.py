@@ -6,6 +6,7 @@ from harness.api import Model
 from harness.config import BUILTIN_PRESET, DEFAULT_PRESET, SMALL_PRESET
 from harness.models.footprint import ModelShape
 from harness.models.lookup import BUILTIN
+from harness.store import checkpoints
 
 #: Parameters from which a model on a GPU is no longer small.
 _LARGE: Final = 1_000_000_000
@@ -16,7 +17,7 @@ def suitable(model: Model, device: str) -> tuple[str, str]:
 
     HarnessError if the model's files do not say how large it is.
     """
-    if model.name == BUILTIN:
+    if BUILTIN in (model.name, checkpoints.base(model.name)):
         return BUILTIN_PRESET, ""
     parameters = ModelShape.read(model).parameters
     on_cpu = device.startswith("cpu")

@@ -22,6 +22,7 @@ from typing import Final
 from harness.access import AccessError
 from harness.api import HarnessError, Json
 from harness.files import DamagedError, file_digest, read_sealed, write_sealed
+from harness.store.steps import MANIFEST
 from harness.variants import parse
 from reports.safe import file_name
 from tasks.files import open_mode, write_text
@@ -117,6 +118,19 @@ def _as_folder(method: str) -> str:
     with suppress(HarnessError):  # for a folder's name, or nothing that there is
         name = parse(name).label
     return file_name(name) + at + seed
+
+
+def base(name: str) -> str:
+    """Name the model that the one called ``RUN:METHOD`` was trained from, through runs of runs; empty where nothing says so."""
+    seen = {""}
+    while name not in seen and (trained := find(name)) is not None:
+        seen.add(name)
+        try:
+            model = read_sealed(trained.path.parent.parent / MANIFEST).get("model")
+        except (DamagedError, AccessError, OSError):
+            return ""
+        name = str(model.get("name", "")) if isinstance(model, dict) else ""
+    return name if len(seen) > 1 else ""
 
 
 def _record(root: Path) -> dict[str, str]:

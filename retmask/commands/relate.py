@@ -58,7 +58,7 @@ class RunPoint:
 )
 @click.option("--format", "form", type=click.Choice(["terminal", "json"]), default="terminal", show_default=True)
 @click.option(
-    "--out", "--output", "out", type=click.Path(path_type=Path, file_okay=False), help="Directory for relate.json and a plot each."
+    "--output", "--out", "out", type=click.Path(path_type=Path, file_okay=False), help="Directory for relate.json and a plot each."
 )
 def relate_command(
     evaluations: tuple[str, ...],

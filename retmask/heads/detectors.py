@@ -18,12 +18,13 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, Protocol
 
 from harness.api import HarnessError
-from retmask.heads.scores import Scores, TrialFacts
-from retmask.heads.trial_scoring import SUCCESS, TrialScoring
-from retmask.heads.trials import Trial
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what options know of detectors is their names: numpy is not loaded for them
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from retmask.heads.scores import Scores, TrialFacts
+    from retmask.heads.trial_scoring import TrialScoring
+    from retmask.heads.trials import Trial
 
 
 _GROUP: Final = "retmask.detectors"
@@ -35,23 +36,27 @@ COPY: Final = "copy"
 class TrialResult:
     """What the model did in one trial."""
 
-    trial: Trial
+    trial: "Trial"
     generated_ids: tuple[int, ...]
     """Up to and including the end-of-text token, if there was one; empty where a detector lets nothing be generated."""
     answer: str
     recall: float | None
     """ROUGE-1 recall of the needle's answer; None where there is no answer, and every trial counts."""
-    scores: Scores
+    scores: "Scores"
     """float32 [layers, heads]; zeros where the copy detector did not look, because the trial does not count."""
 
     @property
     def success(self) -> bool:
         """Whether the trial counts."""
+        from retmask.heads.trial_scoring import SUCCESS
+
         return self.recall is None or self.recall > SUCCESS
 
     @property
-    def facts(self) -> TrialFacts:
+    def facts(self) -> "TrialFacts":
         """What is kept beside the scores."""
+        from retmask.heads.scores import TrialFacts
+
         trial = self.trial
         return TrialFacts(self.success, trial.length, len(trial.prompt_ids), trial.depth, trial.realised_depth, self.recall)
 
@@ -65,8 +70,8 @@ class Detector(Protocol):
         self,
         model: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerBase",
-        trials: Sequence[Trial],
-        rules: TrialScoring,
+        trials: "Sequence[Trial]",
+        rules: "TrialScoring",
         say: Callable[[str], None],
     ) -> list[TrialResult]:
         """Give one result for each trial, in their order, with scores [layers, heads], 0 or more."""

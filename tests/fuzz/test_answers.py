@@ -154,14 +154,14 @@ def test_answers(server: Server, folder: Path, found: tuple[str, list[Reply]], t
 @given(APIS, st.data())
 def test_answers_that_are_read(server: Server, api: str, data: st.DataObject) -> None:
     """Without a connection, so that there are more of them."""
-    from harness.engines.lm import Prompt
+    from harness.engines.lm import Completion, Prompt
 
     backend: Any = opened(server, api, 0)._backend
     assert isinstance(backend, Served)
     prompt = Prompt("e0", (1, 2), request(0))
     found = json.loads(json.dumps(data.draw(completions(api))))
     read = survives(lambda: backend._parse(found, prompt), HarnessError, PassingError)
-    if read is not None:
+    if isinstance(read, Completion):
         (read.text + read.thoughts).encode()
         assert all(type(token) is int for token in read.ids)
 

@@ -94,7 +94,7 @@ def test_a_preset_sends_no_key_anywhere(tmp_path: Path, listening: tuple[str, li
     for right in (("--allow-url", name), ("--allow-url", "127.0.0.1"), ("--url", url)):
         heard.clear()
         evaluate(tmp_path, text, *right)
-        assert heard == ["Bearer sk-secret"]
+        assert set(heard) == {"Bearer sk-secret"}
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_a_manifest_decides_neither(
     assert result.stderr.rstrip().endswith(f"with --allow code --allow-url {name} --allow files")
     assert (heard, (tmp_path / "ran").exists()) == ([], False)
     again(run, {**served, "include_path": "", "extra_tasks": []}, "--allow-url", name)
-    assert heard == ["Bearer sk-secret"]
+    assert set(heard) == {"Bearer sk-secret"}
 
 
 def test_reproduce_asks_the_server_that_is_typed(run: Path, listening: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     url, heard = listening
     again(run, {"backend": "served", "url": "http://evil.example/v1"}, "--url", url)
-    assert heard == ["Bearer sk-secret"]
+    assert set(heard) == {"Bearer sk-secret"}
 
 
 def test_an_address_that_was_stored_without_its_password_is_asked_for(run: Path) -> None:

@@ -66,7 +66,7 @@ def test_presets_are_listed_and_shown() -> None:
 
 
 def test_detectors_are_listed_without_loading_them() -> None:
-    assert [line.split()[0] for line in harness("detectors").stdout.splitlines()] == ["copy", "query"]
+    assert [line.split()[0] for line in harness("detectors").stdout.splitlines()] == ["attribution", "causal", "copy", "greedy", "query"]
     assert harness("detectors", "query").stdout.startswith("query")
     assert harness("detectors", "none").exit_code == 2
 

@@ -186,7 +186,8 @@ class Blurred(Method):
 def test_a_run_says_what_the_training_cost_elsewhere(
     finished: tuple[Path, str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.pipeline.find_method", lambda name: Blurred())
+    monkeypatch.setattr("harness.methods.check_name", lambda name: None)
+    monkeypatch.setattr("harness.methods.find_method", lambda name: Blurred())
     shutil.copytree(finished[0], tmp_path / "run")
     root = tmp_path / "run"
     arguments = ("run", *SUITE, "--output", root, "--method", "blurred")

@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # so that the helpers below are found however pytest was started
 
-from harness import pipeline
 from harness.api import Method, Outcome, RunContext
 from harness.commands.root import main
 from tasks.helmet import DATASETS
@@ -129,7 +128,8 @@ class Same(Method):
 
 
 def test_the_page_names_the_edition_and_what_the_files_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "find_method", lambda name: Same())
+    monkeypatch.setattr("harness.methods.check_name", lambda name: None)
+    monkeypatch.setattr("harness.methods.find_method", lambda name: Same())
     for part, rows in (("train", 60), ("test", 2)):
         icl(tmp_path / f"icl/trec/{part}.parquet", {"coarse_label": 6}, rows, part)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))

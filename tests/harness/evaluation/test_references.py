@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # so that the helpers below are found however pytest was started
 
-from harness import pipeline
 from harness.commands.root import main
 from harness.store.find import find_one
 from reports.samples import digest
@@ -55,7 +54,8 @@ def test_reference_points_are_samples_of_their_own_and_change_no_mean(tmp_path: 
 
 
 def test_a_run_shows_them_in_its_table_files_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "find_method", lambda name: Copy())
+    monkeypatch.setattr("harness.methods.check_name", lambda name: None)
+    monkeypatch.setattr("harness.methods.find_method", lambda name: Copy())
     done = harness("run", *SUITE, "--method", "copy", "--reference-points", "--output", tmp_path)
     assert done.exit_code == 0, done.output
     assert "ceiling: gold passages alone" in done.output

@@ -1,6 +1,7 @@
 """Which preset a model gets, by what its config and its weights' header say: the weights here are a header and nothing else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from harness.api import HarnessError, Model
 from harness.commands.root import main
 from harness.config import load_preset
+from harness.files import write_sealed
 from harness.models.lookup import resolve
 from harness.planning.sizing import short, suitable
 
@@ -41,6 +43,19 @@ def test_the_preset_suits_size_and_device_and_says_why(parameters: int, device: 
 
 def test_the_shipped_model_has_its_own_without_a_word() -> None:
     assert suitable(resolve("builtin"), "cpu") == ("builtin", "")
+
+
+@pytest.mark.parametrize(("trained_from", "preset"), [("builtin", "builtin"), ("mine", "small")])
+def test_what_a_run_has_trained_is_asked_as_its_model(trained_from: str, preset: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "models" / "retmask"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / "steps").mkdir()
+    write_sealed(tmp_path / "run" / "models" / "models.json", {"models": {"retmask": "0"}})
+    write_sealed(tmp_path / "run" / "manifest.json", {"model": {"name": trained_from}})
+    model = replace(model_of(1_500_000, folder), name=f"{tmp_path / 'run'}:retmask")
+    assert suitable(model, "cpu")[0] == preset
+    (tmp_path / "run" / "manifest.json").write_text("damaged")
+    assert suitable(model, "cpu")[0] == "small"
 
 
 def test_a_model_of_unknown_size_is_an_error(tmp_path: Path) -> None:

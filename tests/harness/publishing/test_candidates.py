@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from harness.api import Artifact, Outcome
+from harness.api import Artifact, Model, Outcome
 from harness.methods import choose
 from harness.publishing.candidates import Candidate, named, own_options, studies
 
 SAMPLES = Artifact("eval", "0", Path(), {}, reused=False)
+TRAINED = Model("m", Path(), "")
 
 
 def candidates(*methods: str, **masked: int) -> list[Candidate]:
@@ -15,6 +16,7 @@ def candidates(*methods: str, **masked: int) -> list[Candidate]:
             label,
             Outcome(Path(), {"masked heads": masked[method.variant.method]} if method.variant.method in masked else {}),
             SAMPLES,
+            TRAINED,
             method=method,
         )
         for label, method in choose(methods, {"pairs_from": "mine.jsonl"}).items()

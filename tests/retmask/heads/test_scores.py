@@ -19,7 +19,7 @@ def scores_of(mean: list[list[float]]) -> HeadScores:
 
 def test_the_example_in_the_docstring() -> None:
     assert doctest.testmod(heads).failed == 0
-    assert doctest.testmod(heads).attempted == 3
+    assert doctest.testmod(heads).attempted >= 3
 
 
 def test_a_head_score_is_the_mean_over_successful_trials() -> None:
