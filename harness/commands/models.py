@@ -151,6 +151,8 @@ def export(name: str, folder: Path | None, repository: str | None, private: bool
 
     if folder is None and repository is None:
         raise click.UsageError("name a FOLDER to copy into, or a repository with --push-to-hub")
+    if repository is not None:
+        exporting.check_repository(repository)
     source = exporting.trained(name)
     if folder is not None:
         exporting.export(name, folder)

@@ -35,7 +35,10 @@ def portable(text: str) -> str:
     >>> portable("harness run --model /home/ann/models/small --output runs/a")
     'harness run --model small --output runs/a'
     """
-    return _MACHINE.sub(lambda found: found[0].rstrip("/").rpartition("/")[2], redacted(text))
+    text = redacted(text)
+    for place in (Path.cwd(), Path.home()):  # which may have blanks in them
+        text = text if place == Path(place.anchor) else text.replace(f"{place}/", "")
+    return _MACHINE.sub(lambda found: found[0].rstrip("/").rpartition("/")[2], text)
 
 
 def card(name: str, label: str, model: Model, outcome: Outcome, config: RunConfig, run: Path | None, about: Mapping[str, Json]) -> str:

@@ -23,20 +23,36 @@ def export(name: str, folder: Path) -> list[Path]:
     source = trained(name)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise HarnessError(f"{folder} is there and not an empty folder; name a new one")
-    if source == folder.resolve() or source in folder.resolve().parents:
+    whole = folder.resolve()
+    if source == whole or source in whole.parents:
         raise HarnessError(f"{folder} is inside of the model; name another folder")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial = whole.with_name(f".{whole.name}.{os.getpid()}")
     try:
         shutil.copytree(source, partial, copy_function=shutil.copyfile)
         for path in filter(Path.is_file, partial.rglob("*")):
             open_mode(path)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partial, folder)
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        if whole.is_dir():  # somebody may stand in it
+            for path in partial.iterdir():
+                os.replace(path, whole / path.name)
+        else:
+            os.replace(partial, whole)
     except OSError as error:
         raise HarnessError(f"cannot write {folder} ({error.strerror}); choose another place") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def check_repository(name: str) -> None:
+    """Raise HarnessError if the Hub takes no repository of that name."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise HarnessError(f"{name!r} is no name of a repository ({error}); write NAME or OWNER/NAME") from None
 
 
 def push(folder: Path, repository: str, *, private: bool) -> str:

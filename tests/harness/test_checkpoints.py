@@ -111,6 +111,11 @@ def test_a_card_names_no_machine_and_no_key(monkeypatch: pytest.MonkeyPatch) -> 
     assert command(typed) == "harness run '--model=my model' --url http://[redacted]@example.org/v1 --set key=[MY_API_KEY]"
 
 
+def test_a_home_with_blanks_in_its_name_stays_out_of_the_card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "ann smith"))
+    assert portable(f"base model {tmp_path}/ann smith/models/x.") == "base model models/x."
+
+
 def test_licence_and_origin_come_from_what_is_known(tmp_path: Path) -> None:
     assert origin(resolve("builtin")).license == "apache-2.0"
     named = resolve("builtin").__class__("smollm2-135m", tmp_path, "")
@@ -268,6 +273,20 @@ def test_export_copies_all_of_it_and_links_nothing(here: Path) -> None:
         assert harness("models", "export", NAME, folder).exit_code == 2
     refused = harness("models", "export", str(RUN / "models/sft"), "again")
     assert (refused.exit_code, "write RUN:METHOD" in refused.output) == (2, True)
+
+
+def test_export_fills_the_empty_folder_that_somebody_stands_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "empty").mkdir()
+    monkeypatch.chdir(here / "empty")
+    done = harness("models", "export", str(here / NAME) if not Path(NAME).is_absolute() else NAME, ".")
+    assert done.exit_code == 0, done.output
+    assert (here / "empty/README.md").is_file()
+    assert not list(here.glob(".empty.*"))
+
+
+def test_a_name_that_no_repository_has_is_refused_before_anything_is_said(here: Path) -> None:
+    refused = harness("models", "export", NAME, "--push-to-hub", "a/b/c d")
+    assert (refused.exit_code, "no name of a repository" in refused.output) == (2, True)
 
 
 def test_a_push_is_only_said_unless_it_is_confirmed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
