@@ -11,6 +11,8 @@ from harness.api import HarnessError
 
 T = TypeVar("T")
 _LENGTH: Final = re.compile(r"([1-9][0-9]{0,8})(k?)")
+#: A whole number that takes more is none that anybody means, nor one that becomes a float.
+_MOST_BITS: Final = 1000
 _WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 #: A list as TOML and ``--set`` write it.
 _LISTS: Final[Mapping[Any, str]] = {int: "[512, 1024]", float: "[0.5, 1.0]", str: '["one", "two"]'}
@@ -56,7 +58,7 @@ def near(name: str, known: Collection[str], otherwise: str = "choose from ") -> 
 def _read(value: object, kind: Any, where: str) -> Any:
     """A value of that type: lists become tuples, whole numbers numbers."""
     if not _fits(value, kind):
-        raise HarnessError(f"{where} holds something else than {called(kind)}: {repr(value)[:60]}")
+        raise HarnessError(f"{where} holds something else than {called(kind)}: {_shown(value)}")
     if isinstance(value, list | tuple):
         return tuple(value)
     return float(value) if isinstance(value, int) and not isinstance(value, bool) and float in (kind, *get_args(kind)) else value
@@ -71,7 +73,16 @@ def _fits(value: object, kind: Any) -> bool:
         return value in parts
     if parts:
         return any(_fits(value, part) for part in parts)
+    if type(value) is int and value.bit_length() > _MOST_BITS:
+        return False
     return type(value) in ((int, float) if kind is float else (kind,))
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:60]
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def called(kind: Any) -> str:
