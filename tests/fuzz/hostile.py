@@ -23,6 +23,8 @@ FUZZING: Final = "FUZZ_EXAMPLES" in os.environ
 LIMIT: Final = 10.0
 #: Seconds after which a call that never comes back to Python (a library of C or Rust) ends the tests, with a traceback.
 _STUCK: Final = 120.0
+#: By the clock an input may take so many times what it may take of the processor: other processes want it too, and servers are waited for.
+_WAITING: Final = 6
 #: Bytes that one input may take, of memory that was not in use before.
 _GROWTH: Final = 1 << 30
 MOST_REPEATS: Final = 50_000
@@ -42,25 +44,30 @@ seldom = settings(fuzz, max_examples=max(6, fuzz.max_examples // 10))
 
 @contextmanager
 def within(seconds: float = LIMIT) -> Iterator[None]:
-    """TimeoutError if the block takes longer; regular expressions that run away are stopped as well.
+    """TimeoutError if the block takes longer: of the processor, or, where it waits, :data:`_WAITING` times that by the clock.
 
-    A block that makes a complaint of its own of it, as a guard around a library does, fails all the same.
+    So a machine that others use as well fails nothing. Regular expressions that run away are stopped as well. A block that makes a
+    complaint of its own of the error, as a guard around a library does, fails all the same.
     """
+    begun = time.monotonic(), time.process_time()
+
+    def over() -> bool:
+        return time.process_time() - begun[1] > seconds or time.monotonic() - begun[0] > _WAITING * seconds
 
     def stop(*_: object) -> None:
-        raise TimeoutError(f"still busy after {seconds:g} s")
+        if over():
+            raise TimeoutError(f"still busy after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    faulthandler.dump_traceback_later(seconds + _STUCK, exit=True)
-    begun = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    faulthandler.dump_traceback_later(_WAITING * seconds + _STUCK, exit=True)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
-        if time.monotonic() - begun > seconds:
+        if over():
             raise TimeoutError(f"still busy after {seconds:g} s")
 
 
