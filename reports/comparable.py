@@ -68,12 +68,35 @@ def _mismatch(baseline: pd.DataFrame, candidate: pd.DataFrame, name: str, what: 
     if alike:
         return None
     found = " and ".join("+".join(each or "unknown" for each in kind) for kind in kinds)
+    if what == "suite":
+        found = _suites(baseline, candidate) or f"{found}; the same examples in other words: another wording, framing, seed or tokenizer"
     if what == "scorer" and any(JUDGED in each for kind in kinds for each in kind):
         raise CompareError(f"{name}: a judge's scores are compared with the same judge's alone ({found}); have both judged by one")
     if what not in allow:
         remedy = f"evaluate both the same way, or accept it with --allow-mismatch {what}"
         raise CompareError(f"{name}: scores from different {plural} cannot be compared ({found}); {remedy}")
     return f"{name}: compared across different {plural} ({found}), as --allow-mismatch {what} asked."
+
+
+def _suites(baseline: pd.DataFrame, candidate: pd.DataFrame) -> str:
+    """Say in which lengths, tasks and numbers of examples two suites differ; empty where in none of them."""
+    said = []
+    for column, what in (("length", "lengths"), ("task", "tasks")):
+        ours, theirs = (list(dict.fromkeys(table[column].sort_values())) for table in (baseline, candidate))
+        if ours != theirs:
+            said.append(f"{what} {_several(ours)} and {_several(theirs)}")
+    if not said:
+        left, right = (table[["task", "length", "example_id"]].drop_duplicates() for table in (baseline, candidate))
+        if len(left) != len(right):
+            said.append(f"{len(left):,} and {len(right):,} examples")
+        elif len(left.merge(right)) < len(left):
+            said.append("other examples, as another seed draws them")
+    return "; ".join(said)
+
+
+def _several(values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[: 2 * _NAMED]))
+    return shown if len(values) <= 2 * _NAMED else f"{shown} and {len(values) - 2 * _NAMED} more"
 
 
 def of_kind(table: pd.DataFrame, column: str) -> list[str]:

@@ -100,8 +100,12 @@ def difference(comparison: Comparison) -> str:
 
 
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
-    """Make a rich table. With ``contrast`` the columns have different baselines, so only differences are shown."""
-    table = Table(title=Text(title) if title else None, caption=legend(comparisons), caption_justify="left")
+    """Make a rich table. With ``contrast`` the columns have different baselines, so only differences are shown.
+
+    Such a table stands below one of the methods, whose legend holds for it as well.
+    """
+    caption = None if contrast else legend(comparisons)
+    table = Table(title=Text(title) if title else None, caption=caption, caption_justify="left")
     table.add_column()
     table.add_column("length", justify="right")
     if not contrast:
@@ -118,7 +122,7 @@ def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
 
 
 def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), contrast: bool = False) -> str:
-    """Make a GitHub-flavoured table, with the same columns as :func:`terminal`."""
+    """Make a GitHub-flavoured table, with the same columns, and the same legend, as :func:`terminal`."""
     head = ["", "length", *([] if contrast else ["baseline"]), *comparisons]
     align = ["-", "-:", *([] if contrast else ["-:"]), *("-" for _ in comparisons)]
     body = [
@@ -131,7 +135,8 @@ def markdown(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
         for line in lines(comparisons, scopes)
     ]
     rows = ["| " + " | ".join(map(safe.markdown, row)) + " |" for row in (head, *body)]
-    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], "", legend(comparisons)]) + "\n"
+    below = [] if contrast else ["", legend(comparisons)]
+    return "\n".join([rows[0], "|" + "|".join(align) + "|", *rows[1:], *below]) + "\n"
 
 
 def latex(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category")) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import click
 
 from harness.api import HarnessError, Json
+from harness.commands.groups import Listing
 from harness.commands.parameters import Lengths
 from harness.engines.threads import threads_option
 from harness.models.lookup import resolve
@@ -70,7 +71,7 @@ def _out(help_text: str, kind: click.Path = _FILE, *, required: bool = True) -> 
     return click.option("--output", "--out", "out", type=kind, required=required, help=help_text)
 
 
-@click.group()
+@click.group(cls=Listing)
 def heads() -> None:
     """Retrieval heads: detect, show, compare, audit, ablate."""
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from harness.api import HarnessError
+from harness.commands.groups import Listing
 from harness.screen.terminal import echo
 from harness.store.find import find_one
 from tasks.files import replacing
 
 
-@click.group()
+@click.group(cls=Listing)
 def baseline() -> None:
     """Baselines for `harness check`: save.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from harness.api import HarnessError
+from harness.commands.groups import Listing
 from harness.commands.parameters import Lengths, Names
 from harness.helmet_files import where as store
 from harness.screen.terminal import echo
@@ -22,7 +23,7 @@ _LENGTHS = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Listing)
 def data() -> None:
     """HELMET's published files, for --data helmet.
 

@@ -1,4 +1,4 @@
-"""The help of commands with many options: in groups, what matters first."""
+"""How help is laid out: commands with a whole sentence each, options in groups, what matters first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -30,6 +30,24 @@ _GROUPS: Final[Mapping[str, Sequence[str]]] = {
 }
 #: For options of no group.
 _REST: Final = "This command"
+
+
+#: More than any first sentence has.
+_WHOLE: Final = 10_000
+
+
+class Listing(click.Group):
+    """A group whose help says the whole first sentence of each command, in as many lines as it takes: click cuts it off at one."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with what it is for."""
+        with formatter.section("Commands"):
+            found = {name: self.described(ctx, name) for name in self.list_commands(ctx)}
+            formatter.write_dl([(name, each.get_short_help_str(_WHOLE) if each else "") for name, each in found.items()])
+
+    def described(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Give the command whose help says what ``name`` is for."""
+        return self.get_command(ctx, name)
 
 
 class Grouped(click.Command):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from harness.commands.groups import Listing
 from harness.commands.parameters import Length
 from harness.screen.terminal import echo
 from tasks.modes import MODES
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tasks.modes import Mode
 
 
-@click.group("import")
+@click.group("import", cls=Listing)
 def import_command() -> None:
     """Turn finished results of HELMET or lm-eval into runs that can be compared and ranked."""
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from harness.api import HarnessError
+from harness.commands.groups import Listing
 from harness.screen.terminal import echo
 
 
-@click.group()
+@click.group(cls=Listing)
 def judge() -> None:
     """Hold a judge's scores against people's. `harness eval --judge-model` has answers judged."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands.groups import Listing
 from harness.screen.terminal import echo
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 
 
-@click.group("models", invoke_without_command=True)
+@click.group("models", invoke_without_command=True, cls=Listing)
 @_JSON
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
@@ -211,4 +212,7 @@ def _yes(value: object) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+    large = next(((count / unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= unit), None)
+    if large is None:
+        return f"{count} bytes"
+    return f"{large[0]:.2f} GB" if large[1] == "GB" else f"{large[0]:.0f} {large[1]}"

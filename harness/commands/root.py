@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from harness.api import HarnessError
+from harness.commands.groups import Listing
 from harness.commands.summaries import SUMMARIES
 from harness.engines.allocator import keep_freed_memory
 from harness.screen import ends
@@ -39,7 +40,7 @@ Exit codes:
 """
 
 
-class HarnessGroup(click.Group):
+class HarnessGroup(Listing):
     """Turns a :class:`HarnessError` into one line and exit code 2, and finds the commands that other packages bring."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -52,18 +53,11 @@ class HarnessGroup(click.Group):
         loaded = (point.load() for point in entry_points(group=_COMMANDS, name=cmd_name))
         return next((command for command in loaded if isinstance(command, click.Command)), None)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands, ours without loading them."""
-        names = self.list_commands(ctx)
-        limit = formatter.width - 6 - max(map(len, names), default=0)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, self._summary(ctx, name, limit)) for name in names])
-
-    def _summary(self, ctx: click.Context, name: str, limit: int) -> str:
+    def described(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Give what stands in for a command of ours, which is not loaded for its help."""
         if name in SUMMARIES and name not in self.commands:
-            return click.Command(name, help=SUMMARIES[name]).get_short_help_str(limit)
-        command = self.get_command(ctx, name)
-        return "" if command is None else command.get_short_help_str(limit)
+            return click.Command(name, help=SUMMARIES[name])
+        return super().described(ctx, name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse an empty value, which an unset variable of a shell's leaves: it would mean that nothing was asked for."""
@@ -81,7 +75,7 @@ class HarnessGroup(click.Group):
         **extra: Any,
     ) -> Any:
         def command() -> Any:
-            return click.Group.main(self, args, prog_name, complete_var, False, **extra)
+            return Listing.main(self, args, prog_name, complete_var, False, **extra)
 
         self._debug = False
         return sys.exit(ends.run(command, lambda: self._debug)) if standalone_mode else command()

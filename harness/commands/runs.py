@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from harness.commands.groups import Listing
 from harness.screen.terminal import echo
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _DAMAGED: Final = 2
 
 
-@click.group()
+@click.group(cls=Listing)
 def runs() -> None:
     """List run directories, look into one, verify that nothing is damaged, and free what nothing needs.
 

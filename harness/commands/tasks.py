@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from harness.api import HarnessError
+from harness.commands.groups import Listing
 from harness.commands.parameters import Lengths, Names
 from harness.engines.framing import FRAMINGS
 from harness.screen.terminal import echo
@@ -14,7 +15,7 @@ from tasks.editions import EDITIONS, NEWEST
 from tasks.wording import WORDINGS
 
 
-@click.group("tasks")
+@click.group("tasks", cls=Listing)
 def tasks_group() -> None:
     """The tasks: list them, look at what they ask, or use them from lm-eval's own command line."""
 

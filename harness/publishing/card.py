@@ -27,6 +27,8 @@ LIBRARY: Final = "transformers"
 #: A path from the root of a machine, or of somebody's home; the way to it is left out.
 _MACHINE: Final = re.compile(r"(?:\bfile:/+|(?<![\w:/.<])~?/)[\w.@+~-][^\s'\",;)`|]*")
 _SCOPES: Final = ("overall", "category")
+#: Digits that a number has which somebody typed; computed ones have more.
+_TYPED: Final = 8
 
 
 def portable(text: str) -> str:
@@ -114,7 +116,7 @@ def _rows(run: Path | None, name: str) -> list[dict[str, Any]]:
 def _intro(name: str, called: str, source: Origin) -> str:
     based = f"[{source.base_model}](https://huggingface.co/{source.base_model})" if source.base_model else markdown(called)
     if called == BUILTIN:
-        based = "the small model that ships with retmask-harness"
+        based = "The small model that ships with retmask-harness"
     known = source.license_name or source.license
     licence = f"Its licence is that model's: {known}." if known else "Nothing beside that model says what its licence is: ask whose it is."
     return f"{based}, trained on preference pairs by the method `{name}` of retmask-harness. {licence}"
@@ -168,7 +170,16 @@ def _table(values: Mapping[str, Any]) -> str:
 
 
 def _words(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(_rounded(value))
+
+
+def _rounded(value: Any) -> Any:
+    """The value with numbers as people read them; one that somebody typed, such as 5e-05, stays as it is."""
+    if isinstance(value, float):
+        return value if len(repr(value)) <= _TYPED else float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _short(name: str) -> str:

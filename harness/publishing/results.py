@@ -156,7 +156,7 @@ def _write(
     said = "\n".join([*notes, *verdicts(found)])
     changes = {} if extra is None else _compare_extra(run, extra, candidates)
     beside = "\n".join(text for name, column in changes.items() if (text := extra_tables.sentence(column, name)))
-    escaped = ["\n".join(map(markdown, text.splitlines())) for text in (said, beside)]
+    escaped = ["\n\n".join(map(markdown, text.splitlines())) for text in (said, beside)]  # each a paragraph
     (work / "comparison.json").write_text(tables.json_text({**found.methods, **found.contrasts}), encoding="utf-8")
     (work / "comparison.csv").write_text(tables.csv_text({**found.methods, **found.contrasts}), encoding="utf-8")
     parts = [escaped[0], tables.markdown(found.methods)]

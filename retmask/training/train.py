@@ -42,6 +42,8 @@ _CURVE: Final = {
     "learning_rate": "learning_rate",
 }
 #: Fields that change speed and memory, not the result.
+#: Where chance alone strays from one half by more, that a reward accuracy looks like chance says nothing of what was learnt.
+_TELLING: Final = 0.1
 _SPEED: Final = ("output", "micro_batch_size", "gradient_checkpointing", "checkpoint_share", "report_to", "device")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -199,10 +201,10 @@ def at_chance(curve: Sequence[dict[str, float]], batch_size: int) -> str | None:
     accuracy, error = sum(half) / len(half), math.sqrt(0.25 / (len(half) * batch_size))
     if accuracy > 0.5 + 2 * error:
         return None
-    return (
-        f"reward accuracy stayed at chance ({accuracy:.2f}): the model did not learn to prefer the chosen answers; "
-        "raise learning_rate or epochs, or give more pairs"
-    )
+    more = "raise learning_rate or epochs, or give more pairs"
+    if 2 * error > _TELLING:
+        return f"reward accuracy {accuracy:.2f} in the last {len(half) * batch_size} comparisons: too few to tell from chance; {more}"
+    return f"reward accuracy stayed at chance ({accuracy:.2f}): the model did not learn to prefer the chosen answers; {more}"
 
 
 def _small(rows: Stored, config: TrainConfig) -> str | None:

@@ -6,6 +6,7 @@ The run is ``tests/old_run``, whose own command finds everything finished but th
 import base64
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ def test_the_card_is_one_that_the_hub_reads(finished: tuple[Path, str]) -> None:
     for word in ("## Scores", "baseline", "| pairs | 4 |", "learning rate", "## Do it again", "harness ", "suite digest"):
         assert word in text
     assert str(finished[0]) not in text
+    assert not re.search(r"\d\.\d{8}", text.split("## Scores", 1)[1])  # nobody reads sixteen digits
 
 
 def test_a_card_names_no_machine_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,10 +81,25 @@ def _simple(scores: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> pd.DataFr
     return table.assign(score=scores, example_id=names, cluster=[f"q{n // 2}" for n in range(len(scores))], finish_reason="stop")
 
 
+def test_it_is_said_in_what_suites_differ(make_samples: Make) -> None:
+    base = make_samples()
+    other = base.assign(suite_digest="other")
+    first = str(base["example_id"].iloc[0])
+    few, renamed = other[other["example_id"] != first], other.assign(example_id="x" + other["example_id"])
+    for candidate, words in (
+        (other.assign(length=other["length"] + 1), r"lengths 512, 1024 and 513, 1025"),
+        (other[other["task"] == "asqa"], "tasks asqa, .* and asqa"),
+        (few, r"[\d,]+ and [\d,]+ examples"),
+        (renamed, "other examples, as another seed draws them"),
+    ):
+        with pytest.raises(CompareError, match=rf"different suites cannot be compared \({words}\); evaluate both"):
+            compare(base, candidate)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"suite_digest": "other"}, r"different suites .*\(s and other\)"),
+        ({"suite_digest": "other"}, r"different suites .*\(s and other; the same examples in other words: another wording, "),
         ({"backend": "vllm"}, r"different backends .*\(hf and vllm\)"),
     ],
 )

@@ -42,6 +42,7 @@ def test_a_run_directory_alone_compares_its_methods_and_the_controls(run: Path) 
     assert result.exit_code == 0, result.output
     assert "retmask improved on the baseline" in result.output
     assert "difference between methods" in result.output
+    assert result.output.count("In brackets: where the true") == 1  # said once for both tables
 
 
 def test_every_format_can_be_written_and_holds_the_same_difference(run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Bad input: one clear line on standard error, exit code 2, nothing half-written."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,13 @@ def test_a_threshold_that_selects_no_head_or_all(tmp_path: Path, threshold: str)
 def test_the_help_explains_the_exit_codes() -> None:
     codes = harness("--help").output.split("Exit codes:", 1)[1]
     assert [line.split()[0] for line in codes.splitlines() if line.strip()] == ["0", "1", "2", "3", "4", "70", "130,"]
+
+
+@pytest.mark.parametrize("group", ["", "models", "runs", "heads", "tasks"])
+def test_a_list_of_commands_says_what_each_is_for_to_its_end(group: str) -> None:
+    said = harness(*group.split(), "--help").output.split("Commands:", 1)[1]
+    assert not re.search(r"\.\.\.$", said, re.MULTILINE)
+    assert len(said.splitlines()) > 3
 
 
 @pytest.mark.parametrize("command", ["run", "eval", "heads detect", "heads show", "heads ablate"])

@@ -186,7 +186,9 @@ def test_accuracy_that_stays_at_chance_is_said() -> None:
     assert "stayed at chance (0.51)" in str(at_chance(stuck, 64))
     assert at_chance([{"loss": 1.0}], 64) is None
     assert at_chance([{"reward_accuracy": 0.52}], 100_000) is None  # of so many pairs 52% is more than a coin gives
-    assert "stayed at chance" in str(at_chance([{"reward_accuracy": 0.52}], 100))
+    assert "stayed at chance" in str(at_chance([{"reward_accuracy": 0.52}], 400))
+    few = str(at_chance([{"reward_accuracy": 0.62}], 16))  # one step cannot show either
+    assert "accuracy 0.62 in the last 16 comparisons: too few to tell from chance" in few
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(
