@@ -262,8 +262,9 @@ def _bootstrapped(
     for column, pair in enumerate(pairs):
         if len(weights) >= bootstrap.FEWEST:
             seen = power.detectable(shapes[pair])
-            lines = _overall(plan)
-            detectable[lines, column] = np.maximum(seen, detectable[lines, column]) if column in seeds else seen
+            lines, differing = _overall(plan), int((shapes[pair].sizes > 0).sum())
+            few = 0 < differing < bootstrap.FEWEST  # whose sizes say little of those to come: what the interval holds bounds them
+            detectable[lines, column] = np.maximum(seen, detectable[lines, column]) if few or column in seeds else seen
     found = {
         (a, b): [
             Comparison(

@@ -127,6 +127,16 @@ def test_no_effect_is_called_detectable_that_the_interval_would_hold_beside_0(ma
     assert min(each.mde for each in lines) > 0.02
 
 
+def test_three_questions_that_differ_promise_no_smaller_effect_than_their_interval(scored: Make) -> None:
+    """Of 96: three sizes say little of those to come, and a world in which as few differ may need three times what they suggest."""
+    base, moved = np.full(96, 0.5), np.full(96, 0.5)
+    moved[:3] += (0.05, 0.1, 0.2)
+    few = overall(compare(scored(list(base)), scored(list(moved)), resamples=500))
+    assert few.mde >= (few.high - few.low) / 2 > 0.014
+    moved[:6] = 0.6
+    assert overall(compare(scored(list(base)), scored(list(moved)), resamples=500)).mde < 0.02  # six are enough
+
+
 @pytest.mark.parametrize(("seeds", "ratio"), [(2, 0.0), (2, 1.0), (2, 10.0), (3, 4.0), (5, 2.0)])
 def test_intervals_cover_the_choice_of_seeds(seeds: int, ratio: float) -> None:
     """Training seeds differ by ``ratio`` standard errors of the questions; the method changes nothing."""
