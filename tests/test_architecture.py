@@ -100,8 +100,9 @@ def imports(path: Path, *, top_level: bool) -> set[str]:
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Every module of ours below ``root``, by its dotted name."""
-    paths = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
+    """Every module of ours below ``root``, by its dotted name; ``python -m``'s way in, which is no room, apart."""
+    found = (path for package in PACKAGES for path in (root / package).rglob("*.py"))
+    paths = sorted(path for path in found if path.name != "__main__.py")
     return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 

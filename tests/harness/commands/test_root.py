@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,12 @@ def test_a_threshold_that_selects_no_head_or_all(tmp_path: Path, threshold: str)
     result = harness("run", "--model", "builtin", *SMALL, *chosen, *sizes, "--output", tmp_path)
     complains(result, "threshold")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_interpreter_runs_the_command_line_too() -> None:
+    said = subprocess.run([sys.executable, "-m", "harness", "eval", "--tasks", "nonesuch"], capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert said.stderr.startswith("Usage: harness eval")
 
 
 def test_the_help_explains_the_exit_codes() -> None:
