@@ -1687,6 +1687,58 @@ PROTECTIONS: Final = (
         ),
     ),
     *_protections(
+        "a trained model's folder: a killed publishing",
+        (
+            "the old model goes before the record says the new one's digest",
+            "harness/store/checkpoints.py",
+            "        if place.exists():\n            _make_room(place, put, old, say)\n        record()\n",
+            "        record()\n        if place.exists():\n            _make_room(place, put, old, say)\n",
+            _CHECKPOINTS + "test_a_killed_command_leaves_no_old_model_under_the_new_ones_digest",
+        ),
+        (
+            "what a killed command left is tidied up",
+            "harness/store/checkpoints.py",
+            "    _leftovers(place)\n    try:\n",
+            "    try:\n",
+            _CHECKPOINTS + "test_a_killed_command_leaves_no_old_model_under_the_new_ones_digest",
+        ),
+        (
+            "a person's files are kept aside",
+            "harness/store/checkpoints.py",
+            "    if not own:\n        os.rename(place, old)\n        return\n",
+            "    if True:\n        os.rename(place, old)\n        return\n",
+            _CHECKPOINTS + "test_files_of_somebodys_own_in_a_models_folder_outlive_another_model",
+        ),
+        (
+            "a file of ours that was edited is a person's",
+            "harness/store/checkpoints.py",
+            "if path.is_symlink() or _sha256_of(path) not in put.get(name, ())]",
+            "if path.is_symlink() or name not in put]",
+            _CHECKPOINTS + "test_what_somebody_has_edited_outlives_another_model",
+        ),
+        (
+            "an edited card stays",
+            "harness/store/checkpoints.py",
+            "    if CARD not in edited:\n",
+            "    if True:\n",
+            _CHECKPOINTS + "test_an_edited_card_stays_and_another_is_written_again",
+        ),
+        (
+            "the card of before is known while the new one is written",
+            "harness/store/checkpoints.py",
+            "(_sha256_of(place / CARD), _sha256(card))",
+            "(_sha256(card),)",
+            _CHECKPOINTS + "test_a_kill_between_record_and_card_leaves_a_card_that_is_known",
+        ),
+        (
+            "labels that fold to one name have folders of their own",
+            "harness/store/checkpoints.py",
+            "    if name != method:\n",
+            "    if False:\n",
+            _CHECKPOINTS + "test_two_methods_never_share_a_folder",
+        ),
+    ),
+    *_protections(
         "`RUN:METHOD` leads to files that were changed since",
         (
             "the digest is that of what was trained",
