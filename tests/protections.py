@@ -1681,7 +1681,7 @@ PROTECTIONS: Final = (
         (
             "somebody's own folder stays",
             "harness/store/checkpoints.py",
-            "    if place.is_symlink() or (place.exists() and name not in known):\n",
+            "    if place.is_symlink() or (place.exists() and (name not in known or not place.is_dir())):\n",
             "    if False:\n",
             _CHECKPOINTS + "test_what_the_harness_did_not_make_stays",
         ),
