@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from math import isfinite
 from types import NoneType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -73,7 +74,7 @@ def _fits(value: object, kind: Any) -> bool:
         return value in parts
     if parts:
         return any(_fits(value, part) for part in parts)
-    if type(value) is int and value.bit_length() > _MOST_BITS:
+    if (type(value) is int and value.bit_length() > _MOST_BITS) or (type(value) is float and not isfinite(value)):
         return False
     return type(value) in ((int, float) if kind is float else (kind,))
 

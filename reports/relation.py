@@ -121,7 +121,8 @@ def spearman(points: Sequence[Point], confidence: float = 0.95, seed: int = 0) -
 
 def _columns(points: Sequence[Point]) -> tuple[Values, Values, Values, Values]:
     if len(points) < FEWEST:
-        raise RelationError(f"{len(points)} points are too few to relate gain to sparsity; name {FEWEST} runs or more, better ten")
+        few = "1 point is" if len(points) == 1 else f"{len(points)} points are"
+        raise RelationError(f"{few} too few to relate gain to sparsity; name {FEWEST} runs or more, better ten")
     table = np.array([[point.x, point.y, point.x_error, point.y_error] for point in points], dtype=np.float64)
     if not np.isfinite(table).all():
         raise RelationError("a run's gain or sparsity has no finite value or error; ask more questions in each run")

@@ -9,7 +9,7 @@ import click
 
 from harness.api import HarnessError, Json
 from harness.commands.groups import Listing
-from harness.commands.parameters import Lengths
+from harness.commands.parameters import Lengths, Number
 from harness.engines.threads import threads_option
 from harness.models.lookup import resolve
 from harness.screen.terminal import echo
@@ -157,7 +157,7 @@ def detect(
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the statistics as JSON.")
 @click.option("--by", type=click.Choice(["length", "depth"]), help="Add a line for each length or depth.")
-@click.option("--threshold", default=0.1, show_default=True, help="Marked in the pictures.")
+@click.option("--threshold", type=Number(min=0), default=0.1, show_default=True, help="Marked in the pictures.")
 @click.option("--figures", type=_DIRECTORY, help="Directory for the head map, the sorted curve and the distribution, as PNG and SVG.")
 def show(file: Path, as_json: bool, by: Literal["length", "depth"] | None, threshold: float, figures: Path | None) -> None:
     """Print a score file's statistics. Reads our files and the published JSON ones.
@@ -213,7 +213,9 @@ def export(file: Path, out: Path) -> None:
 
 @heads.command()
 @click.argument("files", type=_FILE, nargs=-1, metavar="BEFORE AFTER [MORE]...")
-@click.option("--threshold", default=0.1, show_default=True, help="Heads with this score or more before count as masked.")
+@click.option(
+    "--threshold", type=Number(min=0), default=0.1, show_default=True, help="Heads that score this or more before count as masked."
+)
 @click.option("--figures", type=_DIRECTORY, help="Directory for the before/after scatter of two files, as PNG and SVG.")
 @click.option("--model", "model_name", help="Also mask each file's heads in this model, and say whose knock-out curve falls first.")
 @click.option("--dtype", default="auto", help="Of --model, as in `harness heads detect`.")
@@ -242,7 +244,7 @@ def compare(
       harness heads compare before.safetensors after.safetensors --threshold 0.1
       harness heads compare copy.safetensors causal.safetensors greedy.safetensors --model builtin --lengths 256
     """
-    if len(dict.fromkeys(files)) < 2:
+    if len({file.resolve() for file in files}) < max(2, len(files)):
         raise HarnessError("name two score files or more, each once")
     if figures is not None and len(files) > 2:
         raise HarnessError("--figures draws two files against each other; name two")
@@ -269,8 +271,16 @@ def compare(
 @click.option("--lengths", type=Lengths(), default="512", show_default=True, help="Prompt lengths of the needle trials, in tokens.")
 @click.option("--trials", default=32, show_default=True, type=click.IntRange(min=4), help="Trials for each length.")
 @click.option("--controls", default=2, show_default=True, type=click.IntRange(min=1), help="Draws of each control mask.")
-@click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")
-@click.option("--fluency", default=1.5, show_default=True, help="Most that short-text perplexity may grow by, as a factor.")
+@click.option(
+    "--margin",
+    type=Number(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Needle accuracy that these heads cost beyond controls.",
+)
+@click.option(
+    "--fluency", type=Number(min=1), default=1.5, show_default=True, help="Most that short-text perplexity may grow by: a factor."
+)
 @click.option("--curves", is_flag=True, help="Measure every size with all its controls, to draw the curves; the verdict needs few of them.")
 @click.option("--seed", default=42, show_default=True)
 @_out("Directory for audit.json and the curves as PNG and SVG.", _DIRECTORY, required=False)
@@ -314,7 +324,7 @@ def audit(
 @click.option("--model", "model_name", required=True, help="A directory, a .gguf file, a Hub id, or a name that `harness models` lists.")
 @click.option("--scores", "file", type=click.Path(path_type=Path), required=True, help="What `harness heads detect` wrote.")
 @click.option("--mask", type=click.Choice(masks.KINDS), default="retrieval", show_default=True)
-@click.option("--threshold", default=0.1, show_default=True, help="Retrieval heads score this or more.")
+@click.option("--threshold", type=Number(min=0), default=0.1, show_default=True, help="Retrieval heads score this or more.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Mask this many heads instead, whatever their score.")
 @click.option("--seed", default=0, show_default=True, help="Of the control masks, which draw as many heads.")
 @_out("Directory for the ablated checkpoint.", _DIRECTORY)

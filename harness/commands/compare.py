@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.api import HarnessError
+from harness.commands.parameters import Number
 from harness.screen.terminal import data, echo, show
 from harness.store.find import Evaluation, find_all, find_one
 
@@ -23,13 +24,13 @@ FORMATS = ("terminal", "txt", "md", "json", "csv", "tex")
               help="File to write: .txt, .md, .json, .csv, .tex (booktabs) or .parquet. Repeat for several.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="What to print.")
 @click.option("--tasks/--no-tasks", "with_tasks", default=False, help="Show every dataset-metric too.")
-@click.option("--effect", type=click.FloatRange(min=0, min_open=True), help="Also say how many examples would find this many points.")
-@click.option("--margin", type=click.FloatRange(0, 100, min_open=True),
+@click.option("--effect", type=Number(min=0, min_open=True), help="Also say how many examples would find this many points.")
+@click.option("--margin", type=Number(0, 100, min_open=True),
               help="Points of difference that do not matter: also say where two are equal within them.")  # fmt: skip
 @click.option("--history", multiple=True, metavar="EVALUATION",
               help="Evaluation of these questions and more: their difficulty sharpens intervals where it can. Repeatable.")  # fmt: skip
 @click.option("--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True)
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--confidence", type=Number(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--allow-mismatch", "allow", multiple=True, type=click.Choice(MISMATCHES),

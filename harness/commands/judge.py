@@ -7,6 +7,7 @@ import click
 
 from harness.api import HarnessError
 from harness.commands.groups import Listing
+from harness.commands.parameters import Number
 from harness.screen.terminal import echo
 
 
@@ -18,7 +19,7 @@ def judge() -> None:
 @judge.command()
 @click.argument("run")
 @click.argument("labels", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--confidence", type=Number(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="JSON file to write too.")
 def agreement(run: str, labels: Path, confidence: float, output: Path | None) -> None:
     """Say how far the judge of RUN agrees with LABELS, and what its mean would be without its bias.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.api import HarnessError
-from harness.commands.parameters import Length
+from harness.commands.parameters import Length, Number
 from harness.screen.terminal import show
 from harness.store.find import BASELINE, Evaluation, find
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--length", type=Length(), help="Length of the printed table, such as 8k.  [default: mean over lengths]")
 @click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="File to write: .html, .md or .csv, with every length. Repeat for several.")  # fmt: skip
-@click.option("--margin", type=click.FloatRange(0, 100, min_open=True), help="Points of difference that do not matter.")
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--margin", type=Number(0, 100, min_open=True), help="Points of difference that do not matter.")
+@click.option("--confidence", type=Number(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
 def leaderboard(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harness.commands.parameters import Lengths, Names
+from harness.commands.parameters import Lengths, Names, Number
 from harness.consent import KINDS
 from harness.engines.framing import FRAMINGS
 from harness.engines.options import BACKENDS, SERVED_APIS
@@ -70,9 +70,7 @@ def evaluation_options(command: Any) -> Any:
             type=click.IntRange(min=1),
             help="Sampled answers to each prompt; their mean is its score.  [default: 1]",
         ),
-        click.option(
-            "--temperature", type=click.FloatRange(min=0), help="Of sampled answers, such as 0.7; 0 is greedy decoding.  [default: 0]"
-        ),
+        click.option("--temperature", type=Number(min=0), help="Of sampled answers, such as 0.7; 0 is greedy decoding.  [default: 0]"),
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine that generates.  [default: hf]"),
         click.option("--tensor-parallel", type=click.IntRange(min=1), help="vllm: devices that share every layer.  [default: 1]"),
         click.option(
@@ -87,7 +85,7 @@ def evaluation_options(command: Any) -> Any:
             default=None,
             help="served: first ask for what stands at the start of a prompt as long as the suite's longest.",
         ),
-        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
+        click.option("--timeout", type=Number(min=0, min_open=True), help="served: seconds an answer may take.  [default: 600]"),
         click.option(
             "--dtype", help="Number format of the weights, such as bfloat16.  [default: float32 on a CPU, the checkpoint's own elsewhere]"
         ),
@@ -151,7 +149,7 @@ def stopping_options(command: Any) -> Any:
         click.option("--stop-early", is_flag=True, default=None, help="Ask in rounds; stop when the difference to the baseline is known."),
         click.option(
             "--stop-margin",
-            type=click.FloatRange(0, 100),
+            type=Number(0, 100),
             help="Points: also stop when the difference is known to be smaller.  [default: 1.0]",
         ),
     )
@@ -161,7 +159,7 @@ def margin_option(command: Any) -> Any:
     """Add the option of commands that compare."""
     option = click.option(
         "--margin",
-        type=click.FloatRange(0, 100, min_open=True),
+        type=Number(0, 100, min_open=True),
         help="Points of difference that do not matter: also say where two are equal within them.",
     )
     return _with(command, option)

@@ -1,11 +1,22 @@
 """What command lines take, read the same way by every command."""
 
+from math import isfinite
 from typing import Any
 
 import click
 
 from harness.api import Json
 from harness.options import read_length
+
+
+class Number(click.FloatRange):
+    """A number within bounds; NaN and infinity, which no bound keeps out, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not isfinite(found):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return found
 
 
 class Lengths(click.ParamType[tuple[int, ...]]):

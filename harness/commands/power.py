@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.api import HarnessError
+from harness.commands.parameters import Number
 from harness.screen.terminal import data, show
 from harness.store.find import Evaluation, find, find_all
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("evaluations", nargs=-1, required=True, metavar="[NAME=]EVALUATION...")
-@click.option("--effect", type=click.FloatRange(0, 100, min_open=True), default=2.0, show_default=True, help="Points to look for.")
+@click.option("--effect", type=Number(0, 100, min_open=True), default=2.0, show_default=True, help="Points to look for.")
 @click.option(
-    "--precision", type=click.FloatRange(0, 100, min_open=True), help="Points that an interval may reach to each side: say what that takes."
+    "--precision", type=Number(0, 100, min_open=True), help="Points that an interval may reach to each side: say what that takes."
 )
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--confidence", type=Number(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the simulation.")
 @click.option("--format", "form", type=click.Choice(["terminal", "json"]), default="terminal", show_default=True)
 def power(evaluations: tuple[str, ...], effect: float, precision: float | None, confidence: float, seed: int, form: str) -> None:

@@ -61,10 +61,21 @@ class HarnessGroup(Listing):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse an empty value, which an unset variable of a shell's leaves: it would mean that nothing was asked for."""
-        for before, value in pairwise(["", *args]):
-            if not value or _EMPTY.fullmatch(value):
-                raise click.UsageError(f"{value.rstrip('=') or before or 'a word'} is empty; leave it out, or give it a value", ctx)
+        for number, (before, value) in enumerate(pairwise(["", *args])):
+            if _EMPTY.fullmatch(value) or (not value and self._takes_value(ctx, args[:number])):
+                raise click.UsageError(f"{value.rstrip('=') or before} is empty; leave it out, or give it a value", ctx)
+            if not value:
+                where = f"the argument after {before!r}" if before else "the first argument"
+                raise click.UsageError(f"{where} is empty; leave it out, or write something", ctx)
         return super().parse_args(ctx, args)
+
+    def _takes_value(self, ctx: click.Context, words: Sequence[str]) -> bool:
+        """Say whether the last of ``words`` is an option that takes the word after it."""
+        command: click.Command = self
+        for word in words:
+            command = (command.get_command(ctx, word) if isinstance(command, click.Group) else None) or command
+        named = (each for each in command.params if isinstance(each, click.Option) and words and words[-1] in each.opts)
+        return any(not each.is_flag and not each.count for each in named)
 
     def main(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands.groups import Listing
+from harness.commands.parameters import Number
 from harness.screen.terminal import echo
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def verify(context: click.Context, folder: Path, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=7.0,
     show_default=True,
     metavar="DAYS",

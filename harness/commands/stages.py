@@ -10,7 +10,7 @@ import click
 from harness.api import Artifact, HarnessError, Json
 from harness.commands.groups import Grouped
 from harness.commands.options import run_config, run_options, run_root, suite_options, yes_option
-from harness.commands.parameters import Setting
+from harness.commands.parameters import Number, Setting
 from harness.config import SUITE_SETTINGS
 from harness.screen.terminal import echo
 from harness.store.checkpoints import of_step
@@ -38,8 +38,8 @@ def _stage_options(command: Any) -> Any:
 )
 @click.option("--prompts", type=click.IntRange(min=0), help="How many; 0 takes all.")
 @click.option("--rejected-from", help="'mask' for the masked model's answers, or 'model NAME' for another model's.")
-@click.option("--temperature", type=click.FloatRange(min=0))
-@click.option("--top-p", type=click.FloatRange(min=0, min_open=True, max=1))
+@click.option("--temperature", type=Number(min=0))
+@click.option("--top-p", type=Number(min=0, min_open=True, max=1))
 @click.option("--max-new-tokens", type=click.IntRange(min=1))
 @click.option("--drop-repetitive", is_flag=True, default=None, help="Leave out pairs with an answer that repeats itself.")
 @click.option("--drop-unfinished", is_flag=True, default=None, help="Leave out pairs with an answer that was cut off.")
@@ -89,8 +89,8 @@ def _prompts(artifact: Artifact, out: Path | None) -> None:
 @_stage_options
 @click.option("--pairs-from", type=click.Path(dir_okay=False), help="Train on this file of pairs instead of sampling any.")
 @click.option("--loss", help="sigmoid, ipo, hinge and trl's others, or sft on the chosen answers alone.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True))
+@click.option("--learning-rate", type=Number(min=0, min_open=True))
+@click.option("--epochs", type=Number(min=0, min_open=True))
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a step, over all devices.")
 @click.option("--micro-batch-size", type=click.IntRange(min=1), help="Pairs in one pass of one device: speed and memory, not results.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Most tokens of prompt and answer together; nothing is truncated.")

@@ -19,8 +19,10 @@ from harness.models.footprint import GIB
 TRAINING, READING, WRITING, SENDING = 0.43, 0.5, 0.5, 0.7
 #: Share of a device's memory that is there for the model: runtime, kernels and fragments take the rest.
 USABLE: Final = 0.92
-_FORM: Final = re.compile(r"([1-9][0-9]{0,4})x([0-9]+(?:\.[0-9]+)?)(GiB|GB)")
-_RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([GTP])")
+#: No device has more digits of anything.
+_FIGURE: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_FORM: Final = re.compile(rf"([1-9][0-9]{{0,4}})x({_FIGURE})(GiB|GB)")
+_RATE: Final = re.compile(rf"({_FIGURE})([GTP])")
 _SCALE: Final = {"G": 1e9, "T": 1e12, "P": 1e15}
 
 
@@ -56,7 +58,10 @@ class Hardware:
             rate = _RATE.fullmatch(value)
             if name not in ("flops", "memory", "link") or rate is None or not float(rate[1]):
                 raise HarnessError(f"--hardware {text!r}: {part!r} is no rate; write flops=989T, memory=3.35T or link=450G")
-            rates["bandwidth" if name == "memory" else name] = float(rate[1]) * _SCALE[rate[2]]
+            key = "bandwidth" if name == "memory" else name
+            if key in rates:
+                raise HarnessError(f"--hardware {text!r}: {name} stands there twice; leave one out")
+            rates[key] = float(rate[1]) * _SCALE[rate[2]]
         return cls(int(found[1]), size, **rates)
 
     def as_json(self) -> dict[str, Json]:

@@ -202,4 +202,6 @@ def _split(where: str) -> tuple[Path, str] | None:
     if Path(where).exists():
         return Path(where), ""
     path, colon, method = where.rpartition(":")
+    if colon and not method and Path(path).exists():
+        raise HarnessError(f"{where} names no method behind its colon; write RUN:METHOD, or the run alone")
     return (Path(path), method) if colon and Path(path).exists() else None

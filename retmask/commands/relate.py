@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from harness.api import HarnessError, Json
-from harness.files import read_json, read_sealed, write_json
+from harness.commands.parameters import Number
+from harness.files import DamagedError, digest, file_digest, read_json, read_sealed, write_json
 from harness.screen.terminal import data, echo
 from harness.store.find import BASELINE, Evaluation, find
 from harness.store.manifest import RunManifest
@@ -43,6 +44,8 @@ class RunPoint:
     """Standard errors over the detection's trials."""
     baseline: str
     """Key of the evaluation that the gain is counted from."""
+    samples: str
+    """Digest of all that the gain is computed from: a copied run has the same."""
 
 
 @click.command("relate")
@@ -50,7 +53,7 @@ class RunPoint:
 @click.option(
     "--against", default=BASELINE, show_default=True, help="What the gain is counted from: the baseline, or a control of each run."
 )
-@click.option("--tau", default=0.1, show_default=True, help="Score from which a head counts in `share`.")
+@click.option("--tau", type=Number(min=0), default=0.1, show_default=True, help="Score from which a head counts in `share`.")
 @click.option("--resamples", type=click.IntRange(min=100), default=2000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -80,17 +83,26 @@ def relate_command(
       harness relate runs/*:retmask --against layermatched --format json
     """
     points = [point_of(argument, against, tau, resamples, seed) for argument in evaluations]
-    if len({point.name for point in points}) < len(points):
-        raise HarnessError("a run is named twice; name each run and method once")
+    _each_once(points)
     table = relation(points, tau, published, seed)
     if out is not None:
         _make(out)
         write_json(out / "relate.json", table, sort_keys=False)
         _draw(points, tau, published, out)
+        echo(f"wrote {out}: relate.json and a plot each", err=True)
     if form == "json":
         data(json.dumps(table, indent=1) + "\n")
     else:
         echo("\n".join(in_words(table)))
+
+
+def _each_once(points: Sequence[RunPoint]) -> None:
+    """Raise HarnessError for a run that is named twice, under whatever path: it would count as two that agree."""
+    seen: dict[str, str] = {}
+    for point in points:
+        if point.samples in seen:
+            raise HarnessError(f"a run is named twice: {seen[point.samples]} and {point.name} hold the same answers; name each run once")
+        seen[point.samples] = point.name
 
 
 def point_of(argument: str, against: str, tau: float, resamples: int, seed: int) -> RunPoint:
@@ -117,14 +129,22 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
         raise HarnessError(f"{argument} has too few questions to say how sure its gain is; ask more --examples")
     values, errors = _sparsity(found[0].run, tau, seed)
     return RunPoint(
-        f"{path}:{method}", 100 * overall.delta, 100 * (overall.high - overall.low) / (2 * 1.96), values, errors, _key(by_name[against])
+        f"{path}:{method}",
+        100 * overall.delta,
+        100 * (overall.high - overall.low) / (2 * 1.96),
+        values,
+        errors,
+        _key(by_name[against]),
+        digest([file_digest(table) for each in (by_name[against], by_name[method]) for table in (each.path, *each.repeats)]),
     )
 
 
 def _split(argument: str) -> tuple[str, str]:
     if Path(argument).exists():
         return argument, ""
-    path, _, method = argument.rpartition(":")
+    path, colon, method = argument.rpartition(":")
+    if colon and not method and Path(path).exists():
+        raise HarnessError(f"{argument} names no method behind its colon; write RUN:METHOD, or the run alone")
     return (path, method) if path and Path(path).exists() else (argument, "")
 
 
@@ -136,7 +156,10 @@ def _sparsity(root: Path, tau: float, seed: int) -> tuple[dict[str, float], dict
     """Each measure of the untrained model's heads, and its standard error over the trials."""
     manifest = RunManifest.read(root)
     folders = [step_folder(root, "heads", each.key) for each in manifest.steps if each.name == "heads"]
-    own = [each for each in folders if _model_of(each) == manifest.model.digest]
+    try:
+        own = [each for each in folders if _model_of(each) == manifest.model.digest]
+    except DamagedError as error:
+        raise DamagedError(f"{error}; start the run's own command again, which builds what is damaged") from None
     if not own:
         raise HarnessError(f"{root} measured no heads of its model; only methods that mask heads do, such as retmask")
     scores = HeadScores.load(own[0] / "heads.safetensors")
@@ -205,18 +228,18 @@ def _points(points: Sequence[RunPoint], measure: str) -> list["Point"]:
 
 def in_words(table: Mapping[str, Json]) -> list[str]:
     """Give the table for a terminal."""
-    lines = [f"{'run':<40} {'gain':>14} {'gini':>7} {'hoyer':>7} {'share':>7} {'depth':>7}"]
+    lines = [f"{'run':<47} {'gain':>14} {'gini':>7} {'hoyer':>7} {'share':>7} {'depth':>7}"]
     for run in _tables(table["runs"]):
         sparsity = run["sparsity"]
         assert isinstance(sparsity, dict)
         cells = " ".join(f"{_number(sparsity.get(measure)):>7}" for measure in MEASURES)
         reach = _number(1.96 * float(str(run["gain_error"])), ".1f")
-        lines.append(f"{str(run['name'])[-40:]:<40} {_number(run['gain'], '+.1f'):>6} ±{reach:>6} {cells}")
+        lines.append(f"{str(run['name'])[-47:]:<47} {_number(run['gain'], '+.1f'):>6} ±{reach:>6} {cells}")
     for each in _tables(table["published_not_run_again"]):
         sparsity = each["sparsity"]
         assert isinstance(sparsity, dict)
         cells = " ".join(f"{_number(sparsity.get(measure)):>7}" for measure in MEASURES)
-        lines.append(f"{'published, not run again: ' + str(each['model']):<40.47} {_number(each['gain'], '+.2f'):>6} {'':>7} {cells}")
+        lines.append(f"{'published, not run again: ' + str(each['model']):<47.47} {_number(each['gain'], '+.2f'):>6} {'':>7} {cells}")
     fits = table["fits"]
     assert isinstance(fits, dict)
     for measure, fit in fits.items():

@@ -250,6 +250,94 @@ def test_files_of_somebodys_own_in_a_models_folder_outlive_another_model(tmp_pat
     assert [each.label for each in checkpoints.listed(tmp_path)] == ["a"]
 
 
+@pytest.mark.parametrize("name", ["config.json", "deep/template.jinja", "model.safetensors"])
+def test_what_somebody_has_edited_outlives_another_model(name: str, tmp_path: Path) -> None:
+    sources = _two_models(tmp_path)
+    place = checkpoints.publish(tmp_path, "a", sources[0], "first", "card")
+    assert place is not None
+    edited = place / name
+    edited.unlink()  # as editors do, who write another file and rename it; weights are links
+    edited.write_text("mine")
+    said: list[str] = []
+    assert checkpoints.publish(tmp_path, "a", sources[1], "second", "card", said.append) == place
+    assert (place / name).read_text() == f"{name} of second"
+    assert (tmp_path / "models/a.before-1" / name).read_text() == "mine"
+    assert [(name in line, "a.before-1" in line) for line in said] == [(True, True)]
+    shutil.rmtree(tmp_path / "models/a.before-1")
+    checkpoints.publish(tmp_path, "a", sources[0], "first", "card", said.append)
+    assert (len(said), (tmp_path / "models/a.before-1").exists()) == (1, False)  # nothing was edited this time
+
+
+def test_an_edited_file_of_the_same_model_stays_and_is_said(tmp_path: Path) -> None:
+    source = _two_models(tmp_path)[0]
+    place = checkpoints.publish(tmp_path, "a", source, "first", "card")
+    assert place is not None
+    (place / "config.json").write_text("mine")
+    said: list[str] = []
+    for _ in range(2):
+        checkpoints.publish(tmp_path, "a", source, "first", "card", said.append)
+    assert (place / "config.json").read_text() == "mine"
+    assert len(said) == 2
+    assert all("config.json changed since" in line for line in said)
+
+
+def test_an_edited_card_stays_and_another_is_written_again(tmp_path: Path) -> None:
+    source = _two_models(tmp_path)[0]
+    said: list[str] = []
+    for card in ("first", "second", "third"):
+        place = checkpoints.publish(tmp_path, "a", source, "digest", card, said.append)
+        assert place is not None
+        assert (place / "README.md").read_text() == card
+    assert said == []
+    (place / "README.md").write_text("my own words")
+    checkpoints.publish(tmp_path, "a", source, "digest", "fourth", said.append)
+    assert (place / "README.md").read_text() == "my own words"
+    assert len(said) == 1
+    assert "README.md changed since" in said[0]
+    (place / "README.md").unlink()
+    checkpoints.publish(tmp_path, "a", source, "digest", "fifth", said.append)
+    assert (place / "README.md").read_text() == "fifth"
+
+
+def test_a_kill_between_record_and_card_leaves_a_card_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _two_models(tmp_path)[0]
+    checkpoints.publish(tmp_path, "a", source, "digest", "first")
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for card in ("second", "third"):
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.publish(tmp_path, "a", source, "digest", card)
+    said: list[str] = []
+    place = checkpoints.publish(tmp_path, "a", source, "digest", "fourth", said.append)
+    assert place is not None
+    assert ((place / "README.md").read_text(), said) == ("fourth", [])
+
+
+def test_a_file_where_a_models_folder_was_stays(tmp_path: Path) -> None:
+    source = _two_models(tmp_path)[0]
+    place = checkpoints.publish(tmp_path, "a", source, "digest", "card")
+    assert place is not None
+    shutil.rmtree(place)
+    place.write_text("mine")
+    said: list[str] = []
+    assert checkpoints.publish(tmp_path, "a", source, "digest", "card", said.append) is None
+    assert (place.read_text(), len(said)) == ("mine", 1)
+
+
+def test_two_methods_never_share_a_folder() -> None:
+    names = ["m(a=x, b=y)", "m(a=x_b_y)", "m(a=x, b=Y)", "m_a_x_b_y_", "m(a=-1)", "m(a=1)", "m", "a" * 101, "a" * 102]
+    assert len({checkpoints.label(name, seed).casefold() for name in names for seed in (None, 1)}) == 2 * len(names)
+    assert checkpoints.label("retmask", 2) == "retmask@2"
+
+
+def _two_models(folder: Path) -> list[Path]:
+    for name in ("first", "second"):
+        (folder / name / "deep").mkdir(parents=True)
+        for file in ("model.safetensors", "config.json", "deep/template.jinja"):
+            (folder / name / file).write_text(f"{file} of {name}")
+    return [folder / "first", folder / "second"]
+
+
 def test_a_variants_model_goes_by_its_label_as_its_evaluation_does(tmp_path: Path) -> None:
     for path in (tmp_path / "source", tmp_path / "run/steps"):
         path.mkdir(parents=True)
@@ -257,7 +345,7 @@ def test_a_variants_model_goes_by_its_label_as_its_evaluation_does(tmp_path: Pat
     run = tmp_path / "run"
     for seed in (1, 2):
         checkpoints.publish(run, checkpoints.label("retmask(seed_of=x, top_k=4)", seed), tmp_path / "source", str(seed), "card")
-    for name in ("retmask(seed_of=x, top_k=4)@2", "retmask( top_k = 4, seed_of=x )@2", "retmask_seed_of_x_top_k_4_@2"):
+    for name in ("retmask(seed_of=x, top_k=4)@2", "retmask( top_k = 4, seed_of=x )@2", checkpoints.label("retmask(seed_of=x, top_k=4)", 2)):
         found = checkpoints.find(f"{run}:{name}")
         assert found is not None
         assert found.digest == "2"

@@ -32,6 +32,8 @@ def test_values_are_taken_and_the_rest_keeps_its_default() -> None:
         ({"threshold": "high"}, "here: threshold holds something else than a number: 'high'"),
         ({"top_k": 2.5}, "here: top_k holds something else than a whole number: 2.5"),
         ({"top_k": True}, "here: top_k holds something else than a whole number: True"),
+        ({"threshold": float("nan")}, "here: threshold holds something else than a number: nan"),
+        ({"threshold": float("-inf")}, "here: threshold holds something else than a number: -inf"),
         ({"threshold": 1 << 1024}, "here: threshold holds something else than a number: 1797"),
         ({"top_k": 1 << 20_000}, "here: top_k holds something else than a whole number: a number of thousands of digits"),
         ({"lengths": [1 << 20_000]}, "here: lengths holds something else than a list"),

@@ -48,7 +48,21 @@ def test_hardware_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8", "0x80GiB", "8x80", "8x0GiB", "8x80GiB,fast", "8x80GiB,flops=0T", "8x80GiB,speed=3T", "8x80GiB,flops=3"]
+    "text",
+    [
+        "",
+        "8",
+        "0x80GiB",
+        "8x80",
+        "8x0GiB",
+        "8x80GiB,fast",
+        "8x80GiB,flops=0T",
+        "8x80GiB,speed=3T",
+        "8x80GiB,flops=3",
+        "1x" + 400 * "9" + "GiB",
+        "8x80GiB,flops=" + 400 * "9" + "P",
+        "8x80GiB,flops=1T,flops=2T",
+    ],
 )
 def test_what_is_no_hardware_is_said(text: str) -> None:
     with pytest.raises(HarnessError, match="--hardware"):

@@ -1,6 +1,7 @@
 """Which preset a model gets, by what its config and its weights' header say: the weights here are a header and nothing else."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.api import HarnessError, Model
+from harness.builtin import MODEL_DIR
 from harness.commands.root import main
 from harness.config import load_preset
 from harness.files import write_sealed
@@ -56,6 +58,19 @@ def test_what_a_run_has_trained_is_asked_as_its_model(trained_from: str, preset:
     assert suitable(model, "cpu")[0] == preset
     (tmp_path / "run" / "manifest.json").write_text("damaged")
     assert suitable(model, "cpu")[0] == "small"
+
+
+def test_a_copy_of_what_was_trained_from_the_shipped_model_is_asked_as_that(tmp_path: Path) -> None:
+    """By its folder's path, exported or moved: its name leads to no run."""
+    copy = tmp_path / "exported"
+    shutil.copytree(MODEL_DIR, copy)
+    preset, why = suitable(resolve(str(copy)), "cpu")
+    assert preset == "builtin"
+    assert why.startswith(f"preset builtin: {copy} has the words of the shipped model; --preset small")
+    (copy / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert suitable(resolve(str(copy)), "cpu")[0] == "small"
+    (copy / "chat_template.jinja").unlink()
+    assert suitable(resolve(str(copy)), "cpu")[0] == "small"
 
 
 def test_a_model_of_unknown_size_is_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`harness relate` over run directories: gains, sparsity with its errors, what is refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,12 +102,25 @@ def test_methods_of_one_run_share_their_baseline_and_it_is_said(runs: list[Path]
         (lambda runs: [f"{runs[0]}:kopy"], "has no evaluation 'kopy'; it has baseline, retmask, randmask"),
         (lambda runs: [f"{runs[0]}:baseline"], "would be held against itself"),
         (lambda runs: [runs[0] / "nothing"], "give a run directory"),
+        (lambda runs: [f"{runs[0]}:"], "names no method behind its colon"),
     ],
 )
 def test_what_is_refused(runs: list[Path], change: Callable[[list[Path]], list[Path]], why: str) -> None:
     done = harness(*change(runs), "--resamples", "200")
     assert done.exit_code == 2
     assert why in done.stderr
+
+
+def test_a_run_counts_once_under_whatever_path(runs: list[Path]) -> None:
+    shutil.copytree(runs[0], runs[0].with_name("copied"))
+    for other in (f"{runs[0]}/", runs[0] / ".." / runs[0].name, runs[0].with_name("copied")):
+        done = harness(*runs, other, "--resamples", "200")
+        assert (done.exit_code, "a run is named twice" in done.stderr) == (2, True), done.output
+
+
+@pytest.mark.parametrize("tau", ["nan", "inf", "-1"])
+def test_a_threshold_is_a_number_from_zero(runs: list[Path], tau: str) -> None:
+    assert harness(*runs, "--tau", tau).exit_code == 2
 
 
 def test_a_run_without_heads_is_refused(tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun) -> None:
