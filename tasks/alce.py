@@ -12,6 +12,8 @@ from tasks.modes import Mode
 from tasks.sentences import Splitter
 
 _CITED_LIST = re.compile(r"\[[\d\s,;]+\]")
+#: A comma that groups no thousands.
+_COMMA = re.compile(r"(?<!\d),|,(?!\d{3}(?!\d))")
 _MARKER = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 #: QAMPARI's questions have dozens of answers; five of them are enough for full recall@5.
 ENOUGH_ANSWERS = 5
@@ -48,11 +50,11 @@ def items(output: str, mode: Mode) -> list[str]:
         return _split(flatten(output))
     output = _CITED_LIST.sub(lambda found: found[0].replace(",", ";"), output.replace("<|im_end|>", ""))  # no comma between answers
     lines = (_MARKER.sub("", line).rstrip().rstrip(",") for line in output.split("\n"))
-    return _split(",".join(line for line in lines if line.strip()))
+    return _split(",".join(line for line in lines if line.strip()), _COMMA)
 
 
-def _split(text: str) -> list[str]:
-    return [item.strip() for item in text.rstrip().rstrip(".").rstrip(",").split(",")]
+def _split(text: str, comma: re.Pattern[str] = re.compile(",")) -> list[str]:
+    return [item.strip() for item in comma.split(text.rstrip().rstrip(".").rstrip(","))]
 
 
 def list_metrics(output: str, answers: Sequence[Sequence[str]], mode: Mode) -> dict[str, float]:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from tasks.modes import Mode
+from tasks.numerals import KEPT, UNSPACED, apart, number_text
 from tasks.records import FieldError
 
 if TYPE_CHECKING:
@@ -41,11 +42,16 @@ def normalize(text: str) -> str:
 
 
 def normalize_strictly(text: str) -> str:
-    """Normalise as :func:`normalize`, in any script, and never empty unless the text is: what would vanish is kept."""
+    """Normalise as :func:`normalize`, in any script, with numbers whole; never empty unless the text is: what would vanish is kept."""
     composed = unicodedata.normalize("NFC", text).lower()
-    bare = "".join(letter for letter in composed if letter not in string.punctuation and unicodedata.category(letter)[0] != "P")
+    bare = "".join(letter for letter in number_text(composed) if not _is_punctuation(letter))
     forms = (_ARTICLES.sub(" ", bare), bare, composed)
     return next((" ".join(form.split()) for form in forms if form.split()), "")
+
+
+def _is_punctuation(letter: str) -> bool:
+    kind = unicodedata.category(letter)
+    return letter in string.punctuation or kind[0] == "P" or kind == "Sc"
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,7 @@ def _holds_words(text: str, gold: str) -> bool:
     return holds(text, gold, str.isspace)
 
 
-#: Scripts that put no blanks between words: Thai, Lao, Tibetan, Myanmar, Khmer, Han, kana, Bopomofo, Yi.
-_UNSPACED: Final = re.compile(
-    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f"
-    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\ua000-\ua4cf\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
+_UNSPACED: Final = re.compile(f"[{UNSPACED}]")
 
 
 def holds(text: str, gold: str, parts: Callable[[str], bool]) -> bool:
@@ -175,16 +176,17 @@ def str_em(output: str, golds: Sequence[str], rule: Comparison = STRICT) -> floa
 def ruler_recall(output: str, golds: Sequence[str], mode: Mode = "strict") -> float:
     """Compute the share of the golds that occur in the output, letter case ignored (RULER's string match).
 
-    In strict mode, as whole words.
+    In strict mode, as whole words and whole numbers.
     """
     text = output.lower()
     if mode == "parity":
         return sum(gold.lower() in text for gold in golds) / len(golds)
-    return sum(bool(gold.strip()) and holds(text, gold.lower(), _is_no_letter) for gold in golds) / len(golds)
+    text = apart(number_text(text))
+    return sum(bool(gold.strip()) and holds(text, apart(number_text(gold.lower())), _is_no_letter) for gold in golds) / len(golds)
 
 
 def _is_no_letter(letter: str) -> bool:
-    return not (letter.isalnum() or letter == "_")
+    return not (letter.isalnum() or letter == "_" or letter in KEPT)
 
 
 def check_rouge(output: str, golds: Sequence[str]) -> None:

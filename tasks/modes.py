@@ -42,6 +42,13 @@ DIFFERENCES: Final = (
         "part of another number or name is another answer",
     ),
     Difference(
+        "numbers",
+        "`.`, `,`, `:`, `-` and `%` vanish from numbers, so 3.5 is 35 and -5 is 5",
+        "they are a part of the number; only signs that group thousands go, a comma before a fraction is a point, `%` is the word percent, "
+        "and digits of every script are the same",
+        "35 is another answer than 3.5, and 1,234 is none than 1234",
+    ),
+    Difference(
         "thoughts",
         "a reasoning model's thoughts are a part of its answer",
         "what stands before the end of the thoughts (`</think>` and other families' marks) is not read; without an end there is no answer",
@@ -56,7 +63,7 @@ DIFFERENCES: Final = (
     Difference(
         "unicode",
         "only ASCII punctuation is removed, and composed and decomposed letters differ",
-        "all Unicode punctuation is removed, letters are composed (NFC)",
+        "all Unicode punctuation and every sign of a currency is removed, letters are composed (NFC)",
         "a typographic apostrophe does not make an answer wrong",
     ),
     Difference(

@@ -18,6 +18,7 @@ from tasks.example import Example
 from tasks.judges import Judge, Rounds, settle_all
 from tasks.metrics import COMPARISONS, is_unspaced
 from tasks.modes import Mode
+from tasks.numerals import holds_digits, is_marked
 from tasks.records import FieldError, Record
 from tasks.sentences import SPLITTERS, Splitter
 from tasks.thoughts import answer_after, holds_thoughts
@@ -131,9 +132,12 @@ def _numbered(scorer: Scorer, index: int, item: tuple[Example | Record, str], ho
         raise
 
 
-def later_rules(outputs: Iterable[str]) -> list[str]:
-    """Name the strict rules that were added after version 3 of the scoring and touch these outputs, so that they are scored anew."""
-    rules = {"thoughts": holds_thoughts, "unspaced": is_unspaced}
+def later_rules(outputs: Iterable[str], *, known_golds: bool = True) -> list[str]:
+    """Name the strict rules that were added after version 3 of the scoring and touch these outputs, so that they are scored anew.
+
+    Golds of our own tasks are words and plain numbers; others may be numbers with marks, which touch an output of digits alone.
+    """
+    rules = {"thoughts": holds_thoughts, "unspaced": is_unspaced, "numbers": is_marked if known_golds else holds_digits}
     return sorted({name for output in outputs for name, touches in rules.items() if touches(output)})
 
 

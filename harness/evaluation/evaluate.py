@@ -23,7 +23,7 @@ from harness.evaluation import lmeval_tasks as lmeval
 from harness.evaluation.asking import GENERATION_VERSION, ask
 from harness.evaluation.judging import Answer, Judging, Verdicts
 from harness.evaluation.server_steps import with_server
-from harness.evaluation.sources import Source, TaskInfo
+from harness.evaluation.sources import GENERATED, Source, TaskInfo
 from harness.evaluation.suite import infos, load, source_of
 from harness.models import generation_config as decoding
 from harness.models.tokenizers import load_tokenizer
@@ -35,6 +35,7 @@ from tasks.example import Example
 from tasks.helmet.judged import METRICS
 from tasks.modes import Mode
 from tasks.scoring import later_rules
+from tasks.suite import EVERY
 
 if TYPE_CHECKING:
     from harness.context import Run
@@ -125,10 +126,15 @@ def evaluate(run: "Run", model: Model, suite: Artifact, engine: EngineConfig, sc
     inputs: dict[str, Json] = {"generations": generated.key, "suite": facts["digest"], "mode": mode, "judge": scoring.judge}
     if verdicts is not None:
         inputs["verdicts"] = verdicts.key
-    rules: list[Json] = [*later_rules(generation.output for generation in _finished(generated).values())] if mode == "strict" else []
-    if rules:
+    if mode == "strict" and (rules := _rules(source, suite, generated)):
         inputs["rules"] = rules
     return run.step("eval", inputs, build, version=SCORING_VERSION)
+
+
+def _rules(source: Source, suite: Artifact, generated: Artifact) -> list[Json]:
+    """Name the strict rules that are younger than the scoring's version and touch these answers."""
+    ours = source.name == GENERATED and all(task.name in EVERY for task in infos(suite))
+    return [*later_rules((each.output for each in _finished(generated).values()), known_golds=ours)]
 
 
 def _generate(run: "Run", model: Model, suite: Artifact, config: EngineConfig, part: Part | None = None) -> Artifact:

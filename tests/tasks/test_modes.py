@@ -32,6 +32,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, object], str, str, float, float]] = 
     "parsed-only": ("kilt_nq", ANSWER, "Answer: 4\nor 3", "substring_exact_match", 1, 0),
     "answer-prefix": ("icl_nlu_510shot_balance", ANSWER, "Label:\n3", "exact_match", 0, 1),
     "whole-words": ("kilt_nq", ANSWER, "13", "substring_exact_match", 1, 0),
+    "numbers": ("kilt_nq", {"answers": ["3.5"]}, "35", "substring_exact_match", 1, 0),
     "thoughts": ("kilt_nq", ANSWER, "<think>3?</think>4", "substring_exact_match", 1, 0),
     "empty-gold": ("kilt_nq", {"answers": ["The"]}, "anything", "substring_exact_match", 1, 0),
     "unicode": ("kilt_nq", {"answers": ["Zoé's"]}, "Zoe\u0301’s", "exact_match", 0, 1),

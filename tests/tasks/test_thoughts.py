@@ -28,4 +28,5 @@ def test_an_answer_that_stands_in_the_thoughts_alone_is_none(task: str, metric: 
 
 def test_outputs_that_later_rules_touch_are_scored_anew() -> None:
     assert later_rules(["Oslo", "答えは東京です", "a</think>b"]) == ["thoughts", "unspaced"]
-    assert later_rules(["Oslo", "Zürich", "العاصمة"]) == []
+    assert later_rules(["Oslo", "Zürich", "العاصمة", "12 34, 5."]) == []
+    assert later_rules(["3.5"]) == later_rules(["€ 5"]) == later_rules(["35"], known_golds=False) == ["numbers"]
