@@ -21,7 +21,7 @@ from tasks.modes import Mode
 from tasks.numerals import holds_digits, is_marked
 from tasks.records import FieldError, Record
 from tasks.sentences import SPLITTERS, Splitter
-from tasks.thoughts import answer_after, holds_thoughts
+from tasks.thoughts import answer_after, holds_several, holds_thoughts
 
 _CITED: Final = ("citation_rec", "citation_prec")
 #: trec_eval's figures as HELMET writes them.
@@ -137,7 +137,12 @@ def later_rules(outputs: Iterable[str], *, known_golds: bool = True) -> list[str
 
     Golds of our own tasks are words and plain numbers; others may be numbers with marks, which touch an output of digits alone.
     """
-    rules = {"thoughts": holds_thoughts, "unspaced": is_unspaced, "numbers": is_marked if known_golds else holds_digits}
+    rules = {
+        "thoughts": holds_thoughts,
+        "several thoughts": holds_several,
+        "unspaced": is_unspaced,
+        "numbers": is_marked if known_golds else holds_digits,
+    }
     return sorted({name for output in outputs for name, touches in rules.items() if touches(output)})
 
 

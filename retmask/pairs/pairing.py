@@ -41,9 +41,12 @@ class PreferencePair:
     chosen_ids: tuple[int, ...] = ()
     """The sampled tokens, so that training sees exactly what was generated; empty for pairs that come as text."""
     rejected_ids: tuple[int, ...] = ()
-    chosen_finished: bool = True
-    """Whether an answer that comes as text ended by itself: only then training shows the end of its turn."""
-    rejected_finished: bool = True
+    chosen_finished: bool | None = True
+    """Whether an answer that comes as text ended by itself: only then training shows the end of its turn.
+
+    None where a file does not say: it ended, unless the other one comes as tokens and did not.
+    """
+    rejected_finished: bool | None = True
     chosen_weights: tuple[float, ...] = ()
     """How much each token counts in the loss (:mod:`retmask.pairs.disagreement`); empty where all count alike."""
     rejected_weights: tuple[float, ...] = ()
@@ -204,7 +207,7 @@ def _record(pair: PreferencePair) -> dict[str, object]:
     """What a line says: whether an answer ended only where it comes as text, whose tokens do not tell, and did not."""
     record = asdict(pair)
     for answer in ("chosen", "rejected"):
-        if record[f"{answer}_ids"] or record[f"{answer}_finished"]:
+        if record[f"{answer}_ids"] or record[f"{answer}_finished"] is not False:
             del record[f"{answer}_finished"]
         if not record[f"{answer}_weights"]:
             del record[f"{answer}_weights"]
@@ -215,9 +218,13 @@ def read_pairs(path: Path, *, chosen_only: bool = False) -> list[PreferencePair]
     """Read pairs. HarnessError names the line that is none. With ``chosen_only`` a row needs no rejected answer."""
     pairs = []
     try:
-        lines = read_text(path, LARGEST_TEXT).split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, LARGEST_TEXT, "utf-8-sig").split("\n")
+    except OSError as error:
         raise HarnessError(f"cannot read preference pairs: {error}") from error
+    except UnicodeDecodeError as error:
+        raise HarnessError(
+            f"{path}: preference pairs are no UTF-8 text ({error.reason} at byte {error.start}); save the file as UTF-8"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             pairs.append(_read_pair(line, f"{path}, line {number}", chosen_only))
@@ -230,7 +237,7 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
         row = json.loads(line)
         texts = [row[key] for key in needed]
         ids = [tuple(row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
-        ended = [row.get(key, True) for key in ("chosen_finished", "rejected_finished")]
+        ended = [row.get(key) for key in ("chosen_finished", "rejected_finished")]
         counts = [tuple(row.get(key, ())) for key in ("chosen_weights", "rejected_weights")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise HarnessError(f"{where}: not a preference pair ({error}); expected {', '.join(needed)}") from error
@@ -238,7 +245,7 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
         raise HarnessError(f"{where}: {', '.join(needed)} must be texts that are not empty")
     if not all(type(token) is int and 0 <= token < 2**31 for answer in ids for token in answer):
         raise HarnessError(f"{where}: chosen_ids and rejected_ids must be lists of token ids; leave them out to have the texts encoded")
-    if not all(isinstance(each, bool) for each in ended):
+    if not all(each is None or isinstance(each, bool) for each in ended):
         raise HarnessError(f"{where}: chosen_finished and rejected_finished must be true or false; leave them out for answers that ended")
     if not all(_are_weights(each, tokens) for each, tokens in zip(counts, ids, strict=True)) or bool(counts[0]) != bool(counts[1]):
         raise HarnessError(

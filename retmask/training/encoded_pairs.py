@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,27 +93,35 @@ def _write(rows: Sequence[Row], folder: Path, facts: Mapping[str, int], chosen_o
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> list[Row]:
     """Encode prompt and answers as the model saw and wrote them.
 
-    An answer that comes as text is put as the chat template puts one, and ends as it ends a turn, if and only if it was finished.
+    An answer that comes as text is put as the chat template puts one, and ends as it ends a turn, if and only if it was finished. Where a
+    file does not say so of a text beside tokens, it ends as they do: an end of its own would tell the two apart.
     """
     turn = assistant_turn(tokenizer)
+    ends = {tokenizer.eos_token_id, *tokenizer(turn.end.strip(), add_special_tokens=False)["input_ids"][-1:]}
     weighted = any(pair.chosen_weights for pair in pairs)
 
     def answer(prompt: str, before: list[int], ids: Sequence[int], text: str, *, finished: bool) -> NDArray[np.int32]:
         if ids or not text:
             return np.array(ids, np.int32)
+        if re.match(r" \S", text):  # as sampled tokens read; the template says whether there is a blank
+            text = text[1:]
         written = f"{turn.lead}{text}{turn.end if finished else ''}"
         whole = encode(tokenizer, prompt + written)
         if whole[: len(before)] == before:  # otherwise the prompt's last letters and the answer's first make one token
             return np.array(whole[len(before) :], np.int32)
         return np.array(tokenizer(written, add_special_tokens=False)["input_ids"], np.int32)
 
+    def finished(said: bool | None, others: Sequence[int]) -> bool:
+        return said if said is not None else not others or others[-1] in ends
+
     def row(pair: PreferencePair) -> Row:
+        chosen, rejected = finished(pair.chosen_finished, pair.rejected_ids), finished(pair.rejected_finished, pair.chosen_ids)
         prompt = render(tokenizer, pair.prompt)
         before = encode(tokenizer, prompt)
         encoded: dict[str, NDArray[Any]] = {
             "prompt_ids": np.array(before, np.int32),
-            "chosen_ids": answer(prompt, before, pair.chosen_ids, pair.chosen, finished=pair.chosen_finished),
-            "rejected_ids": answer(prompt, before, pair.rejected_ids, pair.rejected, finished=pair.rejected_finished),
+            "chosen_ids": answer(prompt, before, pair.chosen_ids, pair.chosen, finished=chosen),
+            "rejected_ids": answer(prompt, before, pair.rejected_ids, pair.rejected, finished=rejected),
         }
         if weighted:
             for side, counts in (("chosen", pair.chosen_weights), ("rejected", pair.rejected_weights)):

@@ -17,6 +17,24 @@ def test_every_familys_thoughts_are_cut_off(start: str, end: str) -> None:
     assert not holds_thoughts("Oslo < Rome > [think]")
 
 
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ("<THINK>Rome</Think>Oslo", "Oslo"),
+        ("<think >Rome</ think >Oslo", "Oslo"),
+        ("<think>Rome</think>So: <think>Rome</think>Oslo", "Oslo"),
+        ("<think>Rome<think>or</think>Rome</think>Oslo", "Oslo"),
+        ("<think>Rome</think>Oslo<think>Rome", "Oslo"),
+        ("<think>Rome</think>Oslo</think>", "Oslo"),
+        ("<think>Rome</think>", ""),
+        ("<think>\n\n</think>\n\nOslo", "Oslo"),
+    ],
+)
+def test_thoughts_that_come_again_or_are_spelt_otherwise(output: str, answer: str) -> None:
+    assert holds_thoughts(output)
+    assert answer_after(output) == answer
+
+
 @pytest.mark.parametrize(("task", "metric"), [("kilt_nq", "substring_exact_match"), ("ruler_niah_mk_2", "ruler_recall")])
 def test_an_answer_that_stands_in_the_thoughts_alone_is_none(task: str, metric: str) -> None:
     record = {"answer": ["7301"], "answers": ["7301"]}
@@ -28,5 +46,6 @@ def test_an_answer_that_stands_in_the_thoughts_alone_is_none(task: str, metric: 
 
 def test_outputs_that_later_rules_touch_are_scored_anew() -> None:
     assert later_rules(["Oslo", "答えは東京です", "a</think>b"]) == ["thoughts", "unspaced"]
+    assert later_rules(["a</think>b</think>"]) == later_rules(["a</think>b<think>"]) == ["several thoughts", "thoughts"]
     assert later_rules(["Oslo", "Zürich", "العاصمة", "12 34, 5."]) == []
     assert later_rules(["3.5"]) == later_rules(["€ 5"]) == later_rules(["35"], known_golds=False) == ["numbers"]

@@ -1,5 +1,6 @@
 """Pairs as tokens: an answer that comes as text is put, and ends, as the chat template does it, if and only if it was finished."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from harness.builtin import MODEL_DIR
 from retmask.model import encode, render
-from retmask.pairs.pairing import PreferencePair
+from retmask.pairs.pairing import PreferencePair, read_pairs, write_pairs
 from retmask.pairs.turns import AssistantTurn, assistant_turn
 from retmask.training.encoded_pairs import encode_pairs
 
@@ -71,3 +72,24 @@ def test_tokens_are_taken_as_they_are(tokenizer: PreTrainedTokenizerBase) -> Non
 def test_the_shipped_models_answers_have_the_blank_of_its_template() -> None:
     tokenizer = AutoTokenizer.from_pretrained(Path(MODEL_DIR))
     assert assistant_turn(tokenizer) == AssistantTurn(" ", str(tokenizer.eos_token))
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_text_beside_tokens_ends_as_they_do_where_nothing_says_how(tokenizer: PreTrainedTokenizerBase, cut: bool, tmp_path: Path) -> None:
+    """Otherwise the end alone would tell the two apart."""
+    end = tokenizer.eos_token_id
+    ids = [5, 6] if cut else [5, 6, end]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "the", "chosen": "river", "rejected": "door", "chosen_ids": ids}))
+    (row,) = encode_pairs(tokenizer, read_pairs(path))
+    assert (row["rejected_ids"].tolist()[-1] == end) is not cut
+    write_pairs(read_pairs(path), path)
+    (again,) = encode_pairs(tokenizer, read_pairs(path))
+    assert again["rejected_ids"].tolist() == row["rejected_ids"].tolist()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_blank_that_tokens_of_another_model_begin_with_is_the_templates(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = TEMPLATES[name][0]
+    (row,) = encode_pairs(tokenizer, [PreferencePair("Where is it?", "in the river", " in the river")])
+    assert row["chosen_ids"].tolist() == row["rejected_ids"].tolist()
