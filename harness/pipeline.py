@@ -81,7 +81,7 @@ def run_stage(root: Path, model_name: str, method: str, config: RunConfig, stage
     run = open_run(root, model_name, replace(config, methods=(str(chosen.variant),)))
     if not is_suiteless(config, stage):
         fitting(suite_config(run.config), run.model)
-    record.begin(run, (label,))
+    record.begin(run, (label,), stage=True)
     artifact = {"prompts": plugin.prompts, "pairs": plugin.pairs, "train": plugin.train}[stage](run.varied(chosen.options))
     if stage == "train":
         with run.alone():

@@ -17,9 +17,30 @@ from harness.store import begun
 from harness.store.manifest import ModelRecord, RunManifest
 
 
-def begin(run: Run, methods: Sequence[str]) -> None:
-    """Record what was begun here last, for whoever finds the directory before it is finished."""
-    begun.begin(run.root, _about(run, methods).asked())
+def begin(run: Run, methods: Sequence[str], *, stage: bool = False) -> None:
+    """Record what was begun here last, for whoever finds the directory before it is finished, and say whose results will give way.
+
+    A stage has no results of its own.
+    """
+    about = _about(run, methods)
+    if not stage and (line := gives_way(run.root, about)):
+        run.say(line)
+    begun.begin(run.root, about.asked())
+
+
+def gives_way(root: Path, about: RunManifest) -> str:
+    """Say which finished run's results and page the command ``about`` replaces: of another model, or of methods that it has not; or ""."""
+    try:
+        before = RunManifest.read(root)
+    except HarnessError:  # none, or none that anybody can read
+        return ""
+    if before.model.digest == about.model.digest and {*before.methods} <= {*about.methods}:
+        return ""
+    what = f"{before.model.name}{': ' if before.methods else ''}{', '.join(dict.fromkeys(before.methods))}"
+    return (
+        f"{root} holds a finished run ({what}): its results and page give way when this command ends, and `harness runs gc` may delete its "
+        "steps then; another --output keeps both"
+    )
 
 
 def finish(

@@ -25,7 +25,7 @@ def suitable(model: Model, device: str) -> tuple[str, str]:
     if _reads_as_builtin(model):
         return (
             BUILTIN_PRESET,
-            f"preset {BUILTIN_PRESET}: {model.name} has the words of the shipped model; --preset {SMALL_PRESET} asks in others",
+            f"preset {BUILTIN_PRESET}: {model.name} has the shipped model's words; --preset {SMALL_PRESET} asks in others",
         )
     parameters = ModelShape.read(model).parameters
     on_cpu = device.startswith("cpu")

@@ -66,7 +66,7 @@ def test_a_copy_of_what_was_trained_from_the_shipped_model_is_asked_as_that(tmp_
     shutil.copytree(MODEL_DIR, copy)
     preset, why = suitable(resolve(str(copy)), "cpu")
     assert preset == "builtin"
-    assert why.startswith(f"preset builtin: {copy} has the words of the shipped model; --preset small")
+    assert why.startswith(f"preset builtin: {copy} has the shipped model's words; --preset small")
     (copy / "chat_template.jinja").write_text("{{ messages[0].content }}")
     assert suitable(resolve(str(copy)), "cpu")[0] == "small"
     (copy / "chat_template.jinja").unlink()
@@ -96,7 +96,7 @@ def test_a_command_names_the_preset_that_it_chose(tmp_path: Path) -> None:
 
     told = CliRunner().invoke(main, ["plan", "--model", str(MODEL_DIR), "--no-probe", "--output", str(tmp_path / "run")])
     assert told.exit_code == 0, told.output
-    assert "preset small: " in told.stderr
+    assert "preset builtin: " in told.stderr
     quiet = CliRunner().invoke(main, ["plan", "--model", str(MODEL_DIR), "--preset", "builtin", "--no-probe", "--output", str(tmp_path)])
     assert "preset" not in quiet.stderr
 
