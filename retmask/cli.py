@@ -13,7 +13,6 @@ from harness.engines.threads import threads_option
 from harness.models.lookup import resolve
 from harness.screen.terminal import echo
 from retmask.heads import masks
-from retmask.heads.masks import HeadMask
 from retmask.heads.protocols import GRID, PROTOCOLS
 from retmask.heads.score_files import export_published, import_published, read_scores
 from retmask.heads.scores import HeadScores
@@ -21,6 +20,8 @@ from retmask.heads.wording import by_lines, in_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from reports.prediction import Related
 
 Command = TypeVar("Command", bound=Callable[..., object])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -271,6 +272,7 @@ def compare(
 @click.option("--margin", default=0.1, show_default=True, help="Needle accuracy that retrieval heads must cost beyond the controls.")
 @click.option("--fluency", default=1.5, show_default=True, help="Most that short-text perplexity may grow by, as a factor.")
 @click.option("--curves", is_flag=True, help="Measure every size with all its controls, to draw the curves; the verdict needs few of them.")
+@click.option("--related", type=_FILE, help="relate.json of `harness relate`: also predict what masking the heads would gain.")
 @click.option("--seed", default=42, show_default=True)
 @_out("Directory for audit.json and the curves as PNG and SVG.", _DIRECTORY, required=False)
 def audit(
@@ -285,15 +287,18 @@ def audit(
     margin: float,
     fluency: float,
     curves: bool,
+    related: Path | None,
     seed: int,
     out: Path | None,
 ) -> None:
     """Will masking this model's retrieval heads mean anything? Knock-out curves, a number of heads, and a verdict.
 
     \b
-    Example:
+    Examples:
       harness heads audit --model builtin --output audit
+      harness heads audit --model builtin --related related/relate.json
     """
+    runs = None if related is None else _related(related)
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask.heads.audit import AuditSettings, audit_model
     from retmask.model import load_tokenizer
@@ -303,9 +308,10 @@ def audit(
     tokenizer = load_tokenizer(model_path.path)
     model = _network(model_path.path, dtype, device)
     found = audit_model(model, tokenizer, model_path.digest, settings, lambda line: echo(line, err=True), scores)
+    gains, lines = ({}, []) if runs is None or found.scores is None else _predicted(runs, found.scores, found.k, seed)
     if out is not None:
-        _save_audit(found.to_json(), found.scores, found.curves(), out)
-    echo(found.in_words())
+        _save_audit({**found.to_json(), **gains}, found.scores, found.curves(), out)
+    echo("\n".join([found.in_words(), *lines]))
 
 
 @heads.command()
@@ -336,7 +342,7 @@ def ablate(
     from retmask.interface import write_ablated
 
     write_ablated(model_path.path, chosen, out)
-    echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
+    echo(f"{out}: {len(chosen.heads)} heads ablated: {' '.join(f'{head.layer}-{head.head}' for head in chosen.heads)}")
 
 
 def _echo_json(value: Mapping[str, Json]) -> None:
@@ -353,14 +359,29 @@ def _writable(*paths: Path | None) -> None:
                 raise HarnessError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
-def _list(mask: HeadMask) -> str:
-    return " ".join(f"{head.layer}-{head.head}" for head in mask.heads)
-
-
 def _draw_scores(scores: HeadScores, threshold: float, directory: Path) -> None:
     from reports.headfigures import save_scores
 
     save_scores(scores.mean, [head for head, score in scores.ranked() if score >= threshold], threshold, directory)
+
+
+def _related(path: Path) -> "Related":
+    from reports.prediction import read_related
+    from tasks.files import read_bytes
+
+    try:
+        return read_related(read_bytes(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HarnessError(f"--related: {path} cannot be read ({error}); name relate.json in the --output of `harness relate`") from None
+
+
+def _predicted(runs: "Related", scores: HeadScores, k: int | None, seed: int) -> tuple[dict[str, Json], list[str]]:
+    """The gain that the runs predict, for audit.json and in words."""
+    from reports.prediction import predict
+    from retmask.heads.sparsity import sparsity
+
+    found, problems = predict(runs, *sparsity(scores, runs.tau, seed, k), scores.detector)
+    return {"predicted_gain": {each.measure: each.as_json() for each in found}}, [*(each.in_words() for each in found), *problems]
 
 
 def _save_audit(facts: Mapping[str, Json], scores: HeadScores | None, curves: Any, directory: Path) -> None:

@@ -46,7 +46,7 @@ MAY_IMPORT = {
 #: Modules that may import more: a command line is where packages meet.
 ALSO = {
     "retmask/cli.py": {"reports", "harness.commands.parameters"},
-    "retmask/commands/relate.py": {"reports", "harness.files", "harness.store"},
+    "retmask/commands/relate.py": {"reports", "harness.files", "harness.store", "harness.variants"},
     "retmask/interface.py": {"reports"},
 }
 HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "peft", "accelerate", "datasets", "tokenizers"}
