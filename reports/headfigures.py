@@ -6,6 +6,7 @@ Scores are layers x heads, usually in [0, 1].
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +27,8 @@ KnockOut: TypeAlias = Sequence[tuple[int, Estimate, Estimate]]
 """(heads masked, needle accuracy in [0, 1], perplexity as a multiple of the intact model's), from none on."""
 
 _BINS = 25
+_LETTER_INCHES = 0.09
+"""Of a title, about."""
 
 
 def head_map(scores: Scores, masked: Mapping[str, Heads], *, narrow: bool = False) -> Figure:
@@ -41,14 +44,16 @@ def head_map(scores: Scores, masked: Mapping[str, Heads], *, narrow: bool = Fals
     width = canvas.NARROW - 1.0 if narrow else 3.2 if columns == 2 else 5.2
     height = float(np.clip(width * values.shape[0] / values.shape[1], 0.8, 6))
     with canvas.style():
-        figure = Figure(figsize=(1.0 + width * columns, 0.5 + (height + 0.7) * rows), layout="constrained")
+        titles = [_title(name, len(heads), values.size, width) for name, heads in panels.items()]
+        over = 0.15 * max(title.count("\n") for title in titles)
+        figure = Figure(figsize=(1.0 + width * columns, 0.5 + (height + 0.7 + over) * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         top = max(float(values.max()), 1e-9)
-        for panel, (name, heads) in zip(axes.flat, panels.items(), strict=False):
+        for panel, title, heads in zip(axes.flat, titles, panels.values(), strict=False):
             picture = panel.imshow(values, cmap="viridis", vmin=0, vmax=top, aspect="auto", interpolation="none")
             _outline(panel, heads)
             panel.grid(visible=False)
-            panel.set_title(f"{name}: {len(heads)} of {values.size} heads masked" if name else "")
+            panel.set_title(title)
             for axis, size in ((panel.xaxis, values.shape[1]), (panel.yaxis, values.shape[0])):
                 axis.set_ticks(range(0, size, math.ceil(size / 8)))
             panel.set_xlabel("head")
@@ -57,6 +62,11 @@ def head_map(scores: Scores, masked: Mapping[str, Heads], *, narrow: bool = Fals
             panel.remove()
         figure.colorbar(picture, ax=list(axes.flat[: len(panels)]), label="retrieval score", shrink=0.8, aspect=30)
     return figure
+
+
+def _title(name: str, heads: int, of: int, width: float) -> str:
+    """What a panel of so many inches shows, in as many lines as it takes: labels of variants are long."""
+    return "\n".join(wrap(f"{visible(name)}: {heads} of {of} heads masked", int(width / _LETTER_INCHES))) if name else ""
 
 
 def score_curve(scores: Scores, masked: Mapping[str, Heads], threshold: float | None, *, narrow: bool = False) -> Figure:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from reports import canvas
 from reports.comparison import Comparison
@@ -17,6 +18,8 @@ from reports.tables import ByName
 _WIDE_RANGE = 8
 """From this ratio of the largest to the smallest value on, the axis is logarithmic."""
 _LETTER_INCHES = 0.085
+_BESIDE_INCHES = 0.06
+"""What methods stand apart at one value, so that no interval hides another."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def gain(study: Study, comparisons: ByName, *, narrow: bool = False) -> Figure:
         axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=[2, 1][:panels])[:, 0]
         for position, method in enumerate(study.lines):
             series, found = canvas.look(position), points(study, method, comparisons)
-            _differences(axes[0], found, series)
+            shift = (position - (len(study.lines) - 1) / 2) * _BESIDE_INCHES
+            _differences(axes[0], found, series, shift)
             if panels > 1:
                 sizes = sorted((value, study.masked[label]) for label, value in study.lines[method].items() if label in study.masked)
                 axes[1].plot(*zip(*sizes, strict=True), color=series.colour, linestyle=series.dashes, marker=series.marker, markersize=4)
@@ -82,13 +86,20 @@ def gain(study: Study, comparisons: ByName, *, narrow: bool = False) -> Figure:
     return figure
 
 
-def _differences(axes: Axes, found: Sequence[tuple[float, Comparison]], series: canvas.Series) -> None:
+def _differences(axes: Axes, found: Sequence[tuple[float, Comparison]], series: canvas.Series, shift: float) -> None:
+    """Draw one method's values, ``shift`` inches beside the option's own."""
+    beside = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
     for value, each in found:
-        axes.plot([value, value], [100 * each.low, 100 * each.high], color=series.colour, linewidth=1.3, marker="_", markersize=4)
+        reach = [100 * each.low, 100 * each.high]
+        axes.plot([value, value], reach, color=series.colour, linewidth=1.3, marker="_", markersize=4, transform=beside)
+        axes.update_datalim([(value, end) for end in reach])  # what is moved aside counts for no limit of its own
         fill = series.colour if each.claim else "none"
-        axes.plot([value], [100 * each.delta], marker=series.marker, markersize=5, color=series.colour, markerfacecolor=fill)
+        axes.plot(
+            [value], [100 * each.delta], color=series.colour, transform=beside, marker=series.marker, markersize=5, markerfacecolor=fill
+        )
     line = [100 * each.delta for _, each in found]
-    axes.plot([value for value, _ in found], line, color=series.colour, linestyle=series.dashes, linewidth=0.9)
+    axes.plot([value for value, _ in found], line, color=series.colour, linestyle=series.dashes, linewidth=0.9, transform=beside)
+    axes.autoscale_view()
 
 
 def _values(axes: Axes, values: Sequence[float], narrow: bool) -> None:

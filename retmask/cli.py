@@ -13,8 +13,8 @@ from harness.commands.parameters import Lengths, Number
 from harness.engines.threads import threads_option
 from harness.models.lookup import resolve
 from harness.screen.terminal import echo
+from retmask.commands import prediction
 from retmask.heads import masks
-from retmask.heads.masks import HeadMask
 from retmask.heads.protocols import GRID, PROTOCOLS
 from retmask.heads.score_files import export_published, import_published, read_scores
 from retmask.heads.scores import HeadScores
@@ -22,6 +22,7 @@ from retmask.heads.wording import by_lines, in_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
 
 Command = TypeVar("Command", bound=Callable[..., object])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -282,6 +283,7 @@ def compare(
     "--fluency", type=Number(min=1), default=1.5, show_default=True, help="Most that short-text perplexity may grow by: a factor."
 )
 @click.option("--curves", is_flag=True, help="Measure every size with all its controls, to draw the curves; the verdict needs few of them.")
+@click.option("--related", type=_FILE, help="relate.json of `harness relate`: also predict what masking the heads would gain.")
 @click.option("--seed", default=42, show_default=True)
 @_out("Directory for audit.json and the curves as PNG and SVG.", _DIRECTORY, required=False)
 def audit(
@@ -296,15 +298,18 @@ def audit(
     margin: float,
     fluency: float,
     curves: bool,
+    related: Path | None,
     seed: int,
     out: Path | None,
 ) -> None:
     """Will masking this model's retrieval heads mean anything? Knock-out curves, a number of heads, and a verdict.
 
     \b
-    Example:
+    Examples:
       harness heads audit --model builtin --output audit
+      harness heads audit --model builtin --related related/relate.json
     """
+    runs = None if related is None else prediction.related(related)
     model_path = resolve(model_name, allow_unsafe_weights=allow_unsafe_weights)
     from retmask.heads.audit import AuditSettings, audit_model
     from retmask.model import load_tokenizer
@@ -314,9 +319,10 @@ def audit(
     tokenizer = load_tokenizer(model_path.path)
     model = _network(model_path.path, dtype, device)
     found = audit_model(model, tokenizer, model_path.digest, settings, lambda line: echo(line, err=True), scores)
+    gains, lines = ({}, []) if runs is None or found.scores is None else prediction.predicted(runs, found.scores, found.k, seed)
     if out is not None:
-        _save_audit(found.to_json(), found.scores, found.curves(), out)
-    echo(found.in_words())
+        _save_audit({**found.to_json(), **gains}, found.scores, found.curves(), out)
+    echo("\n".join([found.in_words(), *lines]))
 
 
 @heads.command()
@@ -347,7 +353,7 @@ def ablate(
     from retmask.interface import write_ablated
 
     write_ablated(model_path.path, chosen, out)
-    echo(f"{out}: {len(chosen.heads)} heads ablated: {_list(chosen)}")
+    echo(f"{out}: {len(chosen.heads)} heads ablated: {' '.join(f'{head.layer}-{head.head}' for head in chosen.heads)}")
 
 
 def _echo_json(value: Mapping[str, Json]) -> None:
@@ -362,10 +368,6 @@ def _writable(*paths: Path | None) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise HarnessError(f"cannot write {path}: {error.strerror}; choose another place") from error
-
-
-def _list(mask: HeadMask) -> str:
-    return " ".join(f"{head.layer}-{head.head}" for head in mask.heads)
 
 
 def _draw_scores(scores: HeadScores, threshold: float, directory: Path) -> None:

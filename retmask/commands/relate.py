@@ -16,19 +16,17 @@ from harness.screen.terminal import data, echo
 from harness.store.find import BASELINE, Evaluation, find
 from harness.store.manifest import RunManifest
 from harness.store.steps import MANIFEST, step_folder
+from harness.variants import parse
+from retmask.heads.detectors import COPY
+from retmask.heads.masks import HEADS
 from retmask.heads.scores import HeadScores
+from retmask.heads.sparsity import MEASURES, sparsity
 
 if TYPE_CHECKING:
     from reports.relation import Point
 
-#: What a run's sparsity is told by, and what a figure's axis says of it.
-MEASURES: Final = {
-    "gini": "Gini coefficient of head scores",
-    "hoyer": "Hoyer sparsity of head scores",
-    "share": "share of heads that score --tau or more",
-    "depth": "share of heads masked until needles are lost (audit)",
-}
-_DRAWS: Final = 200
+#: Input of a step of heads -> the option that decides it.
+_MEASURED: Final = {"lengths": "detection_lengths", "trials": "detection_trials", "depths": "detection_depths"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class RunPoint:
     """Key of the evaluation that the gain is counted from."""
     samples: str
     """Digest of all that the gain is computed from: a copied run has the same."""
+    detector: str = COPY
+    """What scored the heads."""
 
 
 @click.command("relate")
@@ -127,7 +127,8 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
     overall = next(each for each in compared.methods[method] if each.scope == "overall" and each.length is None)
     if not np.isfinite(overall.high - overall.low):
         raise HarnessError(f"{argument} has too few questions to say how sure its gain is; ask more --examples")
-    values, errors = _sparsity(found[0].run, tau, seed)
+    scores, depth = _heads(found[0].run, method)
+    values, errors = sparsity(scores, tau, seed, depth)
     return RunPoint(
         f"{path}:{method}",
         100 * overall.delta,
@@ -136,6 +137,7 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
         errors,
         _key(by_name[against]),
         digest([file_digest(table) for each in (by_name[against], by_name[method]) for table in (each.path, *each.repeats)]),
+        scores.detector,
     )
 
 
@@ -152,42 +154,42 @@ def _key(evaluation: Evaluation) -> str:
     return evaluation.path.parent.name
 
 
-def _sparsity(root: Path, tau: float, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Each measure of the untrained model's heads, and its standard error over the trials."""
+def _heads(root: Path, method: str) -> tuple[HeadScores, int | None]:
+    """Read the untrained model's heads by which a method of a run chose its mask, and how many an audit of them chose."""
     manifest = RunManifest.read(root)
+    asked = _options(manifest, method)
+    if asked.get("components", HEADS) != HEADS:
+        raise HarnessError(f"{root}:{method} masks {asked['components']}, and sparsity is that of heads; name methods that mask heads")
+    wanted = {"detector": asked.get("detector", COPY), **{key: asked[name] for key, name in _MEASURED.items() if name in asked}}
     folders = [step_folder(root, "heads", each.key) for each in manifest.steps if each.name == "heads"]
     try:
-        own = [each for each in folders if _model_of(each) == manifest.model.digest]
+        own = [each for each in folders if (inputs := _inputs(each)).get("model") == manifest.model.digest and _fits(inputs, wanted)]
     except DamagedError as error:
         raise DamagedError(f"{error}; start the run's own command again, which builds what is damaged") from None
     if not own:
-        raise HarnessError(f"{root} measured no heads of its model; only methods that mask heads do, such as retmask")
-    scores = HeadScores.load(own[0] / "heads.safetensors")
-    values = _measured(scores, tau)
-    rng = np.random.default_rng(seed)
-    drawn = [_measured(_resampled(scores, rng), tau) for _ in range(_DRAWS)]
-    errors = {name: float(np.std([each[name] for each in drawn])) for name in values}
-    audits = [read_json(step_folder(root, "audit", each.key) / "audit.json") for each in manifest.steps if each.name == "audit"]
-    k = audits[0].get("k") if audits else None
-    if isinstance(k, int):
-        values["depth"], errors["depth"] = k / len(scores.heads()), 0.0
-    return values, errors
+        raise HarnessError(f"{root} measured no heads of its model for {method}; only methods that mask heads do, such as retmask")
+    audits = [step_folder(root, "audit", each.key) for each in manifest.steps if each.name == "audit"]
+    key = read_sealed(own[0] / MANIFEST).get("key")
+    k = next((read_json(each / "audit.json").get("k") for each in audits if _inputs(each).get("heads", key) == key), None)
+    return HeadScores.load(own[0] / "heads.safetensors"), k if isinstance(k, int) else None
 
 
-def _model_of(step: Path) -> Json:
+def _options(manifest: RunManifest, method: str) -> dict[str, Json]:
+    """The options that a method of a run was asked for: all methods', and a variant's own."""
+    shared, named = manifest.config.get("options"), manifest.config.get("methods")
+    variants = [parse(each) for each in named if isinstance(each, str)] if isinstance(named, list) else []
+    own = next((each.options for each in variants if each.label == method), {})
+    return {**(shared if isinstance(shared, dict) else {}), **own}
+
+
+def _inputs(step: Path) -> Mapping[str, Json]:
     inputs = read_sealed(step / MANIFEST).get("inputs")
-    return inputs.get("model") if isinstance(inputs, dict) else None
+    return inputs if isinstance(inputs, dict) else {}
 
 
-def _measured(scores: HeadScores, tau: float) -> dict[str, float]:
-    return {"gini": scores.gini, "hoyer": scores.hoyer, "share": scores.at_least(tau) / len(scores.heads())}
-
-
-def _resampled(scores: HeadScores, rng: np.random.Generator) -> HeadScores:
-    counted = scores.counted
-    facts = [trial for trial in scores.trials if trial.success]
-    drawn = rng.integers(0, len(counted), len(counted))
-    return HeadScores(scores.model_digest, counted[drawn], tuple(facts[index] for index in drawn))
+def _fits(inputs: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
+    """Whether a step's inputs are those wanted; what a step does not name, it has as every run does."""
+    return all(inputs.get(name, COPY if name == "detector" else value) == value for name, value in wanted.items())
 
 
 def relation(points: Sequence[RunPoint], tau: float, published: bool, seed: int) -> dict[str, Json]:
@@ -255,6 +257,9 @@ def in_words(table: Mapping[str, Json]) -> list[str]:
         lines.append(
             "some runs share the evaluation that their gains are counted from: they are less independent than the intervals assume"
         )
+    detectors = sorted({str(run["detector"]) for run in _tables(table["runs"])})
+    if len(detectors) > 1:
+        lines.append(f"heads were scored by {', '.join(detectors)}: their sparsities are of different kinds")
     return lines
 
 

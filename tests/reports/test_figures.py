@@ -130,10 +130,19 @@ def test_forest_fills_a_marker_only_where_a_difference_is_claimed(found: MethodC
     assert {"overall", "cite", "retmask"} <= words(figure)
 
 
+def test_long_names_over_a_head_map_do_not_meet() -> None:
+    figure = head_map(SCORES, {f"retmask(detector=attribution, threshold={x})": [(0, 0)] for x in (0.05, 0.1, 0.2)})
+    figure.canvas.draw()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes[:3]]
+    assert boxes[0].x1 < boxes[1].x0
+    assert boxes[2].y1 < figure.axes[0].get_window_extent().y0
+    assert min(box.x0 for box in boxes) >= 0
+
+
 def test_a_head_map_outlines_exactly_the_masked_heads() -> None:
     figure = head_map(SCORES, {**MASKS, "none": []})
     panels = [axes for axes in figure.axes if any(isinstance(child, AxesImage) for child in axes.get_children())]
-    assert [axes.get_title() for axes in panels] == ["retmask: 2 of 12 heads masked", "randmask: 2 of 12 heads masked"]
+    assert [axes.get_title().replace("\n", " ") for axes in panels] == ["retmask: 2 of 12 heads masked", "randmask: 2 of 12 heads masked"]
     for axes, heads in zip(panels, MASKS.values(), strict=True):
         frames = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
         assert {(patch.get_y() + 0.5, patch.get_x() + 0.5) for patch in frames} == set(heads)

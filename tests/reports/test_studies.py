@@ -57,3 +57,17 @@ def test_without_masks_there_is_one_panel(found: MethodComparisons) -> None:
 def test_a_damaged_record_is_refused(broken: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"tables|numbers|could not convert"):
         from_records([{**RECORD, **broken}])
+
+
+def test_intervals_at_one_value_stand_beside_each_other(found: MethodComparisons) -> None:
+    (study,) = from_records([RECORD])
+    figure = studies.gain(study, found.methods)
+    figure.canvas.draw()
+    bars = [line for line in figure.axes[0].lines if line.get_marker() == "_" and line.get_xdata()[0] == 0.02]
+    places = sorted(float(line.get_transform().transform(line.get_xydata())[0, 0]) for line in bars)
+    assert len(places) == 2
+    assert places[1] - places[0] == pytest.approx(studies._BESIDE_INCHES * figure.dpi, rel=1e-3)
+    low, high = figure.axes[0].get_ylim()
+    reaches = [each for method in study.lines for _, each in studies.points(study, method, found.methods)]
+    assert low <= min(100 * each.low for each in reaches)
+    assert high >= max(100 * each.high for each in reaches)

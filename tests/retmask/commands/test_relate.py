@@ -135,3 +135,40 @@ def test_three_runs_are_shown_but_not_related(runs: list[Path]) -> None:
     done = harness(*runs[:3], "--resamples", "200")
     assert done.exit_code == 0
     assert "gini: 3 points are too few" in done.stdout
+
+
+def scored_by(root: Path, detector: str, high: int) -> None:
+    """Let a run have a variant of another detector, which found ``high`` of 20 heads, and a variant that masks MLPs."""
+    manifest = json.loads((root / "manifest.json").read_text())
+    key = detector[0] * 64
+    folder = root / "steps" / f"heads-{key[:12]}"
+    values = np.zeros((12, 2, 10), np.float32)
+    values.reshape(12, -1)[:, :high] = np.random.default_rng(high).uniform(0.2, 0.9, (12, high))
+    folder.mkdir()
+    HeadScores("intact", values, (TrialFacts(True),) * 12, detector).save(folder / "heads.safetensors")
+    seal(folder, {"step": "heads", "key": key, "inputs": {"model": "intact", "detector": detector}})
+    manifest["steps"].append({"name": "heads", "key": key, "seconds": 1.0, "reused": False})
+    manifest["config"] = {
+        **manifest.get("config", {}),
+        "options": {},
+        "methods": [f"retmask(detector={detector})", "retmask(components=mlp)"],
+    }
+    (root / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_variants_sparsity_is_that_of_the_detector_that_it_asked_for(
+    tmp_path: Path, make_samples: MakeSamples, make_run: MakeRun
+) -> None:
+    base = make_samples(questions=20)
+    methods = {name: base.assign(output=name) for name in ("retmask", "retmask(detector=query)", "retmask(components=mlp)")}
+    root = with_heads(make_run(tmp_path / "model", base, **methods), 4, audit=4)
+    scored_by(root, "query", 10)
+    done = harness(root, f"{root}:retmask(detector=query)", "--resamples", "200", "--format", "json")
+    assert done.exit_code == 0, done.output
+    copy, query = json.loads(done.stdout)["runs"]
+    assert (copy["sparsity"]["share"], query["sparsity"]["share"]) == (0.2, 0.5)
+    assert (copy["detector"], query["detector"]) == ("copy", "query")
+    assert "heads were scored by copy, query" in harness(root, f"{root}:retmask(detector=query)", "--resamples", "200").stdout
+    refused = harness(root, f"{root}:retmask(components=mlp)", "--resamples", "200")
+    assert refused.exit_code == 2
+    assert "masks mlp, and sparsity is that of heads" in refused.stderr

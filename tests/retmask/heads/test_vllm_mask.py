@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from harness.api import HarnessError
+from retmask.heads.masks import HeadMask
+from retmask.heads.scores import Head
 from retmask.heads.vllm_mask import MaskExtension, layer_number, local_heads
+from retmask.pairs.vllm_sampler import VLLMSampler
 
 
 @given(st.integers(1, 8), st.integers(1, 6), st.data())
@@ -90,3 +94,52 @@ def test_a_new_mask_replaces_the_old_one() -> None:
     masked = states.clone()
     masked[:, 8:12] = 0
     torch.testing.assert_close(worker.projection(states), whole(masked))
+
+
+@pytest.mark.parametrize("strength", [0.5, 3.0])
+@pytest.mark.parametrize("size", [1, 2])
+def test_heads_are_scaled_by_strength_and_restored(size: int, strength: float) -> None:
+    torch.manual_seed(0)
+    whole, states = nn.Linear(32, 6, bias=False), torch.randn(3, 32)
+    workers = [Worker(whole, rank, size) for rank in range(size)]
+
+    def output() -> torch.Tensor:
+        return torch.stack([worker.projection(part) for worker, part in zip(workers, states.chunk(size, dim=1), strict=True)]).sum(0)
+
+    scaled = states.clone().view(3, 8, 4)
+    scaled[:, [1, 6]] *= strength
+    for worker in workers:
+        worker.set_head_mask([[1, 1], [1, 6]], strength)
+    torch.testing.assert_close(output(), whole(scaled.view(3, 32)))
+    for worker in workers:
+        worker.set_head_mask([])
+    torch.testing.assert_close(output(), whole(states))
+
+
+class Engine:
+    """What of a vLLM engine a sampler asks to set a mask: its workers, and a cache."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.workers, self.cleared = workers, 0
+
+    def collective_rpc(self, name: str, args: tuple[object, ...]) -> list[list[list[int]]]:
+        return [getattr(worker, name)(*args) for worker in self.workers]
+
+    def reset_prefix_cache(self) -> None:
+        self.cleared += 1
+
+
+def test_a_sampler_hands_the_masks_strength_to_the_workers() -> None:
+    """So that ``strength`` means on vLLM what it means with transformers; ``make test-vllm`` holds answers of a real engine to it."""
+    whole, states = nn.Linear(32, 6, bias=False), torch.randn(3, 32)
+    sampler, engine = object.__new__(VLLMSampler), Engine([Worker(whole, 0, 1)])
+    sampler._llm = engine
+    scaled = states.clone()
+    scaled[:, 4:8] *= 0.25
+    sampler.silence(HeadMask("some", (Head(1, 1),), strength=0.25))
+    torch.testing.assert_close(engine.workers[0].projection(states), whole(scaled))
+    assert engine.cleared == 1, "what was cached was computed without this mask"
+    sampler.silence(None)
+    torch.testing.assert_close(engine.workers[0].projection(states), whole(states))
+    with pytest.raises(HarnessError, match=r"vLLM silenced 0 of 1 heads: .* sample with transformers instead"):
+        sampler.silence(HeadMask("foreign", (Head(0, 1),), strength=0.25))
