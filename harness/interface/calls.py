@@ -78,8 +78,7 @@ def run(
     ``options`` are the methods' own, such as ``{"top_k": 8}`` (``--set`` on the command line); the rest as in :func:`evaluate`.
     """
     check_types("run()", **_plain(model, examples, output, preset, verbose))
-    if options is not None and not (isinstance(options, Mapping) and all(isinstance(key, str) for key in options)):
-        raise HarnessError(f"run(): options are {options!r:.60}; write a table of the methods' options, such as {{'top_k': 8}}")
+    _check_options(options)
     with quietly(verbose=verbose):
         names = method_names(methods)
         given = from_python(settings, tasks=tasks, lengths=lengths, where="run()")
@@ -148,6 +147,11 @@ def compare(
         allow=allow,
         common=common,
     )
+
+
+def _check_options(options: object) -> None:
+    if options is not None and not (isinstance(options, Mapping) and all(isinstance(key, str) for key in options)):
+        raise HarnessError(f"run(): options are {options!r:.60}; write a table of the methods' options, such as {{'top_k': 8}}")
 
 
 def _plain(model: object, examples: object, output: object, preset: object, verbose: object) -> dict[str, tuple[object, Any]]:
