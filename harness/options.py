@@ -1,12 +1,14 @@
 """Tables of options as frozen dataclasses: strict keys, strict types, errors with advice."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from math import isfinite
+from operator import index
+from pathlib import Path
 from types import NoneType
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, SupportsIndex, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from harness.api import HarnessError
 
@@ -14,7 +16,14 @@ T = TypeVar("T")
 _LENGTH: Final = re.compile(r"([1-9][0-9]{0,8})(k?)")
 #: A whole number that takes more is none that anybody means, nor one that becomes a float.
 _MOST_BITS: Final = 1000
-_WORDS: Final[Mapping[Any, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_WORDS: Final[Mapping[Any, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    NoneType: "None",
+}
 #: A list as TOML and ``--set`` write it.
 _LISTS: Final[Mapping[Any, str]] = {int: "[512, 1024]", float: "[0.5, 1.0]", str: '["one", "two"]'}
 
@@ -23,6 +32,48 @@ def read_length(text: str) -> int | None:
     """Read a length in tokens: ``512``, or ``4k`` for 4096; None for anything else."""
     found = _LENGTH.fullmatch(text.strip().lower())
     return int(found[1]) * (1024 if found[2] else 1) if found else None
+
+
+def read_lengths(value: object, where: str) -> tuple[int, ...]:
+    """Read lengths as a program gives them: one, or several, each a number of tokens or as :func:`read_length` takes it.
+
+    HarnessError, which ``where`` opens, for what is none.
+    """
+    return tuple(_length(each, where) for each in (read_names(value, where) if isinstance(value, str) else _several(value, where)))
+
+
+def _length(value: object, where: str) -> int:
+    try:
+        tokens = read_length(value) if isinstance(value, str) else None if isinstance(value, bool) else index(cast(SupportsIndex, value))
+    except TypeError:
+        tokens = None
+    if tokens is None:
+        raise HarnessError(f"{where}: {_shown(value)} is not a length; write tokens or thousands of 1024, such as 512 or '8k'")
+    return int(tokens)
+
+
+def read_names(value: object, where: str) -> tuple[str, ...]:
+    """Read names as a program gives them: a list of texts, or one text with commas. HarnessError, as above, for anything else."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    found = _several(value, where)
+    if wrong := [each for each in found if not isinstance(each, str)]:
+        raise HarnessError(f"{where}: {_shown(wrong[0])} is no name; write names as text")
+    return tuple(map(str, found))
+
+
+def _several(value: object, where: str) -> tuple[object, ...]:
+    if not isinstance(value, Iterable) and isinstance(value, SupportsIndex):
+        return (value,)
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise HarnessError(f"{where}: {_shown(value)} is no list; write one, such as ['recall'] or [512, '8k']")
+    return tuple(value)
+
+
+def check_types(where: str, **arguments: tuple[object, Any]) -> None:
+    """Raise HarnessError, which ``where`` opens, for the first argument that is of another type: ``seed=(seed, int)``."""
+    for name, (value, kind) in arguments.items():
+        _read(value, kind, f"{where}: {name}")
 
 
 def parse_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -72,6 +123,8 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(each, parts[0]) for each in value)
     if get_origin(kind) is Literal:
         return value in parts
+    if kind is Path:
+        return isinstance(value, Path)
     if parts:
         return any(_fits(value, part) for part in parts)
     if (type(value) is int and value.bit_length() > _MOST_BITS) or (type(value) is float and not isfinite(value)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.api import HarnessError
 from harness.models.lookup import resolve
-from harness.options import read_length
+from harness.options import check_types, read_lengths
 from harness.screen.quiet import quietly
 from harness.screen.terminal import echo
 from retmask.heads import masks
@@ -65,13 +65,16 @@ class MeasuredHeads:
 
     def save(self, path: str | Path) -> None:
         """Write the scores for ``harness heads show`` and the other commands."""
-        self.scores.save(Path(path))
+        try:
+            self.scores.save(Path(path))
+        except OSError as error:
+            raise HarnessError(f"cannot write {path}: {error.strerror}; choose another place") from None
 
 
 def detect(
     model: str | Path,
     *,
-    lengths: Sequence[str | int] = (512, 1024),
+    lengths: str | int | Sequence[str | int] = (512, 1024),
     trials: int = 20,
     counted: int | None = None,
     depths: int = 10,
@@ -90,6 +93,24 @@ def detect(
 
     HarnessError for what cannot be done, and if the model finds no needle.
     """
+    check_types(
+        "detect()",
+        trials=(trials, int),
+        depths=(depths, int),
+        max_new_tokens=(max_new_tokens, int),
+        seed=(seed, int),
+        protocol=(protocol, str),
+        detector=(detector, str),
+        dtype=(dtype, str),
+        device=(device, str),
+        model=(model, str | Path),
+        counted=(counted, int | None),
+        haystack=(haystack, str | Path | None),
+        needles=(needles, str | Path | None),
+    )
+    for name, count in (("trials", trials), ("depths", depths), ("max_new_tokens", max_new_tokens)):
+        if count < 1:
+            raise HarnessError(f"detect(): {name} is {count}; give at least 1")
     with quietly(verbose=verbose):
         return measure(
             str(model), lengths=_lengths(lengths), trials=trials, counted=counted, depths=depths, protocol=protocol, detector=detector,
@@ -172,11 +193,8 @@ def write_ablated(model: Path, mask: HeadMask, out: Path) -> None:
     save_ablated(load_model(model, "float32", "cpu"), mask, out, load_tokenizer(model))
 
 
-def _lengths(values: Sequence[str | int]) -> tuple[int, ...]:
-    found = []
-    for each in values:
-        tokens = each if isinstance(each, int) else read_length(each)
-        if tokens is None:
-            raise HarnessError(f"detect(): {each!r} is not a length; write tokens or thousands of 1024, such as 512 or '1k'")
-        found.append(tokens)
-    return tuple(found)
+def _lengths(values: str | int | Sequence[str | int]) -> tuple[int, ...]:
+    found = read_lengths(values, "detect(): lengths")
+    if not found or min(found) < 1:
+        raise HarnessError(f"detect(): lengths are {list(found)}; give at least one, above 0")
+    return found

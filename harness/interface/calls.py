@@ -10,6 +10,7 @@ from harness.config import RunConfig
 from harness.interface.comparing import Comparison, compared
 from harness.interface.results import Results, Samples, as_samples, one_each
 from harness.interface.settings import from_python, method_names, run_config, run_root
+from harness.options import check_types
 from harness.screen.quiet import quietly
 from harness.store.find import Evaluation, find, find_one
 
@@ -24,7 +25,7 @@ def evaluate(
     lengths: str | int | Sequence[str | int] = (),
     examples: int | None = None,
     output: str | Path | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     against: str | Path | None = None,
     verbose: bool = False,
     **settings: Any,
@@ -43,9 +44,10 @@ def evaluate(
 
     HarnessError for what cannot be done.
     """
+    check_types("evaluate()", **_plain(model, examples, output, preset, verbose), against=(against, str | Path | None))
     with quietly(verbose=verbose):
         given = from_python(settings, tasks=tasks, lengths=lengths, where="evaluate()")
-        config = run_config(str(model), preset, {**given, "examples": examples}, {})
+        config = run_config(str(model), None if preset is None else str(preset), {**given, "examples": examples}, {})
         return evaluated(_root(output, model), str(model), config, None if against is None else find_one(str(against)))
 
 
@@ -66,7 +68,7 @@ def run(
     lengths: str | int | Sequence[str | int] = (),
     examples: int | None = None,
     output: str | Path | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     options: Mapping[str, Json] | None = None,
     verbose: bool = False,
     **settings: Any,
@@ -75,10 +77,12 @@ def run(
 
     ``options`` are the methods' own, such as ``{"top_k": 8}`` (``--set`` on the command line); the rest as in :func:`evaluate`.
     """
+    check_types("run()", **_plain(model, examples, output, preset, verbose))
+    _check_options(options)
     with quietly(verbose=verbose):
         names = method_names(methods)
         given = from_python(settings, tasks=tasks, lengths=lengths, where="run()")
-        config = run_config(str(model), preset, {**given, "examples": examples}, dict(options or {}))
+        config = run_config(str(model), None if preset is None else str(preset), {**given, "examples": examples}, dict(options or {}))
         return ran(_root(output, model), str(model), names, config)
 
 
@@ -118,6 +122,17 @@ def compare(
     """
     if not candidates:
         raise HarnessError("compare() takes a baseline and at least one evaluation to compare with it")
+    check_types(
+        "compare()",
+        margin=(margin, float | None),
+        resamples=(resamples, int),
+        confidence=(confidence, float),
+        interval=(interval, Literal["percentile", "bca"]),
+        seed=(seed, int),
+        common=(common, bool),
+    )
+    if margin is not None and not 0 < margin <= 100:
+        raise HarnessError(f"compare(): margin is {margin:g}; it is points, above 0 and at most 100")
     named = one_each([as_samples(each, number) for number, each in enumerate((baseline, *candidates))])
     first, *others = named.values()
     return compared(
@@ -132,6 +147,21 @@ def compare(
         allow=allow,
         common=common,
     )
+
+
+def _check_options(options: object) -> None:
+    if options is not None and not (isinstance(options, Mapping) and all(isinstance(key, str) for key in options)):
+        raise HarnessError(f"run(): options are {options!r:.60}; write a table of the methods' options, such as {{'top_k': 8}}")
+
+
+def _plain(model: object, examples: object, output: object, preset: object, verbose: object) -> dict[str, tuple[object, Any]]:
+    return {
+        "model": (model, str | Path),
+        "examples": (examples, int | None),
+        "output": (output, str | Path | None),
+        "preset": (preset, str | Path | None),
+        "verbose": (verbose, bool),
+    }
 
 
 def _root(output: str | Path | None, model: str | Path) -> Path:

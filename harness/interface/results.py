@@ -164,6 +164,8 @@ def as_samples(given: "str | Path | Samples | pd.DataFrame", number: int) -> Sam
         return given
     if isinstance(given, str | Path):
         return Samples.of(find_one(str(given)))
+    if not hasattr(given, "columns"):
+        raise HarnessError(f"compare(): {given!r:.60} is no evaluation; give samples, their table, or a name such as 'runs/demo:retmask'")
     return Samples("baseline" if number == 0 else f"candidate {number}", (given,))
 
 

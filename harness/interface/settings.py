@@ -8,7 +8,7 @@ from harness import consent
 from harness.api import HarnessError, Json
 from harness.config import RunConfig, load_preset, override, preset_names
 from harness.consent import Allowed
-from harness.options import near, read_length, read_table
+from harness.options import near, read_lengths, read_names, read_table
 from harness.screen.terminal import echo
 from harness.variants import parse
 from reports.safe import file_name
@@ -84,29 +84,14 @@ def from_python(
     return {
         **read_table(RunConfig, given, where, apart_from=("options", *_RISKS)),
         **aside,
-        "tasks": _names(tasks),
-        "lengths": _lengths(lengths, where),
+        "tasks": read_names(tasks, f"{where}: tasks"),
+        "lengths": read_lengths(lengths, f"{where}: lengths"),
     }
-
-
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
-
-
-def _lengths(value: str | int | Sequence[str | int], where: str) -> tuple[int, ...]:
-    parts: Sequence[str | int] = _names(value) if isinstance(value, str) else [value] if isinstance(value, int) else value
-    found = []
-    for each in parts:
-        tokens = each if isinstance(each, int) else read_length(each)
-        if tokens is None:
-            raise HarnessError(f"{where}: {each!r} is not a length; write tokens or thousands of 1024, such as 512 or '8k'")
-        found.append(tokens)
-    return tuple(found)
 
 
 def method_names(value: str | Sequence[str]) -> tuple[str, ...]:
     """Read the names of methods, each once; one with options of its own stands alone. HarnessError if there is none."""
-    names = (value,) if isinstance(value, str) and "(" in value else tuple(dict.fromkeys(_names(value)))
+    names = (value,) if isinstance(value, str) and "(" in value else tuple(dict.fromkeys(read_names(value, "run(): methods")))
     if not names:
         raise HarnessError("run(): name at least one method, such as 'retmask'")
     return names

@@ -6,6 +6,7 @@ AdamW           8 B a trained parameter for its two moments, 4 B for the gradien
 """
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ _CONTEXT: Final = "max_position_embeddings"
 CONTEXTS: Final = (_CONTEXT, "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+#: Kinds of devices that torch computes on; ``all`` spreads a model over all GPUs.
+_DEVICE: Final = re.compile(r"(?:cpu|cuda|mps|xpu|npu|hpu|mlu|musa|xla)(?::[0-9]{1,3})?|all")
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,13 @@ def _named_format(config: Mapping[str, Any]) -> str:
 
 
 def device_of(asked: str) -> str:
-    """Say where a model is put. ``auto`` is the first CUDA device where the driver is there, found without loading torch."""
+    """Say where a model is put. ``auto`` is the first CUDA device where the driver is there, found without loading torch.
+
+    HarnessError for a name that no device has: libraries would take the CPU instead, and say nothing.
+    """
     if asked != "auto":
+        if not _DEVICE.fullmatch(asked):
+            raise HarnessError(f"--device {asked} names no device; write cpu, cuda, cuda:1 or mps")
         return asked
     return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
 

@@ -1,6 +1,7 @@
 """`from retmask import detect`: the scores of heads for a notebook."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,28 @@ def test_detection_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
         detect("builtin", lengths=["long"])
     with pytest.raises(HarnessError, match="unknown protocol 'wu'"):
         detect("builtin", protocol="wu")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trials": 0},
+        {"depths": 0},
+        {"max_new_tokens": 0},
+        {"trials": 2.5},
+        {"seed": "x"},
+        {"lengths": []},
+        {"lengths": [-1]},
+        {"device": 5},
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(settings: dict[str, Any]) -> None:
+    with pytest.raises(HarnessError, match=rf"detect\(\): {next(iter(settings))}"):
+        detect("builtin", **settings)
+
+
+def test_one_length_is_a_length(measured: MeasuredHeads, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="5 tokens leave no room"):
+        detect("builtin", lengths="5")
+    with pytest.raises(HarnessError, match="cannot write"):
+        measured.save(tmp_path)

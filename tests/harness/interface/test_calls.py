@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 import harness
-from harness import Results, Samples, compare, evaluate, load
+from harness import Results, Samples, compare, evaluate, load, run
 from harness.api import HarnessError
+from harness.options import read_lengths, read_names
 
 MakeSamples = Callable[..., pd.DataFrame]
 MakeRun = Callable[..., Path]
@@ -127,3 +128,50 @@ def test_an_evaluation_is_quiet_and_is_the_commands_own(tmp_path: Path, capfd: p
     assert sorted(path.name for path in (root / "steps").iterdir()) == before, "the command finds everything done"
     assert f"report: {root / 'report.html'}" in done.output
     assert "Overall score" in (root / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: evaluate(None), "model holds something else than text or a path: None"),
+        (lambda: evaluate("builtin", tasks=5), "tasks: 5 is no name"),
+        (lambda: evaluate("builtin", tasks=None), "tasks: None is no list"),
+        (lambda: evaluate("builtin", tasks=[1]), "tasks: 1 is no name"),
+        (lambda: evaluate("builtin", tasks={"recall": 1}), "is no list"),
+        (lambda: evaluate("builtin", lengths=[256.5]), "lengths: 256.5 is not a length"),
+        (lambda: evaluate("builtin", lengths=True), "lengths: True is not a length"),
+        (lambda: evaluate("builtin", lengths=None), "lengths: None is no list"),
+        (lambda: evaluate("builtin", examples=1.5), "examples holds something else than a whole number: 1.5"),
+        (lambda: evaluate("builtin", examples="2"), "examples holds something else than a whole number: '2'"),
+        (lambda: evaluate("builtin", output=3), "output holds something else than text or a path: 3"),
+        (lambda: evaluate("builtin", preset=5), "preset holds something else"),
+        (lambda: evaluate("builtin", temperature=float("nan")), "temperature holds something else than a number: nan"),
+        (lambda: run("builtin", None), "methods: None is no list"),
+        (lambda: run("builtin", [3]), "methods: 3 is no name"),
+        (lambda: run("builtin", "retmask", options=[1]), "options are"),
+        (lambda: run("builtin", "retmask", options={5: 1}), "options are"),
+        (lambda: compare(None, 3), "None is no evaluation"),
+        (lambda: compare("a", "b", margin=float("nan")), "margin holds something else than a number: nan"),
+        (lambda: compare("a", "b", margin="1"), "margin holds something else than a number: '1'"),
+        (lambda: compare("a", "b", margin=-1), "margin is -1"),
+        (lambda: compare("a", "b", interval="bootstrap"), "interval holds something else than 'percentile' or 'bca'"),
+    ],
+)
+def test_arguments_of_other_types_are_one_line_at_once(
+    call: Callable[[], object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
+) -> None:
+    """Where nothing was said of examples = 1.5 until the questions were drawn."""
+    monkeypatch.chdir(tmp_path)
+    for name, label in (("a", "baseline"), ("b", "retmask")):
+        (tmp_path / f"{name}.parquet").symlink_to(load(f"{finished}:{label}").path)
+    with pytest.raises(HarnessError) as error:
+        call()
+    assert words in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_lengths_and_names_are_taken_from_whatever_holds_several() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert read_lengths(numpy.array([512, 1024]), "here") == read_lengths(range(512, 1025, 512), "here") == (512, 1024)
+    assert read_lengths(numpy.int64(512), "here") == read_lengths("512", "here") == (512,)
+    assert read_names((each for each in ("a", "b")), "here") == read_names("a, b", "here") == ("a", "b")

@@ -7,7 +7,7 @@ import pytest
 
 from harness.api import HarnessError
 from harness.builtin import MODEL_DIR
-from harness.models.footprint import ModelShape, context_length, devices, gib
+from harness.models.footprint import ModelShape, context_length, device_of, devices, gib
 from harness.models.lookup import resolve
 
 
@@ -78,3 +78,11 @@ def test_a_context_that_is_none_is_named(tmp_path: Path, value: object) -> None:
 def test_this_machine_has_some_memory() -> None:
     (memory,) = devices("cpu")
     assert 0 < memory.free <= memory.total
+
+
+@pytest.mark.parametrize("name", ["tpu", "gpu", "cuda:", "cuda:x", "cuda:99999999", "CPU", "cpu,cuda", ""])
+def test_a_device_of_no_such_name_is_refused(name: str) -> None:
+    """lm-eval took the CPU for it, without a word."""
+    with pytest.raises(HarnessError, match="names no device; write cpu"):
+        device_of(name)
+    assert [device_of(known) for known in ("cpu", "cuda", "cuda:1", "mps", "all")] == ["cpu", "cuda", "cuda:1", "mps", "all"]
