@@ -57,7 +57,9 @@ def read(directory: Path, length: int | None, model_name: str | None = None) -> 
     for task, (_, path) in latest.items():
         samples = read_json_lines(path)
         metrics = _metrics(task, samples, worse.get(task, frozenset()), notes)
-        if not any(_list(sample.get("metrics")) for sample, _ in samples):
+        if not samples:
+            notes.append(f"{path.name} is empty")
+        elif not any(_list(sample.get("metrics")) for sample, _ in samples):
             notes.append(f"{path.name} has no list of metrics in its rows, which later versions of lm-eval write: evaluate again with one")
         made = [[_Row(each, sample.get("filter"), place) for each in _examples(task, sample, place, metrics, length)]
                 for sample, place in samples]  # fmt: skip
@@ -68,7 +70,7 @@ def read(directory: Path, length: int | None, model_name: str | None = None) -> 
     if not rows:
         raise HarnessError(f"{directory}: no metric can be imported; {'; '.join(notes)}")
     examples = list(_merged(rows))
-    notes.append(f"{read:,} rows of {len(latest)} tasks became {len(examples):,} examples")
+    notes.append(f"{read:,} rows of {len(latest)} {'task' if len(latest) == 1 else 'tasks'} became {len(examples):,} examples")
     files: dict[str, Json] = {path.name: file_digest(path) for _, path in latest.values()}
     return Results(model, "lm-eval", tuple(examples), files, tuple(notes))
 

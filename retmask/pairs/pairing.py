@@ -235,14 +235,20 @@ def _read_pair(line: str, where: str, chosen_only: bool) -> PreferencePair:
     needed = ("prompt", "chosen") if chosen_only else ("prompt", "chosen", "rejected")
     try:
         row = json.loads(line)
+        if not isinstance(row, dict):
+            raise HarnessError(f"{where}: not a JSON object; write one with {', '.join(needed)} a line")
+        if lacking := [key for key in needed if key not in row]:
+            has = ", ".join(map(repr, row)) or "nothing"
+            raise HarnessError(f"{where}: not a preference pair: it lacks {', '.join(lacking)} and has {has[:200]}; rename the columns")
         texts = [row[key] for key in needed]
         ids = [tuple(row.get(key, ())) for key in ("chosen_ids", "rejected_ids")]
-        ended = [row.get(key) for key in ("chosen_finished", "rejected_finished")]
+        known = [bool(own or not other) for own, other in (ids, ids[::-1])]
+        ended = [row.get(key, sure or None) for key, sure in zip(("chosen_finished", "rejected_finished"), known, strict=True)]
         counts = [tuple(row.get(key, ())) for key in ("chosen_weights", "rejected_weights")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise HarnessError(f"{where}: not a preference pair ({error}); expected {', '.join(needed)}") from error
     if not all(isinstance(text, str) and text for text in texts):
-        raise HarnessError(f"{where}: {', '.join(needed)} must be texts that are not empty")
+        raise HarnessError(f"{where}: {', '.join(needed)} must be texts that are not empty (of a chat, the words alone)")
     if not all(type(token) is int and 0 <= token < 2**31 for answer in ids for token in answer):
         raise HarnessError(f"{where}: chosen_ids and rejected_ids must be lists of token ids; leave them out to have the texts encoded")
     if not all(each is None or isinstance(each, bool) for each in ended):

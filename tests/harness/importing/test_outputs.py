@@ -241,7 +241,7 @@ def test_documents_that_share_an_id_are_not_merged(tmp_path: Path) -> None:
     lm_eval_samples(tmp_path / "r", "longqa_4096", rows)
     result = run("lm-eval", tmp_path / "r", "--output", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "4 rows of 1 tasks became 4 examples" in result.output
+    assert "4 rows of 1 task became 4 examples" in result.output
     found = table(tmp_path / "run").sort_values("example_id")
     assert found["example_id"].tolist() == ["0", "1", "2", "3"]
     assert found["cluster"].tolist() == ["a", "a", "0", "0"]

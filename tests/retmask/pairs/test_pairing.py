@@ -325,3 +325,27 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "pairs.jsonl").write_text(f"{good}\n{line}\n")
     with pytest.raises(HarnessError, match=r"pairs\.jsonl, line 2"):
         read_pairs(tmp_path / "pairs.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"question": "p", "answer": "a"}', "it lacks prompt, chosen, rejected and has 'question', 'answer'"),
+        ('["p", "a", "b"]', "not a JSON object"),
+        ('{"prompt": "p", "chosen": [{"role": "assistant", "content": "a"}], "rejected": "b"}', "of a chat, the words alone"),
+    ],
+)
+def test_pairs_of_other_tools_are_told_by_their_columns(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "pairs.jsonl").write_text(line)
+    with pytest.raises(HarnessError, match=message):
+        read_pairs(tmp_path / "pairs.jsonl")
+
+
+def test_pairs_may_begin_with_a_mark_and_must_be_utf8(tmp_path: Path) -> None:
+    line = json.dumps({"prompt": "p", "chosen": "a", "rejected": "b"})
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{line}\r\n{line}\r\n".encode())
+    assert len(read_pairs(path)) == 2
+    path.write_bytes(line.encode("utf-16"))
+    with pytest.raises(HarnessError, match="no UTF-8 text"):
+        read_pairs(path)
