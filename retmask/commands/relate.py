@@ -117,8 +117,8 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
         raise HarnessError(f"{argument} has too few questions to say how sure its gain is; ask more --examples")
     scores, depth = _heads(found[0].run, method)
     values, errors = sparsity(scores, tau, seed, depth)
-    error = 100 * (overall.high - overall.low) / (2 * 1.96)
-    return RunPoint(f"{path}:{method}", 100 * overall.delta, error, values, errors, _key(by_name[against]), scores.detector)
+    unsure = 100 * (overall.high - overall.low) / (2 * 1.96)
+    return RunPoint(f"{path}:{method}", 100 * overall.delta, unsure, values, errors, _key(by_name[against]), scores.detector)
 
 
 def _split(argument: str) -> tuple[str, str]:
