@@ -94,9 +94,8 @@ def _differences(axes: Axes, found: Sequence[tuple[float, Comparison]], series: 
         axes.plot([value, value], reach, color=series.colour, linewidth=1.3, marker="_", markersize=4, transform=beside)
         axes.update_datalim([(value, end) for end in reach])  # what is moved aside counts for no limit of its own
         fill = series.colour if each.claim else "none"
-        axes.plot(
-            [value], [100 * each.delta], color=series.colour, transform=beside, marker=series.marker, markersize=5, markerfacecolor=fill
-        )
+        (point,) = axes.plot([value], [100 * each.delta], color=series.colour, marker=series.marker, markersize=5, transform=beside)
+        point.set_markerfacecolor(fill)
     line = [100 * each.delta for _, each in found]
     axes.plot([value for value, _ in found], line, color=series.colour, linestyle=series.dashes, linewidth=0.9, transform=beside)
     axes.autoscale_view()

@@ -155,10 +155,27 @@ def test_ablate_writes_a_checkpoint_once(measured: Path, tmp_path: Path, mask: s
     assert "is not empty" in again.stderr
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"runs": [1], "fits": {}}', "[" * 100_000])
+def test_an_audit_refuses_what_is_no_relation_before_it_measures_anything(tmp_path: Path, text: str) -> None:
+    (tmp_path / "relate.json").write_text(text)
+    refused = run("audit", "--model", tmp_path / "nothing", "--related", tmp_path / "relate.json")
+    assert refused.exit_code == 2
+    assert "name relate.json in the --output of `harness relate`" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_audit_writes_its_figures(tmp_path: Path) -> None:
-    said = done("audit", "--model", "builtin", "--lengths", "192", "--trials", 8, "--controls", 1, "--out", tmp_path / "audit")
+    runs = [
+        {"name": f"m{x}", "gain": 10 * x, "gain_error": 0.5, "sparsity": {"gini": x}, "errors": {"gini": 0.0}} for x in (0.1, 0.3, 0.5, 0.6)
+    ]
+    (tmp_path / "relate.json").write_text(json.dumps({"tau": 0.1, "runs": runs, "fits": {"gini": {}}}))
+    arguments = ("--model", "builtin", "--lengths", "192", "--trials", 8, "--controls", 1, "--related", tmp_path / "relate.json")
+    said = done("audit", *arguments, "--out", tmp_path / "audit")
     facts = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert facts["reason"] in said
+    assert "predicted gain by gini (0.7" in said
+    assert facts["predicted_gain"]["gini"]["extrapolates"] is True
+    assert facts["predicted_gain"]["gini"]["gain"][0] == pytest.approx(10 * facts["predicted_gain"]["gini"]["value"])
     assert {"audit.json", "heads.safetensors", "knockout.png", "knockout.svg"} <= {path.name for path in (tmp_path / "audit").iterdir()}
     shutil.rmtree(tmp_path / "audit")
