@@ -41,7 +41,7 @@ LLAMACPP ?= build/llamacpp
 LLAMACPP_CMAKE_ARGS ?= -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
 $(LLAMACPP)/.installed:
 	$(PYTHON) -m venv $(LLAMACPP)
-	CMAKE_ARGS="$(LLAMACPP_CMAKE_ARGS)" $(LLAMACPP)/bin/python -m pip install --quiet 'llama-cpp-python[server]==0.3.36'
+	CMAKE_ARGS="$(LLAMACPP_CMAKE_ARGS)" $(LLAMACPP)/bin/python -m pip install --quiet --no-cache-dir 'llama-cpp-python[server]==0.3.36'
 	touch $@
 
 test-llamacpp: setup $(LLAMACPP)/.installed  ## Build llama-cpp-python and evaluate SmolLM2 in its server (needs a C++ compiler).
