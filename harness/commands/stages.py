@@ -23,10 +23,19 @@ def _stage_options(command: Any) -> Any:
     setting = click.option(
         "--set", "settings", type=Setting(), multiple=True, metavar="KEY=VALUE", help="A method option, such as top_k=8."
     )
-    method = click.option("--method", help="Whose stage to run, such as 'retmask(top_k=20)'.  [default: retmask]")
+    method = click.option(
+        "--method", multiple=True, callback=_one, help="Whose stage to run, such as 'retmask(top_k=20)'.  [default: retmask]"
+    )
     for option in reversed(suite_options()):
         command = option(command)
     return run_options(method(setting(yes_option(command))))
+
+
+def _one(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+    """Refuse several methods, which `harness run` takes: the last one alone would be meant."""
+    if len(value) > 1:
+        raise click.BadParameter(f"{', '.join(value)}: a stage is one method's; give one, or take them all with `harness run`", ctx, param)
+    return value[0] if value else None
 
 
 @click.command(cls=Grouped)

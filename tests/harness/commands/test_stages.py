@@ -109,6 +109,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert message in last
 
 
+@pytest.mark.parametrize("stage", ["pairs", "train"])
+def test_a_stage_is_one_methods(stage: str) -> None:
+    done = harness(stage, "--model", "builtin", "--method", "retmask", "--method", "randmask")
+    assert done.exit_code == 2
+    assert "retmask, randmask: a stage is one method's; give one, or take them all with `harness run`" in done.stderr
+
+
 def test_a_full_disk_is_one_line_and_what_is_finished_stays(untrained: Path, preset: Path, tmp_path: Path) -> None:
     arguments = ["pairs", "--model", untrained, "--preset", preset, "--output", tmp_path / "run", "--method", "sft", "--device", "cpu"]
     code = (
