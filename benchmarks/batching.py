@@ -58,13 +58,14 @@ def main(name: str, lengths: str | None, tasks: str | None, examples: int, round
 
         def one_by_one(prompts: "Sequence[Prompt]") -> None:
             for prompt in prompts:
-                most = prompt.settings["max_gen_toks"]
-                ids = torch.tensor([prompt.ids])
-                pad = backend.tokenizer.pad_token_id
+                ids, until = torch.tensor([prompt.ids]), prompt.settings["until"]
+                stops = {"stop_strings": until, "tokenizer": backend.tokenizer} if until else {}
                 (row,) = backend.model.generate(
-                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, pad_token_id=pad
-                )
-                answers["one by one"][prompt.example] = backend.tokenizer.decode(row[len(prompt.ids) :], skip_special_tokens=True)
+                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=prompt.settings["max_gen_toks"], do_sample=False,
+                    pad_token_id=backend.tokenizer.pad_token_id, **stops,
+                )  # fmt: skip
+                text = backend.tokenizer.decode(row[len(prompt.ids) :], skip_special_tokens=True)
+                answers["one by one"][prompt.example] = min((text.split(stop, 1)[0] for stop in until), key=len, default=text)
 
         def reading(prompts: "Sequence[Prompt]") -> None:
             with torch.no_grad():
