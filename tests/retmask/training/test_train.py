@@ -146,7 +146,7 @@ def test_chosen_answers_alone(config: TrainConfig) -> None:
     facts = train(replace(config, loss="sft", learning_rate=3e-3, epochs=10.0))
     assert facts["final_loss"] < 0.5 * facts["first_loss"]  # type: ignore[operator]
     assert "final_reward_accuracy" not in facts
-    with pytest.raises(HarnessError, match=r"pairs\.jsonl, line 1: not a preference pair \('rejected'\)"):
+    with pytest.raises(HarnessError, match=r"pairs\.jsonl, line 1: not a preference pair: it lacks rejected and has 'prompt', 'chosen'"):
         train(config)
 
 
