@@ -212,7 +212,6 @@ def _yes(value: object) -> str:
 
 
 def _size(count: int) -> str:
-    large = next(((count / unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= unit), None)
-    if large is None:
+    if count < 1e3:
         return f"{count} bytes"
-    return f"{large[0]:.2f} GB" if large[1] == "GB" else f"{large[0]:.0f} {large[1]}"
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

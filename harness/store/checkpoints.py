@@ -82,16 +82,18 @@ def publish(root: Path, name: str, source: Path, digest: str, card: str, say: Ca
         return None
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     put = _put_before(root)
-    new = {path.relative_to(source).as_posix(): (file_digest(path),) for path in files} | {CARD: (_sha256(card),)}
+
+    def new() -> _Files:  # reads the weights: only where they are put there
+        return {path.relative_to(source).as_posix(): (file_digest(path),) for path in files} | {CARD: (_sha256(card),)}
 
     def record(these: _Files) -> None:
         table: dict[str, Json] = {label: {file: [*sums] for file, sums in each.items()} for label, each in {**put, name: these}.items()}
         write_sealed(folder / _RECORD, {"models": {**known, name: digest}, "files": table})
 
     if known.get(name) != digest or not all((place / path.relative_to(source)).is_file() for path in files):
-        _replace(place, source, files, card, put.get(name, {}), lambda: record(new), say)
+        _replace(place, source, files, card, put.get(name, {}), lambda: record(new()), say)
     else:
-        _renew_card(place, card, put.get(name, new), record, say)
+        _renew_card(place, card, put[name] if name in put else new(), record, say)
     return place
 
 

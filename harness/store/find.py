@@ -183,7 +183,7 @@ def _read(path: Path) -> "pd.DataFrame":
 
 def _named(argument: str) -> tuple[str, str]:
     name, equals, where = argument.partition("=")
-    if not equals or _split(argument) is not None or ("/" in name and _split(where) is None):
+    if not equals or split(argument) is not None or ("/" in name and split(where) is None):
         return "", argument
     if not name or not where:
         raise HarnessError(f"{argument!r} is not NAME=EVALUATION")
@@ -191,14 +191,14 @@ def _named(argument: str) -> tuple[str, str]:
 
 
 def _place(where: str) -> tuple[Path, str]:
-    found = _split(where)
+    found = split(where)
     if found is None:
         raise HarnessError(f"no evaluation at {where}: give a run directory, RUN:METHOD, or a .parquet file of samples")
     return found
 
 
-def _split(where: str) -> tuple[Path, str] | None:
-    """A path that is there, and the method named after it; None if nothing is there."""
+def split(where: str) -> tuple[Path, str] | None:
+    """Part a path that is there from the method named after it; None if nothing is there. HarnessError for a colon with nothing behind."""
     if Path(where).exists():
         return Path(where), ""
     path, colon, method = where.rpartition(":")

@@ -13,7 +13,7 @@ from harness.api import HarnessError, Json
 from harness.commands.parameters import Number
 from harness.files import DamagedError, digest, file_digest, read_json, read_sealed, write_json
 from harness.screen.terminal import data, echo
-from harness.store.find import BASELINE, Evaluation, find
+from harness.store.find import BASELINE, Evaluation, find, split
 from harness.store.manifest import RunManifest
 from harness.store.steps import MANIFEST, step_folder
 from harness.variants import parse
@@ -109,8 +109,8 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
     """Read one run's gain and its heads' scores. HarnessError if it measured no heads, or lacks the method or the other side."""
     from reports.compare import CompareError, compare_methods
 
-    path, method = _split(argument)
-    found = find(path)
+    path, method = split(argument) or (argument, "")
+    found = find(str(path))
     if found[0].run is None or len(found) < 2:
         raise HarnessError(f"{argument} is no run of a method; name run directories of `harness run --method ...`")
     by_name = {each.name: each for each in found}
@@ -139,15 +139,6 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
         digest([file_digest(table) for each in (by_name[against], by_name[method]) for table in (each.path, *each.repeats)]),
         scores.detector,
     )
-
-
-def _split(argument: str) -> tuple[str, str]:
-    if Path(argument).exists():
-        return argument, ""
-    path, colon, method = argument.rpartition(":")
-    if colon and not method and Path(path).exists():
-        raise HarnessError(f"{argument} names no method behind its colon; write RUN:METHOD, or the run alone")
-    return (path, method) if path and Path(path).exists() else (argument, "")
 
 
 def _key(evaluation: Evaluation) -> str:

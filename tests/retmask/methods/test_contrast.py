@@ -14,7 +14,6 @@ from retmask.methods.controls import RandMask
 from retmask.methods.retmask import RetMask
 from retmask.options import parse_options
 from tests.retmask.directory import DirectoryContext
-from tests.retmask.small import random_model, word_level
 
 OPTIONS: dict[str, Json] = {
     "detector": "query",
@@ -25,14 +24,6 @@ OPTIONS: dict[str, Json] = {
     "contrast_prompts": 8,
     "max_new_tokens": 4,
 }
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("words")
-    random_model("Llama").save_pretrained(path)
-    word_level().save_pretrained(path)
-    return path
 
 
 def steps(context: DirectoryContext) -> dict[str, dict[str, Json]]:

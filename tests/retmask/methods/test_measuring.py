@@ -16,17 +16,8 @@ from retmask.methods.measuring import measured_heads
 from retmask.methods.retmask import RetMask
 from retmask.options import parse_options
 from tests.retmask.directory import DirectoryContext
-from tests.retmask.small import random_model, word_level
 
 OPTIONS: dict[str, Json] = {"top_k": 2, "detection_lengths": [120], "detection_trials": 2, "prompts_from": "generated"}
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("words")
-    random_model("Llama").save_pretrained(path)
-    word_level().save_pretrained(path)
-    return path
 
 
 class Last:

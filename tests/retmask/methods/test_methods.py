@@ -70,15 +70,6 @@ class NoTraining(Prepared):
         return super().step(name, inputs, build)
 
 
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose tokenizer makes short prompts."""
-    path = tmp_path_factory.mktemp("words")
-    random_model("Llama").save_pretrained(path)
-    word_level().save_pretrained(path)
-    return path
-
-
 def until_training(method: Method, root: Path, checkpoint: Path, **options: Json) -> tuple[NoTraining, str]:
     context = NoTraining(root, checkpoint, OPTIONS | options)
     with pytest.raises(StopIteration) as stop:

@@ -17,7 +17,7 @@ from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.pairing import read_pairs
 from retmask.training.train import train
 from tests.retmask.directory import DirectoryContext
-from tests.retmask.small import random_model, unigram_model, word_level
+from tests.retmask.small import unigram_model, word_level
 
 OPTIONS: dict[str, Json] = {
     "detector": "query",
@@ -40,14 +40,6 @@ OPTIONS: dict[str, Json] = {
 def _trains_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train in this process; test_methods.py has the process that a run starts."""
     monkeypatch.setattr("retmask.stages.launch", lambda config, say, _command: train(config, say))
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("words")
-    random_model("Llama").save_pretrained(path)
-    word_level().save_pretrained(path)
-    return path
 
 
 @pytest.fixture(scope="module")
