@@ -79,8 +79,9 @@ def short(name: str, letters: int = 16) -> str:
 
 
 def look(position: int) -> Series:
-    """Give the look of the method at ``position``; looks repeat after the last."""
-    return METHODS[position % len(METHODS)]
+    """Give the look of the method at ``position``: from the fifth on, a colour comes back with another marker and line style."""
+    colour, shape = METHODS[position % len(METHODS)], METHODS[(position + position // len(METHODS)) % len(METHODS)]
+    return Series(colour.colour, shape.marker, shape.dashes)
 
 
 @contextmanager

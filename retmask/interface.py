@@ -40,16 +40,25 @@ class MeasuredHeads:
         return pd.DataFrame([(head.layer, head.head, score) for head, score in self.scores.ranked()], columns=["layer", "head", "score"])
 
     def top(self, k: int) -> list[Head]:
-        """List the k heads with the highest scores."""
+        """List the k heads with the highest scores. HarnessError for a ``k`` of less than one."""
+        check_types("top()", k=(k, int))
+        if k < 1:
+            raise HarnessError(f"top(): k is {k}; give at least 1")
         return [head for head, _ in self.scores.top(k)]
 
     def map(self, masked: Sequence[tuple[int, int]] = ()) -> "Plate":
-        """Draw the scores by layer and head, those of ``masked`` framed: a notebook shows it, ``.save(path)`` writes it."""
+        """Draw the scores by layer and head, those of ``masked`` framed: a notebook shows it, ``.save(path)`` writes it.
+
+        HarnessError for a head that the model does not have.
+        """
         from functools import partial
 
         from reports.headfigures import head_map
         from reports.plates import Plate
 
+        layers, heads = self.scores.shape
+        if absent := [head for head in masked if tuple(head) not in self.scores.heads()]:
+            raise HarnessError(f"map(): the model has {layers} layers of {heads} heads each, and no head {absent[0]}; give (layer, head)")
         values = [[float(score) for score in layer] for layer in self.scores.mean]
         marked: Mapping[str, Sequence[tuple[int, int]]] = {"masked": masked} if masked else {}
         return Plate("heads", partial(head_map, values, marked), f"Retrieval score of {self.model} by layer and head")

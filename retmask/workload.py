@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.api import Model, Work
 from harness.models.files import tokenizer_files
-from retmask.heads.masks import HEADS
+from harness.models.footprint import ModelShape
+from retmask.heads.detectors import COPY, find_detector
+from retmask.heads.masks import HEADS, LAYERS
 from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
@@ -29,6 +31,12 @@ _LONGEST_PROMPT: Final = 256
 _CHARACTERS: Final = 4
 #: The sampler's bound on prompt and new tokens of a batch, and detection's.
 _BATCH_TOKENS: Final = 16_384
+#: Tokens of a needle's answer with the beginning of its sentence, about.
+_ANSWER_TOKENS: Final = 16
+#: Answers that are put to the model together, at most.
+_ANSWERS: Final = 32
+#: Passes forward that a gradient costs, the one forward among them.
+_GRADIENT: Final = 3
 #: Masks whose contrast a search measures, about, the empty one among them.
 _MASKS_TRIED: Final = 10
 
@@ -38,14 +46,14 @@ def masking(method: str, options: "Options", model: Model) -> list[Work]:
     if options.pairs_from:
         return [_training(options)]
     after = (
-        [replace(_detection(options), title="heads after training", shared=False)]
+        [replace(_detection(options, model), title="heads after training", shared=False)]
         if options.heads_after and options.components == HEADS
         else []
     )
     first, *rest = contrasting(method, options, model)
     if first.step == "prompts":
-        return [_detection(options), first, *_growing(options), *rest, *after]
-    return [_detection(options), *_growing(options), first, *rest, *after]
+        return [_detection(options, model), first, *_growing(options), *rest, *after]
+    return [_detection(options, model), *_growing(options), first, *rest, *after]
 
 
 def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
@@ -121,20 +129,44 @@ def _writing(options: "Options") -> list[Work]:
     ]
 
 
-def _detection(options: "Options") -> Work:
-    """As if no answer were guessed and all had to be written, in batches."""
-    trials = options.detection_trials * len(options.detection_lengths)
-    rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
-    answers = trials * options.detection_max_new_tokens
-    return Work(
+def _detection(options: "Options", model: Model) -> Work:
+    """Reading every trial, and what the measuring of heads or of other components takes beside it."""
+    trials, read = options.detection_trials * len(options.detection_lengths), options.detection_trials * sum(options.detection_lengths)
+    work = Work(
         "heads" if options.components == HEADS else "units",
         prompts=trials,
-        prefill_tokens=options.detection_trials * sum(options.detection_lengths),
-        new_tokens=answers,
-        passes=options.detection_max_new_tokens * ceil(trials / rows),
+        prefill_tokens=read,
         in_flight=max(options.detection_lengths) + options.detection_max_new_tokens,
         shared=True,
         inputs=_told(options, "detection", "detector", "components", "dtype"),
+    )
+    if options.components != HEADS:
+        times = 1 + ModelShape.read(model).layers if options.components == LAYERS else _GRADIENT
+        return replace(work, prompts=times * trials, prefill_tokens=times * read)
+    forced = _forced(options.detector, model)
+    if forced is None:
+        return _answering(work, options)
+    rows = min(forced, _ANSWERS)
+    batches = ceil(forced / rows)
+    return replace(work, prompts=(1 + batches) * trials, prefill_tokens=read + batches * rows * trials * _ANSWER_TOKENS)
+
+
+def _forced(detector: str, model: Model) -> int | None:
+    """How many times a detector puts a trial's answer to the model; None for one that has it written, or does not say."""
+    if detector == COPY:  # known without loading torch
+        return None
+    count = getattr(find_detector(detector), "forced", None)
+    shape = ModelShape.read(model)
+    return None if count is None else int(count(shape.layers * shape.heads))
+
+
+def _answering(work: Work, options: "Options") -> Work:
+    """As if no answer were guessed and all had to be written, in batches."""
+    rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
+    return replace(
+        work,
+        new_tokens=work.prompts * options.detection_max_new_tokens,
+        passes=options.detection_max_new_tokens * ceil(work.prompts / rows),
     )
 
 

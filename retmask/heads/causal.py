@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from retmask.heads.detectors import TrialResult
-from retmask.heads.forced_answers import ForcedAnswer, forced_answers
+from retmask.heads.forced_answers import FORMS, GRADIENT, ForcedAnswer, forced_answers
 from retmask.heads.scores import Scores
 from retmask.heads.trial_scoring import TrialScoring
 from retmask.heads.trials import Trial
@@ -26,6 +26,10 @@ class CausalDetector:
     """Heads without which the answer is less likely: measured one by one in models of few heads, estimated in others."""
 
     name = "causal"
+
+    def forced(self, heads: int) -> int:
+        """Count how many times a trial's answer is put to the model: once for each head, or for a gradient."""
+        return (GRADIENT if heads > FEW_HEADS else 1 + heads) + FORMS
 
     def measure(
         self,
@@ -47,6 +51,10 @@ class AttributionDetector:
     """The same, always estimated."""
 
     name = "attribution"
+
+    def forced(self, heads: int) -> int:
+        """Count a gradient's passes over a trial's answer."""
+        return GRADIENT + FORMS
 
     def measure(
         self,

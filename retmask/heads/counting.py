@@ -84,6 +84,8 @@ def roughness(counted: int, trials: int) -> str | None:
     """Say what to think of scores from ``counted`` of ``trials`` trials, if they are few."""
     if counted >= FEW:
         return None
+    if counted == trials:
+        return f"heads: {trials} trials are few, so the scores are rough: have more (--trials)"
     return (
         f"heads: only {counted} of {trials} trials count, so the scores are rough: have more (--counted 30, or more --trials), shorter "
         "contexts (--lengths), or needles that the model finds (--needles)"

@@ -62,7 +62,11 @@ class TrialResult:
 
 
 class Detector(Protocol):
-    """What scores heads."""
+    """What scores heads.
+
+    One that has no answers written may say what it does instead, for ``harness plan``: ``forced(heads)`` gives how many times it puts a
+    trial's answer to a model of so many heads, a pass back counting as two.
+    """
 
     name: str
 

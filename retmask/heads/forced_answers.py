@@ -19,6 +19,10 @@ from retmask.heads.needle_answers import BATCH_TOKENS
 from retmask.heads.prefix_reader import Reader, reading, reading_order
 from retmask.heads.trials import Trial
 
+#: Forms of the answer that are tried: with its sentence's beginning and without.
+FORMS: Final = 2
+#: Passes forward that a gradient costs, the one forward among them.
+GRADIENT: Final = 3
 #: Sets of silent heads that go through the model together, at most.
 _ROWS: Final = 32
 

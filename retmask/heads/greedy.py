@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from retmask.heads.detectors import TrialResult
-from retmask.heads.forced_answers import ForcedAnswer, forced_answers
+from retmask.heads.forced_answers import FORMS, GRADIENT, ForcedAnswer, forced_answers
 from retmask.heads.scores import Scores
 from retmask.heads.trial_scoring import TrialScoring
 from retmask.heads.trials import Trial
@@ -22,6 +22,8 @@ from retmask.heads.trials import Trial
 _TRIED: Final = 8
 #: A set grows no further once a token of the answer has less than this share of its probability left.
 _LOST: Final = 0.05
+#: Heads of a set, about, for the plan: SmolLM2 loses an answer with 3 to 6, the shipped model with 7 to 20.
+_USUAL: Final = 8
 #: Largest set, as a share of all heads and in heads.
 _SHARE, _MOST = 0.5, 32
 
@@ -30,6 +32,10 @@ class GreedyDetector:
     """Heads of sets that are grown until the answer is lost."""
 
     name = "greedy"
+
+    def forced(self, heads: int) -> int:
+        """Count how many times a trial's answer is put to the model, for a set of the usual size."""
+        return _USUAL * (min(_TRIED, heads) + GRADIENT) + FORMS
 
     def measure(
         self,

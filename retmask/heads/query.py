@@ -30,6 +30,10 @@ class QueryDetector:
 
     name = "query"
 
+    def forced(self, heads: int) -> int:
+        """Count the two questions that are put to each haystack, of an answer's length about."""
+        return 2
+
     def measure(
         self,
         model: PreTrainedModel,

@@ -59,6 +59,12 @@ def test_series_differ_without_colour() -> None:
     assert len({look.marker for look in looks}) == len({look.dashes for look in looks}) == len(looks)
 
 
+def test_more_methods_than_colours_look_different_still() -> None:
+    looks = [canvas.look(position) for position in range(16)]
+    assert looks[:4] == list(canvas.METHODS)
+    assert len({(look.colour, look.marker) for look in looks}) == len({(look.colour, look.dashes) for look in looks}) == 16
+
+
 def test_colours_stand_out_on_white_and_on_black() -> None:
     def luminance(colour: str) -> float:
         red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgba(colour)[:3])

@@ -26,6 +26,13 @@ def test_heads_are_a_table_and_a_map(measured: MeasuredHeads, tmp_path: Path) ->
     assert (tmp_path / "heads.safetensors").is_file()
 
 
+def test_heads_that_are_not_there_are_one_line(measured: MeasuredHeads) -> None:
+    with pytest.raises(HarnessError, match=r"top\(\): k is -1; give at least 1"):
+        measured.top(-1)
+    with pytest.raises(HarnessError, match=r"no head \(99, 99\)"):
+        measured.map(masked=[(0, 0), (99, 99)])
+
+
 def test_a_checkpoint_without_its_best_heads(measured: MeasuredHeads, tmp_path: Path) -> None:
     place = measured.ablated(tmp_path / "worse", top_k=2)
     assert (place / "head_mask.json").is_file()

@@ -84,6 +84,7 @@ def test_a_damaged_round_is_an_error(build: Callable[[int, int], list[Trial]], t
 
 def test_few_trials_are_called_rough() -> None:
     assert "only 7 of 24 trials count" in (roughness(7, 24) or "")
+    assert roughness(10, 10) == "heads: 10 trials are few, so the scores are rough: have more (--trials)"
     assert roughness(24, 24) is None
 
 
