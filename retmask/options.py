@@ -11,7 +11,7 @@ from retmask.heads.detectors import COPY, detector_names
 from retmask.heads.masks import COMPONENTS, HEADS
 from retmask.pairs.contexts import CONTEXT, FEWEST_TOKENS, MOST_TOKENS
 from retmask.pairs.samplers import BACKENDS
-from retmask.training.launch import SFT, TrainConfig, check_report, launcher
+from retmask.training.launch import SFT, TrainConfig, check_report, launcher, micro_batch
 
 AUTO: Final = "auto"
 EVEN, DISAGREEMENT = "even", "disagreement"
@@ -185,6 +185,7 @@ class Options:
         check_report(self.report_to)
         launcher(self.parallel, self.processes, self.lora_rank)
         TrainConfig("", "", "", **self.training())  # refuses what cannot be trained with, before anything is computed
+        micro_batch(self.batch_size, self.micro_batch_size, max(1, self.processes))
 
     def rejected_model(self) -> str:
         """Read NAME of ``model NAME``; empty for the mask."""

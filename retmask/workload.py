@@ -16,7 +16,7 @@ from retmask.pairs.pairing import read_pairs
 from retmask.pairs.prompts import GENERATED
 from retmask.pairs.prompts import rows as rows_of
 from retmask.stages import prompts_source
-from retmask.training.launch import SFT
+from retmask.training.launch import SFT, micro_batch
 
 if TYPE_CHECKING:
     from retmask.options import Options
@@ -192,7 +192,7 @@ def _training(options: "Options") -> Work:
     sequence = min(options.max_length, prompt + options.max_new_tokens)
     row = sequence if alone else 2 * sequence
     rows = len(read_pairs(Path(options.pairs_from), chosen_only=alone)) if options.pairs_from else _prompts(options) * options.n
-    micro = min(options.micro_batch_size, options.batch_size)
+    micro = micro_batch(options.batch_size, options.micro_batch_size, max(1, options.processes))
     updates = ceil(ceil(rows / options.batch_size) * options.epochs)
     every = max(1, round(options.checkpoint_share * updates))
     longest = min(options.max_length, max(prompt, _LONGEST_PROMPT) + options.max_new_tokens)

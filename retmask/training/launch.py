@@ -100,7 +100,7 @@ class TrainConfig:
     batch_size: int = 512
     """Pairs in an optimizer step, over all devices."""
     micro_batch_size: int = 8
-    """Pairs in one forward pass on one device."""
+    """Most pairs in one forward pass on one device: as many go as divide its share of a batch."""
     max_length: int = 4096
     """Most tokens of prompt and answer together."""
     max_overlong_share: float = 0.01
@@ -122,6 +122,20 @@ class TrainConfig:
         for name in ("batch_size", "micro_batch_size"):
             if getattr(self, name) < 1:
                 raise HarnessError(f"{name} is {getattr(self, name)}; give at least 1 pair")
+
+
+def micro_batch(batch_size: int, most: int, processes: int = 1) -> int:
+    """Find how many pairs go through a device at once: the largest number up to ``most`` that divides its share of a batch.
+
+    HarnessError for a batch that cannot be split evenly among the processes.
+
+    >>> micro_batch(6, 4), micro_batch(512, 8, processes=4), micro_batch(4, 8)
+    (3, 8, 4)
+    """
+    if batch_size % processes:
+        raise HarnessError(f"batch_size = {batch_size} cannot be split evenly among {processes} processes; give a multiple of {processes}")
+    share = batch_size // processes
+    return next(size for size in range(min(most, share), 0, -1) if share % size == 0)
 
 
 def launcher(parallel: str, processes: int, lora_rank: int = 0) -> tuple[str, ...]:

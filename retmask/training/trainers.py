@@ -29,7 +29,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from harness.api import HarnessError
 from harness.screen.progress import Clock
 from retmask.training.encoded_pairs import Blocks
-from retmask.training.launch import SFT, STAMP, TrainConfig
+from retmask.training.launch import SFT, STAMP, TrainConfig, micro_batch
 
 #: Nats by which the log-probability of a mean answer may differ between two computations of it in bfloat16.
 _SAME = 0.5
@@ -43,9 +43,7 @@ AnyTrainer: TypeAlias = "PreferenceTrainer | ChosenTrainer"
 def arguments(config: TrainConfig, pairs: int) -> DPOConfig | SFTConfig:
     """Make the trainer's settings for so many pairs. HarnessError for a batch that cannot be split among the processes."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    micro = min(config.micro_batch_size, max(1, config.batch_size // processes))
-    if config.batch_size % (micro * processes):
-        raise HarnessError(f"batch_size = {config.batch_size} is not a multiple of micro_batch_size x processes = {micro} x {processes}")
+    micro = micro_batch(config.batch_size, config.micro_batch_size, processes)
     on_cpu = config.device.startswith("cpu")
     steps = math.ceil(pairs / config.batch_size) * config.epochs
     shared: dict[str, Any] = {

@@ -1,11 +1,13 @@
 """The trainer's process: its messages, its errors, its GPU. That it trains, and dies with its parent, is shown in test_methods."""
 
+import doctest
 import sys
 from pathlib import Path
 
 import pytest
 
 from harness.api import HarnessError
+from retmask.training import launch as launch_module
 from retmask.training.launch import TrainConfig, _one_gpu, launch
 
 
@@ -17,6 +19,10 @@ def stand_in(script: str) -> tuple[str, ...]:
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
     return TrainConfig(model="m", pairs="p", output=str(tmp_path / "out"), batch_size=64)
+
+
+def test_the_example_in_the_docstring() -> None:
+    assert doctest.testmod(launch_module).failed == 0
 
 
 def test_messages_are_passed_on_and_facts_come_back(config: TrainConfig) -> None:

@@ -105,7 +105,7 @@ def trainers(output: Path) -> list[Path]:
 
 
 def test_a_users_mistake_comes_through_accelerate_as_it_was_said(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=r"^batch_size = 5 is not a multiple of micro_batch_size x processes = 2 x 2$"):
+    with pytest.raises(HarnessError, match=r"^batch_size = 5 cannot be split evenly among 2 processes; give a multiple of 2$"):
         launch(replace(config, output=str(tmp_path), batch_size=5), command=launcher("ddp", 2))
 
 

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from trl.trainer import utils as trl_utils
 
 from harness.api import HarnessError
+from retmask.options import parse_options
 from retmask.pairs.pairing import PreferencePair, read_pairs, write_pairs
 from retmask.training import train as train_module
 from retmask.training import trainers
@@ -254,9 +255,15 @@ def test_a_loss_that_is_not_a_number_stops_the_training(config: TrainConfig) -> 
     assert not (Path(config.output) / "model").exists()
 
 
-def test_a_batch_that_cannot_be_split_is_an_error(config: TrainConfig) -> None:
-    with pytest.raises(HarnessError, match="batch_size = 5 is not a multiple of micro_batch_size x processes = 2 x 1"):
-        train(replace(config, batch_size=5))
+def test_any_batch_is_split_into_equal_parts(config: TrainConfig) -> None:
+    facts = train(replace(config, batch_size=6, micro_batch_size=4, epochs=1.0))
+    assert facts["steps"] == 2
+
+
+def test_a_batch_that_cannot_be_split_is_refused_before_anything_is_computed() -> None:
+    with pytest.raises(HarnessError, match="batch_size = 5 cannot be split evenly among 2 processes; give a multiple of 2"):
+        parse_options({"batch_size": 5, "parallel": "ddp", "processes": 2})
+    assert parse_options({"batch_size": 6, "micro_batch_size": 4}).batch_size == 6
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
