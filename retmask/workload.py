@@ -41,8 +41,15 @@ _GRADIENT: Final = 3
 _MASKS_TRIED: Final = 10
 
 
-def masking(method: str, options: "Options", model: Model) -> list[Work]:
-    """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
+#: What tells two masks that are not drawn apart.
+_MASK: Final = ("heads", "top_k", "threshold", "contrast", "strength", "components", "detection", "detector")
+
+
+def masking(method: str, options: "Options", model: Model, *, drawn: bool = True) -> list[Work]:
+    """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order.
+
+    Without ``drawn``, every training seed has the same mask, and so the same rejected answers.
+    """
     if options.pairs_from:
         return [_training(options)]
     after = (
@@ -50,14 +57,14 @@ def masking(method: str, options: "Options", model: Model) -> list[Work]:
         if options.heads_after and options.components == HEADS
         else []
     )
-    first, *rest = contrasting(method, options, model)
+    first, *rest = contrasting(method, options, model, drawn=drawn)
     if first.step == "prompts":
         return [_detection(options, model), first, *_growing(options), *rest, *after]
     return [_detection(options, model), *_growing(options), first, *rest, *after]
 
 
-def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
-    """Plan a method whose rejected answers are anyone's: both sides of the pairs, and the training.
+def contrasting(method: str, options: "Options", model: Model, *, drawn: bool = False) -> list[Work]:
+    """Plan a method whose rejected answers are anyone's: both sides of the pairs, and the training. ``drawn`` as above.
 
     Another model's answers count as if the run's own wrote them: memory and time are bounds where that one is smaller.
     """
@@ -67,7 +74,7 @@ def contrasting(method: str, options: "Options", model: Model) -> list[Work]:
     return [
         *_writing(options),
         _sampling("chosen", options, shared=True),
-        _sampling(f"rejected-{method}", options),
+        _sampling(f"rejected-{method}", options, *_MASK, "rejected", shared=not drawn),
         _training(options),
     ]
 
@@ -170,7 +177,8 @@ def _answering(work: Work, options: "Options") -> Work:
     )
 
 
-def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
+def _sampling(step: str, options: "Options", *more: str, shared: bool) -> Work:
+    """Answers to every instruction; ``more`` are options that they depend on beside the sampler's own."""
     answers = _prompts(options) * options.n
     prompt = _prompt_tokens(options)
     rows = max(1, _BATCH_TOKENS // (prompt + options.max_new_tokens))
@@ -182,7 +190,7 @@ def _sampling(step: str, options: "Options", *, shared: bool = False) -> Work:
         passes=ceil(answers / rows) * options.max_new_tokens,
         in_flight=max(_BATCH_TOKENS, max(prompt, _LONGEST_PROMPT) + options.max_new_tokens),
         shared=shared,
-        inputs=_told(options, "prompts", "context", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype"),
+        inputs=_told(options, "prompts", "context", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype", *more),
     )
 
 

@@ -6,6 +6,7 @@ methods differ in which heads they mask, so the head scores and the chosen answe
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import ClassVar
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
@@ -25,6 +26,8 @@ class HeadMasking(Method):
     """The path that the plugins share. Implements :class:`harness.api.StagedMethod`."""
 
     settings = Options
+    drawn: ClassVar[bool] = True
+    """Whether its mask is another for another training seed."""
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
         """Choose the heads to ablate, given the retrieval heads ``target``."""
@@ -40,7 +43,7 @@ class HeadMasking(Method):
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""
-        return masking(self.name, parse_options(options), model)
+        return masking(self.name, parse_options(options), model, drawn=self.drawn)
 
     def prepare(self, context: RunContext) -> None:
         """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads.

@@ -9,6 +9,7 @@ class RetMask(HeadMasking):
     """Mask the retrieval heads."""
 
     name = "retmask"
+    drawn = False
 
     def choose(self, scores: HeadScores, target: HeadMask, seed: int) -> HeadMask:
         """Choose the retrieval heads themselves."""

@@ -31,7 +31,7 @@ def test_each_measurement_of_heads_has_a_state_of_its_own(tmp_path: Path) -> Non
     more = ("--set", "detection_trials=4", "--set", "prompts=2", "--set", "max_new_tokens=4", "--set", "batch_size=2", "--set", "epochs=1")
     assert invoke("pairs", *STAGE, "--output", tmp_path, *more).exit_code == 0
     begun = states(plan(tmp_path, "--method", "retmask", *more, asked=STAGE))
-    assert begun["heads"] == begun["chosen"] == begun["rejected-retmask (retmask)"] == "finished"
+    assert begun["heads"] == begun["chosen"] == begun["rejected-retmask"] == "finished"
     assert begun["dpo (retmask)"] == begun["heads after training (retmask)"] == "to do"
     assert invoke("train", *STAGE, "--output", tmp_path, *more).exit_code == 0
     trained = states(plan(tmp_path, "--method", "retmask", *more, asked=STAGE))
@@ -64,6 +64,12 @@ def test_a_plan_counts_variants(tmp_path: Path) -> None:
     assert [name for name in names if name.startswith("dpo")] == [
         "dpo (retmask(top_k=2))", "dpo (retmask(detection_trials=2, top_k=3))", "dpo (randmask(top_k=2))",
     ]  # fmt: skip
+
+
+def test_a_mask_that_is_not_drawn_has_the_same_rejected_answers_for_every_training(tmp_path: Path) -> None:
+    more = ("--method", "retmask", "--method", "retmask(token_weights=disagreement)", "--method", "randmask", "--seeds", "1,2")
+    names = [name for name in states(plan(tmp_path / "run", *more)) if name.startswith("rejected")]
+    assert names == ["rejected-retmask", "rejected-randmask (randmask, seed 1)", "rejected-randmask (randmask, seed 2)"]
 
 
 def test_what_a_run_finished_is_found_and_no_longer_counted(tmp_path: Path) -> None:
@@ -154,10 +160,10 @@ def test_methods_without_heads_have_numbers_of_their_own(tmp_path: Path) -> None
         return {step["name"]: step["work"] for step in found if step["name"].split()[0] not in ("suite", "generate:", "eval:", "report")}
 
     smaller, alone = work("smaller-model", "--set", "rejected_from=model builtin"), work("sft")
-    assert list(smaller) == ["chosen", "rejected-smaller-model (smaller-model)", "dpo (smaller-model)"]
+    assert list(smaller) == ["chosen", "rejected-smaller-model", "dpo (smaller-model)"]
     assert list(alone) == ["chosen", "sft (sft)"], "no head is measured"
     assert smaller["chosen"] == alone["chosen"]
-    assert alone["chosen"]["new_tokens"] == smaller["rejected-smaller-model (smaller-model)"]["new_tokens"] == 200
+    assert alone["chosen"]["new_tokens"] == smaller["rejected-smaller-model"]["new_tokens"] == 200
     assert 0 < 2 * alone["sft (sft)"]["train_tokens"] == smaller["dpo (smaller-model)"]["train_tokens"], "a pair has two answers"
 
 

@@ -81,7 +81,7 @@ def test_a_stage_is_told_alone(tmp_path: Path) -> None:
     config = load_preset("builtin")
     pairs = [step.name for step in make_plan(tmp_path, "builtin", ("retmask",), config, stage="pairs").steps]
     train = [step.name for step in make_plan(tmp_path, "builtin", ("retmask",), config, stage="train").steps]
-    assert pairs == ["suite", "heads", "chosen", "rejected-retmask (retmask)"]
+    assert pairs == ["suite", "heads", "chosen", "rejected-retmask"]
     assert train == [*pairs, "dpo (retmask)"]
 
 
