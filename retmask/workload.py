@@ -190,7 +190,9 @@ def _sampling(step: str, options: "Options", *more: str, shared: bool) -> Work:
         passes=ceil(answers / rows) * options.max_new_tokens,
         in_flight=max(_BATCH_TOKENS, max(prompt, _LONGEST_PROMPT) + options.max_new_tokens),
         shared=shared,
-        inputs=_told(options, "prompts", "context", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype", *more),
+        inputs=_told(
+            options, "prompts", "context", "contamination", "sampler", "temperature", "top_p", "max_new_tokens", "n", "dtype", *more
+        ),
     )
 
 
