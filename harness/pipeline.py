@@ -47,7 +47,7 @@ def run_methods(root: Path, model_name: str, methods: Sequence[str], config: Run
         for context in repeated.values():
             each.plugin.prepare(context.varied(each.options))
     suite = prepare(run, suite_config(run.config), run.model)
-    evaluations = InRounds(run, suite, len(chosen)) if config.stop_early else InFull(run, suite)
+    evaluations = InRounds(run, suite, labels) if config.stop_early else InFull(run, suite)
     baseline_extra = _on_extra_tasks(run, run.model, extra)
     anchored = _reference_points(run)
     candidates: list[Candidate] = []

@@ -19,6 +19,7 @@ from reports.comparison import Comparison as Comparison
 from reports.comparison import MethodComparisons as MethodComparisons
 from reports.comparison import p_value as p_value
 from reports.comparison import points as points
+from reports.contrasts import contrasts
 from reports.shape import Shape
 from reports.verdict import sentences as sentences
 from reports.verdict import verdict as verdict
@@ -82,7 +83,7 @@ def compare_methods(
     common: bool = False,
     margin: float = math.nan,
 ) -> MethodComparisons:
-    """Compare each method with the baseline, and the first method minus each of the others (its controls).
+    """Compare each method with the baseline, and the first method's variants with their controls (:mod:`reports.contrasts`).
 
     A method (or the baseline) with several tables is one trained with several seeds: their scores are averaged, and the interval
     covers the choice of seeds. ``allow`` names mismatches of :data:`MISMATCHES` to note instead of refusing. ``common`` compares
@@ -104,8 +105,7 @@ def compare_methods(
         if len(tables[name]) < len(each):
             notes.append(f"{name or _BASELINE}: the same evaluation is given as several training seeds; it counts as one.")
     stops = _stops(tables)
-    first = next(iter(methods))
-    pairs = [(name, "") for name in methods] + [(first, name) for name in methods if name != first]
+    pairs = [(name, "") for name in methods] + contrasts(list(methods))
     notes += _notes(stops, common)
     found: dict[families.Pair, list[Comparison]] = {}
     for a, b in pairs:

@@ -88,7 +88,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class MethodComparisons:
-    """Every method against the baseline, and the first method against the others, from the same resamples."""
+    """Every method against the baseline, and the first method's variants against their controls, from the same resamples."""
 
     methods: Mapping[str, list[Comparison]]
     contrasts: Mapping[str, list[Comparison]]

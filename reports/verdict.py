@@ -10,6 +10,7 @@ from typing import Final
 
 from reports.bootstrap import FEWEST, POWER
 from reports.comparison import CompareError, Comparison, MethodComparisons, chance, p_words, percent, points
+from reports.contrasts import contrasts
 from reports.seeds import needed_seeds
 
 _AGAINST_BASELINE: Final = ("improved on", "got worse than")
@@ -25,17 +26,16 @@ def verdict(comparisons: Sequence[Comparison], *, candidate: str = "The candidat
 
 
 def verdicts(found: MethodComparisons) -> list[str]:
-    """Give a verdict for each method, then the first method against each of its controls: the claim that a shared gain does not support."""
+    """Give a verdict for each method, then for its variants against their controls: the claim that a shared gain does not support."""
     return [" ".join(each) for each in sentences(found)]
 
 
 def sentences(found: MethodComparisons) -> list[list[str]]:
     """Give the verdicts of :func:`verdicts` in parts: the outcome, the figures, and what else there is to know."""
-    first, *controls = found.methods
     said = [_against_baseline(column, name, "the baseline") for name, column in found.methods.items()]
-    for control in controls:
-        overall = _overall(found.contrasts[f"{first} minus {control}"])
-        parts = [_outcome(overall, first, control, _AGAINST_CONTROL), _figures(overall), _counts(overall), _seeds(overall, first)]
+    for one, other in contrasts(list(found.methods)):
+        overall = _overall(found.contrasts[f"{one} minus {other}"])
+        parts = [_outcome(overall, one, other, _AGAINST_CONTROL), _figures(overall), _counts(overall), _seeds(overall, one)]
         said.append([part for part in parts if part])
     return said
 

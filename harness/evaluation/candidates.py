@@ -1,5 +1,6 @@
 """A baseline and the candidates that are held against it, asked in full or until their difference is known."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.api import Artifact, HarnessError, Model
@@ -56,7 +57,7 @@ class InFull:
 class InRounds:
     """Every candidate is asked until its difference to the baseline is known, the baseline as much as its candidates need."""
 
-    def __init__(self, run: Run, suite: Artifact, methods: int) -> None:
+    def __init__(self, run: Run, suite: Artifact, methods: Sequence[str]) -> None:
         self._model = run.model
         self._rounds = Rounds(run, suite, scoring(run.config), methods)
         self._blocks = 0

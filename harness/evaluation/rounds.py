@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from harness.api import Artifact, HarnessError, Json, Model
 from harness.evaluation.evaluate import SCORING_VERSION, Part, Scoring, evaluate, read_samples, suite_rows, write_samples
 from harness.files import write_json
+from reports.contrasts import contrasts
 from tasks.files import read_text
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ _FILE: Final = "order.json"
 class Rounds:
     """A suite whose questions are asked in an order that the run's seed fixes, in blocks that end where someone looks."""
 
-    def __init__(self, run: "Run", suite: Artifact, scoring: Scoring, methods: int = 1) -> None:
+    def __init__(self, run: "Run", suite: Artifact, scoring: Scoring, methods: Sequence[str] = ("",)) -> None:
         self._run, self._suite, self._scoring = run, suite, scoring
-        self._comparisons = 2 * methods - 1  # each with the baseline, the first with the others: what the page corrects for
+        self._comparisons = len(methods) + len(contrasts(methods))  # what the page corrects for
         self.order, self._round_of = _prepare(run, suite)
         self.blocks = _blocks(self.order, run.config.confidence, 1 + max(self._round_of.values()))
 

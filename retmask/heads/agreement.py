@@ -21,8 +21,8 @@ SIZES: Final = (5, 10, 20, 50, 100)
 
 
 def compare(before: HeadScores, after: HeadScores, *, threshold: float, sizes: Sequence[int] = SIZES) -> dict[str, Json]:
-    """Compute the rank correlation, overlap of the top heads, and how the scores of masked and other heads changed from ``before`` to
-    ``after``.
+    """Compute the rank correlation, overlap of the top heads, how the scores of masked and other heads changed from ``before`` to
+    ``after``, and how many more needles were found.
 
     The change is the paper's (RetMask, arXiv 2601.11020, section 5): the mean of ``after - before`` over the heads that score ``threshold``
     or more before, and over all others; None where there are none. HarnessError for models of different shapes.
@@ -40,7 +40,25 @@ def compare(before: HeadScores, after: HeadScores, *, threshold: float, sizes: S
         "threshold": threshold,
         "at_least": [int(masked.sum()), int((second >= threshold).sum())],
         "change": {"masked": _mean(change[masked]), "unmasked": _mean(change[~masked])},
+        "needles": _needles(before, after),
     }
+
+
+def _needles(before: HeadScores, after: HeadScores) -> Json:
+    """How many needles were found before and after, gained and lost, with the exact p-value of McNemar's test (1947, Psychometrika 12).
+
+    None unless both files are of the same trials, with written answers. The same needles asked again: p speaks of needles like these, and
+    of these two models.
+    """
+    asked = [[(t.length, t.prompt_tokens, t.depth, t.realised_depth) for t in scores.trials] for scores in (before, after)]
+    if asked[0] != asked[1] or any(trial.recall is None for scores in (before, after) for trial in scores.trials):
+        return None
+    first, second = (np.array([trial.success for trial in scores.trials]) for scores in (before, after))
+    from scipy.stats import binomtest  # a second that no other use of this module needs
+
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    p = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return {"trials": len(first), "found": [int(first.sum()), int(second.sum())], "gained": gained, "lost": lost, "p": p}
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -163,6 +164,18 @@ def test_methods_are_compared_with_the_baseline_and_the_first_with_its_controls(
     assert overall(contrast).baseline == overall(found.methods["randmask"]).candidate
     direct = compare(same, better, resamples=80)
     assert [each.low for each in contrast] == pytest.approx([each.low for each in direct], abs=1e-12)
+
+
+def test_variants_are_compared_with_their_own_controls(make_samples: Make) -> None:
+    tables = {f"{name}({option})": make_samples(seed=seed) for seed, (name, option) in enumerate(product("ab", ("k=1", "k=2")))}
+    found = compare_methods(make_samples(seed=9), tables, resamples=80)
+    assert list(found.contrasts) == ["a(k=1) minus b(k=1)", "a(k=2) minus b(k=2)", "a(k=1) minus a(k=2)"]
+    own = next(each for each in found.contrasts["a(k=2) minus b(k=2)"] if each.scope == "overall")
+    alone = overall(compare(tables["b(k=2)"], tables["a(k=2)"], resamples=80))
+    assert (own.delta, own.low, own.high, own.p) == pytest.approx((alone.delta, alone.low, alone.high, alone.p), abs=1e-12)
+    said = verdicts(found)
+    assert [line for line in said if "a(k=2)" in line and "b(k=2)" in line]
+    assert not [line for line in said if "a(k=1)" in line and "b(k=2)" in line]
 
 
 def test_a_large_effect_is_found_and_said(make_samples: Make) -> None:

@@ -45,6 +45,23 @@ def test_change_is_split_by_what_was_masked() -> None:
     assert compare(scores_of([[0.5]]), scores_of([[0.5]]), threshold=0.9)["change"] == {"masked": None, "unmasked": 0.0}
 
 
+def asked(*found: bool, length: int = 512, recall: float | None = 0.0) -> HeadScores:
+    facts = tuple(TrialFacts(success, length, 500 + number, 0.5, 0.5, recall) for number, success in enumerate(found))
+    return HeadScores("", np.zeros((len(found), 1, 2), np.float32), facts)
+
+
+def test_needles_found_are_compared_by_mcnemars_exact_test() -> None:
+    before, after = asked(True, True, *[False] * 8), asked(False, True, *[True] * 7, False)
+    found = compare(before, after, threshold=0.1)["needles"]
+    assert found == {"trials": 10, "found": [2, 8], "gained": 7, "lost": 1, "p": pytest.approx(2 * (1 + 8) / 2**8)}
+    assert compare(before, before, threshold=0.1)["needles"] == {"trials": 10, "found": [2, 2], "gained": 0, "lost": 0, "p": 1}
+
+
+@pytest.mark.parametrize("other", [asked(True, False, length=256), asked(True), asked(True, False, recall=None)])
+def test_needles_of_other_trials_are_not_compared(other: HeadScores) -> None:
+    assert compare(asked(True, False), other, threshold=0.1)["needles"] is None
+
+
 def test_models_of_different_shapes_are_refused() -> None:
     with pytest.raises(HarnessError, match="1 layers of 2 heads and 2 layers of 1 heads"):
         compare(scores_of([[0.5, 0.1]]), scores_of([[0.5], [0.1]]), threshold=0.1)
