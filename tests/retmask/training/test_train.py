@@ -207,6 +207,23 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     assert weights(Path(config.output) / "model")
 
 
+def test_the_trainers_process_takes_numbers_of_nearly_0_for_0(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    product: list[float] = []
+
+    def stand_in(*_: object) -> None:
+        product.append(float(torch.tensor([1e-39]) * torch.tensor([1.0])))
+
+    (tmp_path / "train.json").write_text(json.dumps(asdict(config)))
+    monkeypatch.setattr("sys.argv", ["retmask.training.train", "--config", str(tmp_path / "train.json")])
+    monkeypatch.setattr(train_module, "train", stand_in)
+    try:
+        assert train_module.main() == 0
+    finally:
+        torch.set_flush_denormal(False)
+    assert product == [0.0]
+    assert float(torch.tensor([1e-39]) * torch.tensor([1.0])) > 0
+
+
 def test_other_errors_are_no_full_disk() -> None:
     assert not disk_is_full(ValueError("out of luck"))
     assert not disk_is_full(FileNotFoundError(2, "No such file or directory"))
