@@ -64,6 +64,7 @@ class TrialResult:
 class Detector(Protocol):
     """What scores heads.
 
+    Its ``version``, 1 where it has none, is raised when the same trials get other scores: finished steps are then measured anew.
     One that has no answers written may say what it does instead, for ``harness plan``: ``forced(heads)`` gives how many times it puts a
     trial's answer to a model of so many heads, a pass back counting as two.
     """
@@ -90,6 +91,11 @@ def find_detector(name: str) -> Detector:
             raise HarnessError(f"detector {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}") from error
         return detector
     raise HarnessError(f"unknown detector {name!r}; installed: {', '.join(detector_names()) or 'none'}")
+
+
+def version_of(name: str) -> int:
+    """Tell the version of the detector called ``name``; the paper's own is known without loading anything."""
+    return 1 if name == COPY else int(getattr(find_detector(name), "version", 1))
 
 
 def detector_names() -> list[str]:

@@ -2,8 +2,8 @@
 
 Where eight heads do the same work, silencing any one of them costs next to nothing, and a ranking by single heads hardly sees them. In
 each trial a set is grown: the head whose silencing on top of the others' costs the answer the most is added, until the answer has lost
-nearly all of its probability. Which heads are tried at each step is proposed by the gradient (:mod:`retmask.heads.causal`), and decided
-exactly.
+nearly all of its probability. Which heads are tried at each step is proposed by the gradient and by what each costs alone
+(:mod:`retmask.heads.causal`), and decided exactly. The gradient by itself is not enough: it is flat where one head does nearly everything.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,13 +12,14 @@ from typing import Final
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from retmask.heads.causal import FEW_HEADS, measured
 from retmask.heads.detectors import TrialResult
 from retmask.heads.forced_answers import FORMS, GRADIENT, ForcedAnswer, forced_answers
 from retmask.heads.scores import Scores
 from retmask.heads.trial_scoring import TrialScoring
 from retmask.heads.trials import Trial
 
-#: Heads that are tried at each step.
+#: Heads that are tried at each step, of each of the two proposals.
 _TRIED: Final = 8
 #: A set grows no further once a token of the answer has less than this share of its probability left.
 _LOST: Final = 0.05
@@ -32,10 +33,12 @@ class GreedyDetector:
     """Heads of sets that are grown until the answer is lost."""
 
     name = "greedy"
+    version = 2
 
     def forced(self, heads: int) -> int:
         """Count how many times a trial's answer is put to the model, for a set of the usual size."""
-        return _USUAL * (min(_TRIED, heads) + GRADIENT) + FORMS
+        alone, tried = (1 + heads, 2 * _TRIED) if heads <= FEW_HEADS else (0, _TRIED)
+        return alone + _USUAL * (min(tried, heads) + GRADIENT) + FORMS
 
     def measure(
         self,
@@ -65,9 +68,10 @@ def grow(answer: ForcedAnswer) -> Scores:
     silent = torch.zeros(answer.shape, dtype=torch.bool)
     scores = torch.zeros(answer.shape)
     intact = float(answer.log_probabilities(silent[None]))
+    alone = measured(answer) if silent.numel() <= FEW_HEADS else None
     left = 1.0
     for _ in range(min(_MOST, max(1, int(silent.numel() * _SHARE)))):
-        tried = _without_each(silent, answer.gradient(silent))
+        tried = _without_each(silent, [answer.gradient(silent)] + ([] if alone is None else [alone]))
         costs = answer.log_probabilities(tried)
         best = int(costs.argmin())
         scores[tried[best] & ~silent] = left
@@ -79,10 +83,11 @@ def grow(answer: ForcedAnswer) -> Scores:
     return found
 
 
-def _without_each(silent: torch.Tensor, costs: torch.Tensor) -> torch.Tensor:
-    """The sets that have one head more, [sets, layers, heads]: those whose added head costs the most to first order."""
-    flat = costs.masked_fill(silent, -torch.inf).ravel()
-    added = flat.topk(min(_TRIED, int((~silent).sum()))).indices
+def _without_each(silent: torch.Tensor, proposals: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sets that have one head more, [sets, layers, heads]: those whose added head costs the most by any of the proposals."""
+    count = min(_TRIED, int((~silent).sum()))
+    best = [costs.masked_fill(silent, -torch.inf).ravel().topk(count).indices for costs in proposals]
+    added = torch.cat(best).unique()
     sets = silent.repeat(len(added), 1, 1)
     sets.view(len(added), -1)[torch.arange(len(added)), added] = True
     return sets

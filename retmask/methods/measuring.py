@@ -11,7 +11,7 @@ from typing import Final
 from harness.api import Artifact, EvaluationSuite, HarnessError, Json, Model, RunContext
 from harness.models.footprint import number_format
 from harness.models.lookup import resolve
-from retmask.heads.detectors import COPY
+from retmask.heads.detectors import COPY, version_of
 from retmask.heads.masks import HeadMask
 from retmask.heads.scores import HeadScores, write_atomically
 from retmask.model import load_model, load_tokenizer
@@ -91,6 +91,7 @@ def measured_heads(context: RunContext, options: Options) -> Artifact:
         "dtype": number_format(options.dtype, context.device, context.model.path),
         **({"counted": options.detection_counted} if options.detection_counted else {}),
         **({"detector": options.detector} if options.detector != COPY else {}),
+        **({"detector_version": version} if (version := version_of(options.detector)) > 1 else {}),
     }
 
     def build(work: Path) -> Mapping[str, Json]:

@@ -147,6 +147,28 @@ def test_heads_that_stand_in_for_each_other_are_grown_into_one_set() -> None:
     assert grow(Scripted()).round(2).tolist() == [[0.0, 1.0, 0.0, 1.0]]
 
 
+class OneDoesAll(ForcedAnswer):
+    """One layer of 20 heads: the answer is lost without head 15, whose gradient is flat; the others cost a little each."""
+
+    def __init__(self) -> None:
+        self.shape = (1, 20)
+
+    def log_probabilities(self, silent: torch.Tensor) -> torch.Tensor:
+        s = silent[:, 0].float()
+        return -7 * s[:, 15] - 0.01 * s.sum(dim=1)
+
+    def gradient(self, silent: torch.Tensor) -> torch.Tensor:
+        costs = torch.full(self.shape, 0.01)
+        costs[0, 15] = 0.0
+        return costs
+
+
+def test_a_head_that_does_everything_is_found_where_its_gradient_is_flat() -> None:
+    found = grow(OneDoesAll())
+    assert found[0, 15] == 1
+    assert found.sum() == 1
+
+
 def test_a_head_that_helps_when_silent_scores_nothing() -> None:
     assert np.allclose(lost(torch.tensor([[-3.0, 0.0, 50.0]])), [[0, 0, 1]])
 

@@ -59,14 +59,24 @@ def test_the_query_detector_measures_a_model_that_finds_no_needle(words: Path, t
         RetMask().prepare(DirectoryContext(tmp_path, words, OPTIONS))
 
 
-def test_the_key_of_the_copy_detector_is_as_it_was(words: Path, tmp_path: Path) -> None:
+def inputs_of(words: Path, tmp_path: Path, detector: str) -> dict[str, Json]:
     class Told(DirectoryContext):
         def step(self, name: str, inputs: object, build: object, *, version: int = 1) -> object:  # type: ignore[override]
             raise StopIteration(inputs)
 
     with pytest.raises(StopIteration) as stop:
-        measured_heads(Told(tmp_path, words, {}), parse_options({"detector": "copy"}))
-    assert "detector" not in stop.value.args[0]
+        measured_heads(Told(tmp_path, words, {}), parse_options({"detector": detector}))
+    found: dict[str, Json] = stop.value.args[0]
+    return found
+
+
+def test_the_keys_of_detectors_that_never_changed_are_as_they_were(words: Path, tmp_path: Path) -> None:
+    assert "detector" not in inputs_of(words, tmp_path, "copy")
+    assert "detector_version" not in inputs_of(words, tmp_path, "query")
+
+
+def test_a_detector_that_scores_otherwise_than_before_measures_anew(words: Path, tmp_path: Path) -> None:
+    assert inputs_of(words, tmp_path, "greedy")["detector_version"] == 2
 
 
 def test_an_unknown_detector_is_named() -> None:
