@@ -15,7 +15,7 @@ from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
 from retmask.pairs.prompts import GENERATED
 from retmask.pairs.prompts import rows as rows_of
-from retmask.stages import prompts_source
+from retmask.stages import check_instructions, prompts_source
 from retmask.training.launch import SFT
 
 if TYPE_CHECKING:
@@ -103,9 +103,14 @@ def _growing(options: "Options") -> list[Work]:
 
 
 def _source(model: Model, options: "Options") -> str:
-    """Where instructions come from; of a model without a tokenizer, of which only the configuration is there, from itself."""
+    """Where instructions come from; of a model without a tokenizer, of which only the configuration is there, from itself.
+
+    HarnessError if they are not there.
+    """
     alone = not tokenizer_files(model.path)
-    return options.prompts_from or SELF if alone else prompts_source(model, options)
+    source = options.prompts_from or SELF if alone else prompts_source(model, options)
+    check_instructions(options, source)
+    return source
 
 
 def _writing(options: "Options") -> list[Work]:
