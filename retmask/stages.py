@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
 from harness.cache import remembered
-from harness.models.footprint import number_format
+from harness.models.footprint import ModelShape, number_format
 from harness.models.lookup import BUILTIN, resolve, tokenizer_digest
-from retmask.heads.masks import HeadMask
+from retmask.heads.masks import LAYERS, MLP, UNITS, HeadMask
 from retmask.model import load_tokenizer
 from retmask.pairs.contexts import CONTEXT, Passages, check_texts
 from retmask.pairs.instructions import SELF, Guard, write
@@ -100,6 +100,17 @@ def check_inputs(model: Model, options: "Options", *, chosen_only: bool = False)
         _given_pairs(options, chosen_only)
     else:
         check_instructions(options, prompts_source(model, options))
+
+
+def check_count(model: Model, options: "Options") -> None:
+    """Raise HarnessError for a ``top_k`` of all the heads or layers that the model has, or more; neurons are counted later."""
+    if options.top_k is None or options.components == MLP or options.pairs_from:
+        return
+    shape = ModelShape.read(model, 0)
+    there = shape.layers * (1 if options.components == LAYERS else shape.heads)
+    if options.top_k >= there:
+        units = UNITS[options.components]
+        raise HarnessError(f"[method]: top_k = {options.top_k}: the model has {there} {units}, and not all can be masked; give less")
 
 
 def check_instructions(options: "Options", source: str) -> None:

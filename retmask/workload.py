@@ -15,7 +15,7 @@ from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
 from retmask.pairs.prompts import GENERATED
 from retmask.pairs.prompts import rows as rows_of
-from retmask.stages import check_instructions, prompts_source
+from retmask.stages import check_count, check_instructions, prompts_source
 from retmask.training.launch import SFT
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def masking(method: str, options: "Options", model: Model) -> list[Work]:
     """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order."""
     if options.pairs_from:
         return [_training(options)]
+    check_count(model, options)
     after = (
         [replace(_detection(options, model), title="heads after training", shared=False)]
         if options.heads_after and options.components == HEADS

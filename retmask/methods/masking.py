@@ -50,6 +50,7 @@ class HeadMasking(Method):
         """
         options = parse_options(context.options)
         stages.check_inputs(context.model, options, chosen_only=options.loss == SFT)
+        stages.check_count(context.model, options)
         if not options.pairs_from:
             self._masked(context, options)
 
