@@ -62,7 +62,9 @@ def check_source(source: str) -> None:
     if path.exists():
         _files(path)
     elif source != GENERATED and (source.count("/") != 1 or path.suffix in (*_LINES, _PARQUET)):
-        raise HarnessError(f"prompts_from = {source!r}: no such file; give a JSONL or Parquet file, a data set on the Hub, or {GENERATED}")
+        raise HarnessError(
+            f"prompts_from = {source!r}: no such file; give JSONL or Parquet, a data set on the Hub, self, self-context or {GENERATED}"
+        )
 
 
 def rows(source: str, split: str, revision: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -27,7 +27,7 @@ def builtin() -> Model:
         ({**CONTEXT, "context_from": "folder"}, "holds no text"),
         ({**CONTEXT, "context_from": "binary.txt"}, "binary.txt cannot be read as UTF-8 text"),
         ({"prompts_from": "absent.jsonl"}, "prompts_from = 'absent.jsonl': no such file"),
-        ({"prompts_from": "selfcontext"}, "prompts_from = 'selfcontext': no such file"),
+        ({"prompts_from": "selfcontext"}, "a data set on the Hub, self, self-context or generated"),
         ({"prompts_from": "empty.txt"}, "prompts_from = 'empty.txt': expected .jsonl"),
         ({"prompts": 0}, "prompts = 0; ask for at least 1"),
         ({"top_k": 40}, "top_k = 40: the model has 40 heads"),
