@@ -190,7 +190,10 @@ class Method:
         """Raise HarnessError on options that it cannot use; called before anything is computed."""
 
     def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
-        """Give the options with every default, by which two variants of a method are told apart."""
+        """Give the options with every default, by which two variants of a method are told apart.
+
+        An option that is left out decides nothing beside the others, and a variant that has it is refused.
+        """
         return options
 
     def prepare(self, context: RunContext) -> None:

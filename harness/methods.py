@@ -21,7 +21,7 @@ class Chosen:
     options: Mapping[str, Json]
     """Its own, and those of all methods of the run."""
     settled: Mapping[str, Json]
-    """The same with every default, by which two variants are told apart."""
+    """Those that decide something, with every default, by which two variants are told apart."""
 
 
 def method_names() -> list[str]:
@@ -51,7 +51,7 @@ def find_method(name: str) -> Method:
 def choose(methods: Sequence[str], shared: Mapping[str, Json]) -> dict[str, Chosen]:
     """Find what each of ``methods`` names, by its label. ``shared`` are the options of all of them.
 
-    HarnessError for a method that is not there, options that it cannot use, and two that come to the same.
+    HarnessError for a method that is not there, options that it cannot use or that change nothing, and two that come to the same.
     """
     found: dict[str, Chosen] = {}
     for label, variant in unlike([parse(method) for method in methods]).items():
@@ -61,6 +61,8 @@ def choose(methods: Sequence[str], shared: Mapping[str, Json]) -> dict[str, Chos
             settled = plugin.settled(options)
         except HarnessError as error:
             raise (HarnessError(f"{variant}: {error}") if variant.options else error) from None
+        if idle := [name for name in variant.options if name not in settled]:
+            raise HarnessError(f"{variant}: {idle[0]} changes nothing in {variant.method} with its other options; leave it out")
         twin = next((other for other, each in found.items() if each.variant.method == variant.method and each.settled == settled), None)
         if twin is not None:
             raise HarnessError(f"{twin} and {label} have the same options; leave one out, or give it an option of its own")

@@ -1,10 +1,10 @@
-"""Tables of options as frozen dataclasses: strict keys, strict types, errors with advice."""
+"""Tables of options as frozen dataclasses: strict keys, strict types, numbers within bounds, errors with advice."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from math import isfinite
+from math import inf, isfinite
 from operator import index
 from pathlib import Path
 from types import NoneType
@@ -26,6 +26,26 @@ _WORDS: Final[Mapping[Any, str]] = {
 }
 #: A list as TOML and ``--set`` write it.
 _LISTS: Final[Mapping[Any, str]] = {int: "[512, 1024]", float: "[0.5, 1.0]", str: '["one", "two"]'}
+
+
+@dataclass(frozen=True)
+class Within:
+    """The numbers from ``low`` to ``high``, both included unless something else is said."""
+
+    low: float
+    high: float = inf
+    above: bool = False
+    """Leave ``low`` out."""
+    below: bool = False
+    """Leave ``high`` out."""
+
+    def holds(self, value: float) -> bool:
+        """Say whether a number is among them."""
+        return (value > self.low if self.above else value >= self.low) and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        low = f"more than {self.low:g}" if self.above else f"{self.low:g} or more"
+        return low if self.high == inf else f"{low}, {'less than' if self.below else 'at most'} {self.high:g}"
 
 
 def read_length(text: str) -> int | None:
@@ -92,6 +112,14 @@ def read_table(cls: type[Any], table: Mapping[str, Any], where: str, *, apart_fr
     check_keys(table, [field.name for field in fields(cls) if field.name not in apart_from], where)
     types = get_type_hints(cls)
     return {key: _read(value, types[key], f"{where}: {key}") for key, value in table.items()}
+
+
+def check_ranges(options: object, ranges: Mapping[str, Within], where: str = "") -> None:
+    """Raise HarnessError, which ``where`` opens, for the first option that is out of its range; one that is None is not asked for."""
+    for name, within in ranges.items():
+        value = getattr(options, name)
+        if value is not None and not within.holds(value):
+            raise HarnessError(f"{where}{name} = {value}; give {within}")
 
 
 def check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> None:

@@ -82,7 +82,11 @@ def of_table(table: Mapping[str, Any], where: str) -> Variant:
     name = table.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise HarnessError(f"{where}: name is {name!r}; write a method's name alone there, and its options beside it")
-    return Variant(name, {key: value for key, value in table.items() if key != "name"})
+    options = {key: value for key, value in table.items() if key != "name"}
+    for key, value in options.items():
+        if not _OPTION.fullmatch(key) or not _is_json(value):
+            raise HarnessError(f"{where} of {name}: {key} is no option with a number, true, false, text or a list; write OPTION = VALUE")
+    return Variant(name, options)
 
 
 def unlike(variants: Sequence[Variant]) -> dict[str, Variant]:

@@ -48,6 +48,10 @@ class ReportData:
     """Retrieval score from which a head counts as a retrieval head."""
     instructions: Sequence[str] = ()
     """A few of those that the methods trained on."""
+    other_instructions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Likewise, by method, where one trained on others than the first."""
+    unmapped: Sequence[str] = ()
+    """Methods whose masks are not on the map of ``head_scores``: of another detector's heads, or of no heads."""
     facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Method -> short figures, such as ``{"pairs": 512}``."""
     steps: Sequence[Step] = ()

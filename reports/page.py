@@ -50,8 +50,8 @@ def render(data: ReportData) -> str:
         ("Elsewhere", _elsewhere(data.extra) if chosen else _extra_rows(data.extra_rows)),
         ("Success by depth", data.depths and caption(_DEPTHS) + data.depths),
         ("Examples", _browser(data.examples) if data.examples else ""),
-        ("Heads", shown("heads", "ranks", "distribution")),
-        ("Instructions", _instructions(data.instructions)),
+        ("Heads", (_unmapped(data.unmapped) if data.head_scores is not None else "") + shown("heads", "ranks", "distribution")),
+        ("Instructions", _instructions(data)),
         ("Training", shown("training")),
         ("Methods", _facts(data)),
         ("Cost", _costs(data.steps)),
@@ -167,11 +167,24 @@ def _facts(data: ReportData) -> str:
     return "\n".join(f"<h3>{escape(name)}</h3>\n{pairs(data.facts[name])}" for name in data.methods if data.facts.get(name))
 
 
-def _instructions(texts: Sequence[str]) -> str:
-    if not texts:
+def _unmapped(methods: Sequence[str]) -> str:
+    if not methods:
         return ""
+    return caption(f"Not on these maps, because they mask by other scores, or no heads: {', '.join(methods)}.")
+
+
+def _instructions(data: ReportData) -> str:
+    if not data.instructions:
+        return ""
+    apart = f" but {', '.join(data.other_instructions)}" if data.other_instructions else ""
+    parts = [_listed_instructions(f"The first of those that the models{apart} were trained on.", data.instructions)]
+    parts += [_listed_instructions(f"Of {name}:", texts) for name, texts in data.other_instructions.items()]
+    return "\n".join(parts)
+
+
+def _listed_instructions(said: str, texts: Sequence[str]) -> str:
     items = "\n".join(f"<li><div>{escape(text)}</div></li>" for text in texts)
-    return f'{caption("The first of those that the models were trained on.")}\n<ol class="instructions">\n{items}\n</ol>'
+    return f'{caption(said)}\n<ol class="instructions">\n{items}\n</ol>'
 
 
 def _browser(examples: Packed) -> str:

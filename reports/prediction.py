@@ -9,6 +9,7 @@ by for other reasons, and how sure the new model's trials make its sparsity.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from reports.relation import Estimate, Point, RelationError, line
@@ -62,10 +63,14 @@ def read_related(text: bytes) -> Related:
     table = json.loads(text)
     if not isinstance(table, dict) or not isinstance(table.get("runs"), list) or not isinstance(table.get("fits"), dict):
         raise ValueError("it has no runs and fits")
+    if not table["runs"] or not table["fits"]:
+        raise ValueError("it relates no runs")
     try:
         rows = [
             (str(run["name"]), _number(run["gain"]), _number(run["gain_error"]), run["sparsity"], run["errors"]) for run in table["runs"]
         ]
+        if any(error < 0 for _, _, error, _, _ in rows):
+            raise TypeError("a gain_error is less than 0")
         points = {
             str(measure): tuple(Point(name, _number(x[measure]), gain, _number(u[measure]), s) for name, gain, s, x, u in rows)
             for measure in table["fits"]
@@ -103,4 +108,6 @@ def predict(
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
+    if not isfinite(value):
+        raise TypeError(f"{value!r} is no finite number")
     return float(value)

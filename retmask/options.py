@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import inf
 from typing import Any, Final
 
 from harness.api import HarnessError, Json
-from harness.options import near, parse_table
+from harness.options import Within, check_ranges, near, parse_table
 from retmask.heads.detectors import COPY, detector_names
 from retmask.heads.masks import COMPONENTS, HEADS
 from retmask.pairs.contexts import CONTEXT, FEWEST_TOKENS, MOST_TOKENS
@@ -15,6 +14,20 @@ from retmask.training.launch import SFT, TrainConfig, check_report, launcher, mi
 
 AUTO: Final = "auto"
 EVEN, DISAGREEMENT = "even", "disagreement"
+#: What the numbers of detecting, masking and sampling can be, where nothing else is said of them below.
+_RANGES: Final = {
+    "top_k": Within(1),
+    "detection_trials": Within(1),
+    "detection_depths": Within(1),
+    "detection_max_new_tokens": Within(1),
+    "contamination_words": Within(0),
+    "temperature": Within(0),
+    "top_p": Within(0, 1, above=True),
+    "max_new_tokens": Within(1),
+    "processes": Within(0),
+}
+#: A factor beyond which outputs are no numbers any more sooner than they say anything.
+_STRONGEST: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,11 @@ class Options:
             raise HarnessError("[method]: tensor_parallel and pipeline_parallel need sampler = vllm")
         if not self.detection_lengths:
             raise HarnessError("[method]: detection_lengths is empty; give at least one prompt length, such as [512]")
+        if min(self.detection_lengths) < 1 or len(set(self.detection_lengths)) < len(self.detection_lengths):
+            raise HarnessError(
+                f"[method]: detection_lengths = {list(self.detection_lengths)}; give prompt lengths of 1 token or more, each once"
+            )
+        check_ranges(self, _RANGES, "[method]: ")
         if self.components not in COMPONENTS:
             raise HarnessError(f"[method]: components = {self.components!r}; choose from {', '.join(COMPONENTS)}")
         if self.components != HEADS and (self.heads == AUTO or self.detector != COPY or self.sampler != "hf"):
@@ -146,8 +164,10 @@ class Options:
                 f"[method]: components = {self.components} are scored by what silencing them costs, and masked with transformers; leave "
                 f"out heads = {AUTO}, detector and sampler"
             )
-        if not 0 <= self.strength < inf or self.strength == 1:
-            raise HarnessError(f"[method]: strength = {self.strength:g}; give a factor from 0, but not 1, which changes nothing")
+        if not 0 <= self.strength <= _STRONGEST or self.strength == 1:
+            raise HarnessError(
+                f"[method]: strength = {self.strength:g}; give a factor from 0, but not 1, which changes nothing, up to {_STRONGEST}"
+            )
         if not 0 <= self.contrast <= 1 or self.contrast_prompts < 1:
             raise HarnessError(
                 f"[method]: contrast = {self.contrast:g} and contrast_prompts = {self.contrast_prompts}; give a share of pairs from 0 to "
@@ -175,10 +195,10 @@ class Options:
             raise HarnessError(f"[method]: context_from is for prompts_from = {CONTEXT}; set that too, or leave it out")
         if self.token_weights not in (EVEN, DISAGREEMENT):
             raise HarnessError(f"[method]: token_weights = {self.token_weights!r}; choose {EVEN} or {DISAGREEMENT}")
-        if self.token_weights == DISAGREEMENT and (self.loss == SFT or self.rejected_from != "mask"):
+        if self.token_weights == DISAGREEMENT and (self.loss == SFT or self.pairs_from or self.rejected_from != "mask"):
             raise HarnessError(
                 f"[method]: token_weights = {DISAGREEMENT} weighs chosen and rejected answers by what a mask changes; leave it out with "
-                f"loss = {SFT} and rejected_from"
+                f"loss = {SFT}, pairs_from and rejected_from"
             )
         if self.rejected_from != "mask" and not self.rejected_model():
             raise HarnessError(f"[method]: rejected_from = {self.rejected_from!r}; write 'mask', or 'model NAME' with a model's name")

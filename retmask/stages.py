@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Artifact, HarnessError, Json, Model, RunContext
 from harness.cache import remembered
-from harness.models.footprint import number_format
+from harness.models.footprint import ModelShape, number_format
 from harness.models.lookup import BUILTIN, resolve, tokenizer_digest
-from retmask.heads.masks import HeadMask
+from retmask.heads.masks import LAYERS, MLP, UNITS, HeadMask
 from retmask.model import load_tokenizer
-from retmask.pairs.contexts import CONTEXT, Passages
+from retmask.pairs.contexts import CONTEXT, Passages, check_texts
 from retmask.pairs.instructions import SELF, Guard, write
 from retmask.pairs.pairing import PairFilter, PreferencePair, as_text, join, read_pairs, write_pairs
-from retmask.pairs.prompts import GENERATED, collect, identity, read_prompts, rows, write_prompts
+from retmask.pairs.prompts import GENERATED, check_source, collect, identity, read_prompts, rows, write_prompts
 from retmask.pairs.responses import Response, Sampling, read_responses
 from retmask.pairs.samplers import Lazily, open_sampler
 from retmask.pairs.turns import AssistantTurn, assistant_turn, user_turn
@@ -92,6 +92,38 @@ def prompts_source(model: Model, options: "Options") -> str:
 
     asked: dict[str, Json] = {"tokenizer": own, "shipped": shipped, "prompts_from": options.prompts_from}
     return str(remembered("turns", asked, ask, version=TURNS_VERSION)["source"])
+
+
+def check_inputs(model: Model, options: "Options", *, chosen_only: bool = False) -> None:
+    """Raise HarnessError, before anything is measured, for pairs, instructions or texts that a method is to have and that are not there."""
+    if options.pairs_from:
+        _given_pairs(options, chosen_only)
+    else:
+        check_instructions(options, prompts_source(model, options))
+
+
+def check_count(model: Model, options: "Options") -> None:
+    """Raise HarnessError for a ``top_k`` of all the heads or layers that the model has, or more; neurons are counted later."""
+    if options.top_k is None or options.components == MLP or options.pairs_from:
+        return
+    shape = ModelShape.read(model, 0)
+    there = shape.layers * (1 if options.components == LAYERS else shape.heads)
+    if options.top_k >= there:
+        units = UNITS[options.components]
+        raise HarnessError(f"[method]: top_k = {options.top_k}: the model has {there} {units}, and not all can be masked; give less")
+
+
+def check_instructions(options: "Options", source: str) -> None:
+    """Raise HarnessError, as above, for a ``source`` of instructions, as :func:`prompts_source` chooses it."""
+    if source in (SELF, CONTEXT, GENERATED):
+        if options.prompts < 1:
+            raise HarnessError(
+                f"[method]: prompts = {options.prompts}; ask for at least 1 instruction of those that are written or generated"
+            )
+        if options.context_from:
+            check_texts(options.context_from)
+    else:
+        check_source(source)
 
 
 def _is_shipped(tokenizer: "PreTrainedTokenizerBase") -> bool:
@@ -304,10 +336,7 @@ def chosen_alone(context: RunContext, prompts: Sequence[str], chosen: Sequence[R
 
 def given(context: RunContext, options: "Options", *, chosen_only: bool = False) -> Artifact:
     """Build the step ``pairs`` with a copy of the user's own file. HarnessError names its bad line."""
-    path = Path(options.pairs_from)
-    found = read_pairs(path, chosen_only=chosen_only)
-    if not found:
-        raise HarnessError(f"{path} holds no preference pairs")
+    path, found = Path(options.pairs_from), _given_pairs(options, chosen_only)
 
     def build(work: Path) -> Mapping[str, Json]:
         with replacing(work / PAIRS) as partial:
@@ -315,6 +344,13 @@ def given(context: RunContext, options: "Options", *, chosen_only: bool = False)
         return {"pairs": len(found), "source": path.name, "warnings": []}
 
     return context.step("pairs", {"version": PAIRS_VERSION, "file": sha256(path)}, build)
+
+
+def _given_pairs(options: "Options", chosen_only: bool) -> list[PreferencePair]:
+    found = read_pairs(Path(options.pairs_from), chosen_only=chosen_only)
+    if not found:
+        raise HarnessError(f"{options.pairs_from} holds no preference pairs; write one JSON object a line, or leave pairs_from out")
+    return found
 
 
 def trained(context: RunContext, options: "Options", pairs: Artifact) -> Artifact:

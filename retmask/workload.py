@@ -15,7 +15,7 @@ from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
 from retmask.pairs.prompts import GENERATED
 from retmask.pairs.prompts import rows as rows_of
-from retmask.stages import prompts_source
+from retmask.stages import check_count, check_instructions, prompts_source
 from retmask.training.launch import SFT, micro_batch
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ _ANSWERS: Final = 32
 _GRADIENT: Final = 3
 #: Masks whose contrast a search measures, about, the empty one among them.
 _MASKS_TRIED: Final = 10
-
-
 #: What tells two masks that are not drawn apart.
 _MASK: Final = ("heads", "top_k", "threshold", "contrast", "strength", "components", "detection", "detector")
 
@@ -52,6 +50,7 @@ def masking(method: str, options: "Options", model: Model, *, drawn: bool = True
     """
     if options.pairs_from:
         return [_training(options)]
+    check_count(model, options)
     after = (
         [replace(_detection(options, model), title="heads after training", shared=False)]
         if options.heads_after and options.components == HEADS
@@ -110,9 +109,14 @@ def _growing(options: "Options") -> list[Work]:
 
 
 def _source(model: Model, options: "Options") -> str:
-    """Where instructions come from; of a model without a tokenizer, of which only the configuration is there, from itself."""
+    """Where instructions come from; of a model without a tokenizer, of which only the configuration is there, from itself.
+
+    HarnessError if they are not there.
+    """
     alone = not tokenizer_files(model.path)
-    return options.prompts_from or SELF if alone else prompts_source(model, options)
+    source = options.prompts_from or SELF if alone else prompts_source(model, options)
+    check_instructions(options, source)
+    return source
 
 
 def _writing(options: "Options") -> list[Work]:

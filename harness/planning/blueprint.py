@@ -1,5 +1,7 @@
 """A model's sizes from its ``config.json`` alone: built without weights (torch's ``meta`` device), and counted."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -7,9 +9,13 @@ from typing import Any, Final
 from harness.api import HarnessError, Model
 from harness.models.footprint import ModelShape, width
 from harness.models.loading import loading
+from tasks.files import read_text
 
 #: No model has more numbers yet, and a configuration that asks for more is refused while it is built.
 _MOST: Final = 20_000_000_000_000
+_MOST_LAYERS: Final = 10_000
+#: What configurations call the number of their layers.
+_LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Blueprint:
 
         if not (path / "config.json").is_file():
             raise HarnessError(f"{path} has no config.json; name a directory with one")
+        _check_layers(path / "config.json")
         with loading(path, _MOST), torch.device("meta"):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
             network: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
@@ -63,6 +70,16 @@ class Blueprint:
         layer = 4 * width("float32") * shape.hidden + width(dtype) * (2 * shape.hidden + 2 * heads * shape.head_dim + 4 * self.inner)
         kept = width("float32") * shape.hidden * shape.layers + layer if recomputed else layer * shape.layers
         return tokens * kept
+
+
+def _check_layers(file: Path) -> None:
+    """Raise HarnessError for so many layers that building them, though without weights, would not end."""
+    with suppress(OSError, ValueError, RecursionError):  # what is no configuration, transformers says
+        config = json.loads(read_text(file))
+        parts = [config, *config.values()] if isinstance(config, dict) else []
+        found = [each[name] for each in parts if isinstance(each, dict) for name in _LAYERS if isinstance(each.get(name), int)]
+        if found and max(found) > _MOST_LAYERS:
+            raise HarnessError(f"{file} asks for more than {_MOST_LAYERS:,} layers, which no model has; get the model again")
 
 
 def _inner(text: Any, shape: ModelShape) -> int:

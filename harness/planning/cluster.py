@@ -111,15 +111,16 @@ def _works(path: Path, config: RunConfig, blueprint: Blueprint) -> Iterator[tupl
     evaluation.check(find_source(config.data), config.tasks, scoring(config))
     generation = tokens.generation_of(config, suite_config(replace(config, lengths=_lengths(config, blueprint))))
     yield "generate: baseline", generation
-    told: set[str] = set()
+    told: set[tuple[str, str]] = set()
     for name, method in chosen.items():
         for seed in config.seeds or (None,):
             label = name if seed is None else f"{name}, seed {seed}"
             for work in method.plugin.plan(method.options, Model(str(path), path, "")):
                 title = work.title or work.step
-                if not (work.shared and title in told):
-                    yield title if work.shared else f"{title} ({label})", work
-                told.add(title)
+                if not (work.shared and (title, work.inputs) in told):
+                    alone = not work.shared or any(title == other for other, _ in told)
+                    yield f"{title} ({label})" if alone else title, work
+                told.add((title, work.inputs))
             yield f"generate: {label}", generation
 
 

@@ -7,6 +7,8 @@ from typing import Final
 from harness.api import Artifact, Json, Model, Outcome
 from harness.methods import Chosen
 
+Scores = tuple[tuple[float, ...], ...]
+"""Of heads, layer by layer."""
 #: Figures of a method that tell how much it silenced.
 _MASKED: Final = "masked heads"
 
@@ -37,6 +39,25 @@ def own_options(candidate: Candidate) -> dict[str, Json]:
     """Give, for the report's figures of a variant, the options that it has of its own; nothing for a plain method."""
     options = {} if candidate.method is None else candidate.method.variant.options
     return {"options of its own": ", ".join(f"{name} = {value}" for name, value in sorted(options.items()))} if options else {}
+
+
+def instructions(outcomes: Mapping[str, Outcome]) -> dict[str, Json]:
+    """Give the first instructions of the first method, and those of methods that were trained on others."""
+    trained = {name: each.instructions for name, each in outcomes.items() if each.instructions}
+    first = next(iter(trained.values()), ())
+    others: dict[str, Json] = {name: list(each) for name, each in trained.items() if each != first}
+    return {"instructions": list(first), **({"other_instructions": others} if others else {})}
+
+
+def is_mapped(outcome: Outcome, scores: Scores | None) -> bool:
+    """Say whether its masked heads belong on the map of these scores: a variant with another detector has other scores."""
+    return bool(outcome.masked_heads) and outcome.head_scores in (None, scores)
+
+
+def unmapped(outcomes: Mapping[str, Outcome], scores: Scores | None) -> list[Json]:
+    """Name the methods that masked something which is not on the map of these scores; none where there is no map."""
+    masking = [name for name, each in outcomes.items() if each.masked_heads or any(fact.startswith("masked ") for fact in each.facts)]
+    return [name for name in masking if scores is not None and not is_mapped(outcomes[name], scores)]
 
 
 def named(candidates: Sequence[Candidate]) -> dict[str, Json]:

@@ -70,6 +70,8 @@ def write_page(
         masked_heads={method: [(layer, head) for layer, head in heads] for method, heads in known.get("masked_heads", {}).items()},
         threshold=known.get("threshold"),
         instructions=tuple(map(str, known.get("instructions", ()))),
+        other_instructions={method: tuple(map(str, texts)) for method, texts in known.get("other_instructions", {}).items()},
+        unmapped=tuple(map(str, known.get("unmapped", ()))),
         facts=known.get("facts", {}),
         steps=tuple(contents.Step(each["name"], each["seconds"], each["reused"]) for each in known.get("steps", [])),
         curves=known.get("curves", {}),

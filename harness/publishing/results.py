@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import Artifact, HarnessError, Json, Outcome
+from harness.api import Artifact, HarnessError, Json
 from harness.environment import versions
 from harness.evaluation import references
 from harness.evaluation.extra_tasks import STEP
 from harness.evaluation.suite import remarks
 from harness.files import write_json
-from harness.publishing.candidates import Candidate, named, own_options, studies
+from harness.publishing.candidates import Candidate, instructions, is_mapped, named, own_options, studies, unmapped
 from harness.publishing.described import how_made
 from harness.publishing.pages import DESCRIPTION, PAGE, replace_files, training_curve, write_page
 from harness.screen import terminal
@@ -184,20 +184,16 @@ def _describe(run: "Run", suite: Artifact, candidates: Sequence[Candidate]) -> d
         "title": f"{run.model.name}: {', '.join(outcomes)}",
         "settings": plain({**_settings(run, suite, list(outcomes)), **_checkpoints(run, list(outcomes))}),
         "head_scores": None if scores is None else [list(layer) for layer in scores],
-        "masked_heads": {name: [list(head) for head in each.masked_heads] for name, each in outcomes.items() if _is_shown(each, scores)},
+        "masked_heads": {name: [list(head) for head in each.masked_heads] for name, each in outcomes.items() if is_mapped(each, scores)},
         "threshold": _threshold(run.options, candidates),
-        "instructions": list(next((outcome.instructions for outcome in outcomes.values() if outcome.instructions), ())),
+        **instructions(outcomes),
+        **({"unmapped": hidden} if (hidden := unmapped(outcomes, scores)) else {}),
         "facts": {candidate.name: {**own_options(candidate), **candidate.outcome.facts} for candidate in candidates},
         "steps": [{"name": record.name, "seconds": record.seconds, "reused": record.reused} for record in run.steps],
         "curves": {name: training_curve(outcome.checkpoint) for name, outcome in outcomes.items()},
         **({"notes": list(said)} if (said := remarks(suite)) else {}),
         **({"studies": tried} if (tried := studies(candidates)) else {}),
     }
-
-
-def _is_shown(outcome: Outcome, scores: Json | tuple[tuple[float, ...], ...]) -> bool:
-    """Whether its masked heads belong on the map of these scores: a variant with another detector has other scores."""
-    return bool(outcome.masked_heads) and outcome.head_scores in (None, scores)
 
 
 def _compare_extra(run: "Run", baseline: Artifact, candidates: Sequence[Candidate]) -> "dict[str, list[Change]]":

@@ -16,7 +16,7 @@ from harness.screen.terminal import data, echo
 from harness.store.find import BASELINE, Evaluation, find, split
 from harness.store.manifest import RunManifest
 from harness.store.steps import MANIFEST, step_folder
-from harness.variants import parse
+from harness.variants import parse, same_label
 from retmask.heads.detectors import COPY
 from retmask.heads.masks import HEADS
 from retmask.heads.scores import HeadScores
@@ -114,7 +114,7 @@ def point_of(argument: str, against: str, tau: float, resamples: int, seed: int)
     if found[0].run is None or len(found) < 2:
         raise HarnessError(f"{argument} is no run of a method; name run directories of `harness run --method ...`")
     by_name = {each.name: each for each in found}
-    method = method or found[1].name
+    method, against = same_label(method, by_name) or found[1].name, same_label(against, by_name)
     for name in (method, against):
         if name not in by_name:
             raise HarnessError(f"{path} has no evaluation {name!r}; it has {', '.join(by_name)}")

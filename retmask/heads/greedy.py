@@ -86,8 +86,8 @@ def grow(answer: ForcedAnswer) -> Scores:
 def _without_each(silent: torch.Tensor, proposals: Sequence[torch.Tensor]) -> torch.Tensor:
     """The sets that have one head more, [sets, layers, heads]: those whose added head costs the most by any of the proposals."""
     count = min(_TRIED, int((~silent).sum()))
-    best = [costs.masked_fill(silent, -torch.inf).ravel().topk(count).indices for costs in proposals]
-    added = torch.cat(best).unique()
+    best = [costs.masked_fill(silent, -torch.inf).ravel().topk(count).indices.tolist() for costs in proposals]
+    added = sorted({head for heads in best for head in heads})
     sets = silent.repeat(len(added), 1, 1)
-    sets.view(len(added), -1)[torch.arange(len(added)), added] = True
+    sets.view(len(added), -1)[list(range(len(added))), added] = True
     return sets

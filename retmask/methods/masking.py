@@ -5,7 +5,7 @@ methods differ in which heads they mask, so the head scores and the chosen answe
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
@@ -14,6 +14,7 @@ from retmask.heads import masks
 from retmask.heads.masks import HEADS, HeadMask
 from retmask.heads.scores import HeadScores
 from retmask.methods.contrast import contrasted_count
+from retmask.methods.effect import of_masking
 from retmask.methods.measuring import Masked, audited_count, heads_after, measured_heads, measured_units
 from retmask.methods.outcome import as_table, prompts_alone, shown, summary
 from retmask.options import AUTO, DISAGREEMENT, Options, parse_options
@@ -38,8 +39,8 @@ class HeadMasking(Method):
         parse_options(options)
 
     def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
-        """Give the options with every default."""
-        return asdict(parse_options(options))
+        """Give the options that decide something, with every default."""
+        return of_masking(parse_options(options))
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""
@@ -48,11 +49,12 @@ class HeadMasking(Method):
     def prepare(self, context: RunContext) -> None:
         """Measure the heads and choose the mask. HarnessError if there is none: too few heads, or none like the retrieval heads.
 
-        Likewise if the model is to write instructions and cannot.
+        Likewise if the model is to write instructions and cannot, or what the method is to be given is not there.
         """
         options = parse_options(context.options)
+        stages.check_inputs(context.model, options, chosen_only=options.loss == SFT)
+        stages.check_count(context.model, options)
         if not options.pairs_from:
-            stages.prompts_source(context.model, options)
             self._masked(context, options)
 
     def run(self, context: RunContext) -> Outcome:

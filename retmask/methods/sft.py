@@ -1,10 +1,11 @@
 """SFT: train on the chosen answers alone."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from harness.api import Artifact, Json, Method, Model, Outcome, RunContext, Work
 from retmask import stages
+from retmask.methods.effect import PREFERENCE, without_mask
 from retmask.methods.outcome import prompts_alone, shown, summary
 from retmask.options import Options, parse_options
 from retmask.training.launch import SFT
@@ -20,15 +21,19 @@ class Sft(Method):
 
     def check(self, options: Mapping[str, Json]) -> None:
         """Raise HarnessError for an option that does not exist or has the wrong type."""
-        parse_options(options)
+        _settings(options)
 
     def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
-        """Give the options with every default."""
-        return asdict(parse_options(options))
+        """Give the options that decide something, with every default."""
+        return without_mask(_settings(options), PREFERENCE)
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""
-        return chosen_alone(replace(parse_options(options), loss=SFT), model)
+        return chosen_alone(_settings(options), model)
+
+    def prepare(self, context: RunContext) -> None:
+        """Raise HarnessError for instructions or answers that are not there."""
+        stages.check_inputs(context.model, self._options(context), chosen_only=True)
 
     def run(self, context: RunContext) -> Outcome:
         """Train on the chosen answers."""
@@ -55,4 +60,8 @@ class Sft(Method):
         return stages.trained(context, self._options(context), self.pairs(context))
 
     def _options(self, context: RunContext) -> Options:
-        return replace(parse_options(context.options), loss=SFT)
+        return _settings(context.options)
+
+
+def _settings(options: Mapping[str, Json]) -> Options:
+    return replace(parse_options(options), loss=SFT)

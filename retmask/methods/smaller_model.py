@@ -1,11 +1,11 @@
 """Smaller-Model: another model writes the rejected answers (RetMask, arXiv 2601.11020)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from harness.api import Artifact, HarnessError, Json, Method, Model, Outcome, RunContext, Work
 from harness.models.lookup import resolve
 from retmask import stages
+from retmask.methods.effect import without_mask
 from retmask.methods.outcome import prompts_alone, shown, summary
 from retmask.options import Options, parse_options
 from retmask.training.launch import SFT
@@ -26,12 +26,19 @@ class SmallerModel(Method):
             raise HarnessError(f"{self.name}: name the model that writes the rejected answers, such as rejected_from = 'model NAME'")
 
     def settled(self, options: Mapping[str, Json]) -> Mapping[str, Json]:
-        """Give the options with every default."""
-        return asdict(parse_options(options))
+        """Give the options that decide something, with every default."""
+        return without_mask(parse_options(options))
 
     def plan(self, options: Mapping[str, Json], model: Model) -> list[Work]:
         """Say what each step has to compute, for ``harness plan``."""
         return contrasting(self.name, parse_options(options), model)
+
+    def prepare(self, context: RunContext) -> None:
+        """Raise HarnessError for instructions, pairs or another model that are not there."""
+        options = parse_options(context.options)
+        stages.check_inputs(context.model, options, chosen_only=options.loss == SFT)
+        if not options.pairs_from:
+            resolve(options.rejected_model())
 
     def run(self, context: RunContext) -> Outcome:
         """Train a model that prefers its own answers to the other model's."""

@@ -5,6 +5,7 @@ own text files: whole sentences, up to a number of tokens. Passage number i is a
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -42,11 +43,9 @@ class Passages:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", source: str, tokens: int, seed: int) -> None:
         self._tokenizer, self._tokens, self._seed = tokenizer, tokens, seed
         self._files = _files(Path(source)) if source else []
-        self._texts = [text for file in self._files if (text := _text(file).strip())]
+        self._texts = _texts(source, self._files)
         self._starts = [[0, *(found.end() for found in _ENDS.finditer(text) if found.end() < len(text))] for text in self._texts]
         self._known: dict[int, str] = {}
-        if source and not self._texts:
-            raise HarnessError(f"[method]: context_from = {source!r} holds no text; name a file, or a folder of them ({', '.join(_KINDS)})")
 
     def identity(self) -> dict[str, Json]:
         """Say what the passages depend on, beside the seed."""
@@ -96,6 +95,18 @@ def _invented(rng: Random, tokens: int) -> str:
         return attribute.state(rng, world.person(), rng.choice(attribute.values))
 
     return " ".join(fact() if rng.randrange(_FACTS) == 0 else sentence(rng) for _ in range(max(4, tokens // 4)))
+
+
+def check_texts(source: str) -> None:
+    """Raise HarnessError for a file or a folder without a text that can be read."""
+    _texts(source, _files(Path(source)))
+
+
+def _texts(source: str, files: Sequence[Path]) -> list[str]:
+    found = [text for file in files if (text := _text(file).strip())]
+    if source and not found:
+        raise HarnessError(f"[method]: context_from = {source!r} holds no text; name a file, or a folder of them ({', '.join(_KINDS)})")
+    return found
 
 
 def _files(path: Path) -> list[Path]:

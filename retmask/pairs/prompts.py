@@ -49,12 +49,22 @@ def identity(source: str, split: str, revision: str) -> dict[str, Json]:
     """
     if source == GENERATED:
         return {"kind": GENERATED}
+    check_source(source)
     path = Path(source)
     if path.exists():
         return {"kind": "files", "sha256": [sha256(file) for file in _files(path)]}
-    if source.count("/") != 1 or path.suffix in (*_LINES, _PARQUET):
-        raise HarnessError(f"prompts_from = {source!r}: no such file; give a JSONL or Parquet file, a data set on the Hub, or {GENERATED}")
     return {"kind": "hub", "name": source, "split": split, "revision": _hub_revision(source, revision)}
+
+
+def check_source(source: str) -> None:
+    """Raise HarnessError for a source that is neither a file, a folder of them, nor a name that a data set on the Hub can have."""
+    path = Path(source)
+    if path.exists():
+        _files(path)
+    elif source != GENERATED and (source.count("/") != 1 or path.suffix in (*_LINES, _PARQUET)):
+        raise HarnessError(
+            f"prompts_from = {source!r}: no such file; give JSONL or Parquet, a data set on the Hub, self, self-context or {GENERATED}"
+        )
 
 
 def rows(source: str, split: str, revision: str) -> Iterator[tuple[str, dict[str, Any]]]:

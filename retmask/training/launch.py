@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from harness.api import HarnessError, Json
-from harness.options import near
+from harness.options import Within, check_ranges, near
 from tasks.files import open_bytes, read_text
 
 USER_ERROR: Final = 2
@@ -37,6 +37,23 @@ PARALLEL: Final = ("none", "ddp", "fsdp", "zero1", "zero2", "zero3")
 _SHARDED: Final = ("fsdp", "zero3")
 _CONFIGS: Final = Path(__file__).parent / "accelerate"
 
+
+#: What the numbers of a training can be.
+RANGES: Final = {
+    "learning_rate": Within(0),
+    "min_learning_rate_ratio": Within(0, 1),
+    "warmup_ratio": Within(0, 1),
+    "weight_decay": Within(0),
+    "adam_beta2": Within(0, 1, below=True),
+    "beta": Within(0, above=True),
+    "label_smoothing": Within(0, 0.5, below=True),
+    "lora_alpha": Within(1),
+    "lora_dropout": Within(0, 1, below=True),
+    "epochs": Within(0, above=True),
+    "max_length": Within(1),
+    "max_overlong_share": Within(0, 1),
+    "checkpoint_share": Within(0, 1, above=True),
+}
 
 #: What ``report_to`` can name -> packages one of which it needs; none where it needs none.
 REPORTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -122,6 +139,7 @@ class TrainConfig:
         for name in ("batch_size", "micro_batch_size"):
             if getattr(self, name) < 1:
                 raise HarnessError(f"{name} is {getattr(self, name)}; give at least 1 pair")
+        check_ranges(self, RANGES)
 
 
 def micro_batch(batch_size: int, most: int, processes: int = 1) -> int:

@@ -1,6 +1,7 @@
 """A method's name with options of its own: what is read, what is refused, and what it is called."""
 
 import re
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,9 @@ def test_tables_of_a_preset() -> None:
     assert of_table({"name": "retmask", "top_k": 8}, "a.toml") == Variant("retmask", {"top_k": 8})
     with pytest.raises(HarnessError, match=r"a\.toml: name is 'retmask\(top_k=8\)'; write a method's name alone"):
         of_table({"name": "retmask(top_k=8)"}, "a.toml")
+    for value in ({"a": 1}, float("nan"), date(2026, 1, 1)):
+        with pytest.raises(HarnessError, match=r"^a\.toml of retmask: x is no option with a number"):
+            of_table({"name": "retmask", "x": value}, "a.toml")
 
 
 def test_the_same_twice_is_refused() -> None:

@@ -115,6 +115,14 @@ def test_a_minimal_report(make_samples: Make) -> None:
     assert "<h2>Settings</h2>" not in text
 
 
+def test_what_the_page_shows_of_some_methods_alone_it_says(make_samples: Make) -> None:
+    more = {"instructions": ("First?",), "other_instructions": {"b(x=<1>)": ("Second?",)}, "unmapped": ("c(components=layers)",)}
+    text = render(dataclasses.replace(data(hostile_methods(make_samples)), **more))
+    assert "The first of those that the models but b(x=&lt;1&gt;) were trained on." in text
+    assert text.index("Of b(x=&lt;1&gt;):") < text.index("Second?")
+    assert "Not on these maps, because they mask by other scores, or no heads: c(components=layers)." in text
+
+
 def test_a_method_without_comparisons_is_refused() -> None:
     with pytest.raises(ValueError, match="none for b"):
         ReportData(title="t", verdict="v", methods=("b",), comparisons={"a": ()})

@@ -57,6 +57,9 @@ def test_what_cannot_be_fitted_and_what_is_of_another_kind_is_said() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        b'{"runs": [], "fits": {}, "tau": 0.1}', relation(fits={}), relation(tau=float("nan")),
+        relation(runs=[{"name": "a", "gain": float("inf"), "gain_error": 0, "sparsity": {"gini": 1}, "errors": {"gini": 0}}]),
+        relation(runs=[{"name": "a", "gain": 1, "gain_error": -1, "sparsity": {"gini": 1}, "errors": {"gini": 0}}]),
         b"", b"[]", b"{}", b'{"runs": 1, "fits": {}}', b'{"runs": [1], "fits": {}, "tau": 0.1}', relation(tau="x"),
         relation(fits={"depth": {}}), relation(runs=[{"name": "a", "gain": "1", "gain_error": 0, "sparsity": {}, "errors": {}}]),
         relation(runs=[{"name": "a", "gain": 1, "gain_error": 0, "sparsity": [], "errors": {}}]),

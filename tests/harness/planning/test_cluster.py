@@ -239,6 +239,32 @@ def test_a_person_reads_what_fits(tmp_path: Path) -> None:
     assert "by arithmetic" in shown.stdout
 
 
+def test_what_variants_do_not_share_is_planned_for_each(tmp_path: Path) -> None:
+    folder = llama(tmp_path, "8b")
+    shown = plan(
+        "--model", folder, "--hardware", "8x80GiB", "--method", "retmask", "--method", "retmask(detector=causal, top_k=8)", "--json"
+    )
+    names = [step["name"] for step in json.loads(shown.stdout)["steps"]]
+    assert [name for name in names if name.startswith("heads") and "after" not in name] == [
+        "heads",
+        "heads (retmask(detector=causal, top_k=8))",
+    ]
+    assert names.count("chosen") == 1
+
+
+def test_more_heads_than_there_are_and_layers_without_end_are_refused(tmp_path: Path) -> None:
+    folder = llama(tmp_path, "8b")
+    for options, why in (("top_k=1024", "the model has 1024 heads"), ("components=layers, top_k=32", "the model has 32 layers")):
+        shown = plan("--model", folder, "--hardware", "8x80GiB", "--method", f"retmask({options})")
+        assert shown.exit_code == 2
+        assert why in shown.stderr
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_hidden_layers": 10**6}))
+    shown = plan("--model", folder, "--hardware", "8x80GiB")
+    assert shown.exit_code == 2
+    assert "more than 10,000 layers" in shown.stderr
+
+
 def test_what_would_stop_the_run_stops_the_plan(tmp_path: Path) -> None:
     folder = llama(tmp_path, "8b")
     for arguments, why in (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.api import Artifact, Model, Outcome
 from harness.methods import choose
-from harness.publishing.candidates import Candidate, named, own_options, studies
+from harness.publishing.candidates import Candidate, instructions, is_mapped, named, own_options, studies, unmapped
 
 SAMPLES = Artifact("eval", "0", Path(), {}, reused=False)
 TRAINED = Model("m", Path(), "")
@@ -19,7 +19,7 @@ def candidates(*methods: str, **masked: int) -> list[Candidate]:
             TRAINED,
             method=method,
         )
-        for label, method in choose(methods, {"pairs_from": "mine.jsonl"}).items()
+        for label, method in choose(methods, {}).items()
     ]
 
 
@@ -49,3 +49,17 @@ def test_whole_names_and_own_options_are_told() -> None:
     assert named([plain, variant]) == {variant.name: 'sft(prompts_from="some where")'}
     assert own_options(plain) == {}
     assert own_options(variant) == {"options of its own": "prompts_from = some where"}
+
+
+def test_what_is_not_of_the_first_method_is_told_apart() -> None:
+    scores, others = ((0.1, 0.9),), ((0.3, 0.2),)
+    outcomes = {
+        "retmask": Outcome(Path(), {"masked heads": 1}, scores, masked_heads=((0, 1),), instructions=("One?",)),
+        "retmask(detector=query)": Outcome(Path(), {"masked heads": 1}, others, masked_heads=((0, 0),), instructions=("One?",)),
+        "retmask(components=layers)": Outcome(Path(), {"masked layers": 1}, instructions=("Two?",)),
+        "sft": Outcome(Path(), {"pairs": 4}),
+    }
+    assert [name for name, each in outcomes.items() if is_mapped(each, scores)] == ["retmask"]
+    assert unmapped(outcomes, scores) == ["retmask(detector=query)", "retmask(components=layers)"]
+    assert unmapped(outcomes, None) == []
+    assert instructions(outcomes) == {"instructions": ["One?"], "other_instructions": {"retmask(components=layers)": ["Two?"]}}

@@ -111,6 +111,11 @@ def test_what_is_refused(runs: list[Path], change: Callable[[list[Path]], list[P
     assert why in done.stderr
 
 
+def test_a_method_may_be_spelt_otherwise(runs: list[Path]) -> None:
+    done = harness(*(f"{run}: retmask" for run in runs), "--against", " randmask", "--resamples", "200")
+    assert done.exit_code == 0, done.output
+
+
 def test_a_run_counts_once_under_whatever_path(runs: list[Path]) -> None:
     shutil.copytree(runs[0], runs[0].with_name("copied"))
     for other in (f"{runs[0]}/", runs[0] / ".." / runs[0].name, runs[0].with_name("copied")):

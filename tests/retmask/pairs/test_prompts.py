@@ -99,7 +99,7 @@ def test_files_that_are_not_what_they_seem(tmp_path: Path) -> None:
             taken(tmp_path / name)
     with pytest.raises(HarnessError, match=r"expected \.jsonl"):
         identity(str(lines(tmp_path / "chats.csv", PLAIN)), "train", "")
-    with pytest.raises(HarnessError, match="no such file; give a JSONL or Parquet file"):
+    with pytest.raises(HarnessError, match="no such file; give JSONL or Parquet"):
         identity(str(tmp_path / "missing.jsonl"), "train", "")
 
 
