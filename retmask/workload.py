@@ -10,6 +10,7 @@ from harness.models.files import tokenizer_files
 from harness.models.footprint import ModelShape
 from retmask.heads.detectors import COPY, find_detector
 from retmask.heads.masks import HEADS, LAYERS
+from retmask.options import AUTO, DISAGREEMENT
 from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
@@ -58,8 +59,8 @@ def masking(method: str, options: "Options", model: Model, *, drawn: bool = True
     )
     first, *rest = contrasting(method, options, model, drawn=drawn)
     if first.step == "prompts":
-        return [_detection(options, model), first, *_growing(options), *rest, *after]
-    return [_detection(options, model), *_growing(options), first, *rest, *after]
+        return [*_chosen_heads(options, model), first, *_growing(options), *rest, *after]
+    return [*_chosen_heads(options, model), *_growing(options), first, *rest, *after]
 
 
 def contrasting(method: str, options: "Options", model: Model, *, drawn: bool = False) -> list[Work]:
@@ -74,6 +75,7 @@ def contrasting(method: str, options: "Options", model: Model, *, drawn: bool = 
         *_writing(options),
         _sampling("chosen", options, shared=True),
         _sampling(f"rejected-{method}", options, *_MASK, "rejected", shared=not drawn),
+        *_weighing(options, shared=not drawn),
         _training(options),
     ]
 
@@ -84,6 +86,33 @@ def chosen_alone(options: "Options", model: Model) -> list[Work]:
         return [_training(options)]
     options = replace(options, prompts_from=_source(model, options))
     return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
+
+
+def _chosen_heads(options: "Options", model: Model) -> list[Work]:
+    """Detection, and the audit that chooses how many heads are masked, if one does: other trials, read again under every mask."""
+    detection = _detection(options, model)
+    if options.heads != AUTO:
+        return [detection]
+    answers = _MASKS_TRIED * 2 * options.detection_trials
+    audit = Work(
+        "audit",
+        prompts=answers,
+        prefill_tokens=answers * min(options.detection_lengths),
+        new_tokens=answers * _ANSWER_TOKENS,
+        in_flight=_BATCH_TOKENS,
+        shared=True,
+        inputs=detection.inputs,
+    )
+    return [detection, audit]
+
+
+def _weighing(options: "Options", *, shared: bool) -> list[Work]:
+    """Both answers of every pair read by the intact and by the masked model, where tokens are weighted by how far these disagree."""
+    if options.token_weights != DISAGREEMENT:
+        return []
+    rows = 4 * _prompts(options) * options.n
+    tokens = rows * (_prompt_tokens(options) + options.max_new_tokens)
+    return [Work("weights", prompts=rows, prefill_tokens=tokens, shared=shared, inputs=_told(options, "prompts", "context", *_MASK))]
 
 
 def _growing(options: "Options") -> list[Work]:

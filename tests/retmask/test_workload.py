@@ -50,3 +50,16 @@ def test_copying_is_planned_as_written_answers() -> None:
     options = parse_options({"detection_lengths": [LENGTH], "detection_trials": TRIALS, "detection_max_new_tokens": 10, "top_k": 4})
     planned = masking("retmask", replace(options, prompts=8), resolve("builtin"))[0]
     assert (planned.prompts, planned.prefill_tokens, planned.new_tokens) == (TRIALS, TRIALS * LENGTH, TRIALS * 10)
+
+
+def test_an_audit_and_weights_are_counted() -> None:
+    few = {"detection_lengths": [LENGTH], "detection_trials": TRIALS, "prompts": 8, "max_new_tokens": 6}
+    plain = masking("retmask", parse_options({**few, "top_k": 4}), resolve("builtin"))
+    audited = masking("retmask", parse_options({**few, "heads": "auto"}), resolve("builtin"))
+    weighed = masking("retmask", parse_options({**few, "top_k": 4, "token_weights": "disagreement"}), resolve("builtin"))
+    steps = [work.step for work in plain]
+    assert [work.step for work in audited] == ["heads", "audit", *steps[1:]]
+    assert [work.step for work in weighed] == [*steps[:-2], "weights", *steps[-2:]]
+    (audit,), (weights,) = ([work for work in each if work.step == step] for each, step in ((audited, "audit"), (weighed, "weights")))
+    assert audit.prefill_tokens > 5 * plain[0].prefill_tokens
+    assert weights.prompts == 4 * 8
