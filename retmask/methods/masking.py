@@ -99,7 +99,9 @@ class HeadMasking(Method):
             mask = self.choose(scores, target, derive(context.training_seed, self.name))
         except HarnessError as error:
             raise HarnessError(f"{self.name}: {error}") from None
-        return Masked(scores, replace(mask, strength=options.strength, component=options.components), facts)
+        idle = 0 if self.drawn else sum(float(scores.mean[head]) == 0 for head in mask.heads)
+        idle_facts: dict[str, Json] = {"masked though they score 0": idle} if idle else {}
+        return Masked(scores, replace(mask, strength=options.strength, component=options.components), {**facts, **idle_facts})
 
     def _count(self, context: RunContext, options: Options, measured: Artifact) -> tuple[int | None, dict[str, Json]]:
         """The number of heads to mask, None where the threshold decides, and what is to be said of it."""
@@ -114,6 +116,8 @@ class HeadMasking(Method):
         context.say(
             f"{self.name}: {len(masked.mask.heads)} of {len(masked.scores.heads())} {masks.UNITS[masked.mask.component]} masked{kept}"
         )
+        if idle := masked.facts.get("masked though they score 0"):
+            context.say(f"warning: {idle} of these score 0, masked for their place alone; lower top_k, or have more detection_trials")
         with stages.sampler(context, options) as engine:
             prompts = stages.instructions(context, options, engine)
             chosen = stages.responses(context, options, prompts, "chosen", engine, None)

@@ -92,6 +92,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def test_heads_that_are_masked_though_they_score_nothing_are_told(words: Path, tmp_path: Path) -> None:
+    context, _ = until_training(RetMask(), tmp_path, words, top_k=6, prompts=4)
+    told = [line for line in context.said if "score 0" in line]
+    assert told == ["warning: 2 of these score 0, masked for their place alone; lower top_k, or have more detection_trials"]
+    context, _ = until_training(RetMask(), tmp_path, words, top_k=4, prompts=4)
+    assert not [line for line in context.said if "score 0" in line]
+    context, _ = until_training(RandMask(), tmp_path, words, top_k=6, prompts=4)
+    assert not [line for line in context.said if "score 0" in line], "a control may draw any"
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the trainer's process in /proc")
 def test_a_killed_run_goes_on_to_the_same_model(words: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
