@@ -21,6 +21,8 @@ from reports.plates import plates
 from reports.safe import escape
 from reports.tables import ByName, Line, difference, legend, length_label, lines
 
+_MANY_VERDICTS = 8
+"""Beyond so many verdicts, each shows its outcome and figures, and the rest when it is opened: the tables are to be in sight."""
 _CLASSES = {1: "better", 0: "", -1: "worse"}
 _ANCHORED = (
     "The {model} was asked the same questions with their gold passages alone (ceiling: what it could score if context were no obstacle) "
@@ -64,7 +66,7 @@ def render(data: ReportData) -> str:
     page = Template(_resource("page.html")).substitute(
         title=escape(data.title),
         css=_resource("page.css"),
-        verdict="\n".join(map(_verdict, data.verdict)),
+        verdict="\n".join(_verdict(said, folded=len(data.verdict) > _MANY_VERDICTS) for said in data.verdict),
         notes="\n".join(f'<p class="note">{escape(note)}</p>' for note in notes),
         body="\n".join(body),
     )
@@ -75,12 +77,14 @@ def _resource(name: str) -> str:
     return files("reports").joinpath(name).read_text(encoding="utf-8")
 
 
-def _verdict(said: Sequence[str]) -> str:
-    """A paragraph in which the outcome stands out, with the figures; then what else there is to know, a line each."""
+def _verdict(said: Sequence[str], *, folded: bool) -> str:
+    """A paragraph in which the outcome stands out, with the figures; then what else there is to know, a line each, ``folded`` or not."""
     outcome, *rest = said
     first = f"<p><strong>{escape(outcome)}</strong> {escape(rest[0]) if rest else ''}</p>"
     items = "".join(f"<li>{escape(each)}</li>" for each in rest[1:])
-    return f"{first}<ul>{items}</ul>" if items else first
+    if not items:
+        return first
+    return first + (details("What else there is to know", f"<ul>{items}</ul>") if folded else f"<ul>{items}</ul>")
 
 
 def _scores(comparisons: ByName, contrasts: ByName) -> str:

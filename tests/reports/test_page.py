@@ -115,6 +115,15 @@ def test_a_minimal_report(make_samples: Make) -> None:
     assert "<h2>Settings</h2>" not in text
 
 
+@pytest.mark.parametrize(("count", "folded"), [(8, False), (9, True)])
+def test_of_many_verdicts_the_small_print_is_folded(count: int, folded: bool, make_samples: Make) -> None:
+    found = compare_methods(make_samples(), {"a": make_samples(seed=1)}, resamples=80)
+    said = [["No difference.", "Figures.", "Small print."]] * count
+    text = render(ReportData(title="t", verdict=said, methods=("a",), comparisons=found.methods))
+    assert text.count("Small print.") == count
+    assert text.count("<summary>What else there is to know</summary>") == (count if folded else 0)
+
+
 def test_what_the_page_shows_of_some_methods_alone_it_says(make_samples: Make) -> None:
     more = {"instructions": ("First?",), "other_instructions": {"b(x=<1>)": ("Second?",)}, "unmapped": ("c(components=layers)",)}
     text = render(dataclasses.replace(data(hostile_methods(make_samples)), **more))
