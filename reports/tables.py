@@ -31,6 +31,8 @@ Value: TypeAlias = str | int | float | None
 
 _MARKS = {1: "▲", 0: "", -1: "▼"}
 _STYLES = {1: "green", 0: "", -1: "red"}
+_MOST_BESIDE = 5
+"""Methods whose columns stand beside each other on a terminal and can still be read."""
 _COLUMNS = ("name", *(field.name for field in fields(Comparison)), "improvement")
 
 
@@ -102,7 +104,7 @@ def difference(comparison: Comparison) -> str:
 def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "category"), title: str = "", contrast: bool = False) -> Table:
     """Make a rich table. With ``contrast`` the columns have different baselines, so only differences are shown.
 
-    Such a table stands below one of the methods, whose legend holds for it as well.
+    Such a table stands below one of the methods, whose legend holds for it as well. More methods than fit beside each other stand below.
     """
     caption = None if contrast else legend(comparisons)
     table = Table(title=Text(title) if title else None, caption=caption, caption_justify="left")
@@ -110,6 +112,8 @@ def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
     table.add_column("length", justify="right")
     if not contrast:
         table.add_column("baseline", justify="right")
+    if len(comparisons) > _MOST_BESIDE:
+        return _stacked(table, comparisons, scopes, contrast)
     for name in comparisons:
         table.add_column(Text(name))
     found = lines(comparisons, scopes)
@@ -118,6 +122,19 @@ def terminal(comparisons: ByName, *, scopes: Sequence[Scope] = ("overall", "cate
         cells = [Text(_cell(each, contrast), style=_STYLES[each.claim]) for each in line.comparisons]
         last = following is not None and following.label != line.label
         table.add_row(Text(line.label), length_label(line.length), *baseline, *cells, end_section=last)
+    return table
+
+
+def _stacked(table: Table, comparisons: ByName, scopes: Sequence[Scope], contrast: bool) -> Table:
+    """A row for each method."""
+    table.add_column()
+    table.add_column(Text("difference [interval]" if contrast else "score, difference [interval]"))
+    for line in lines(comparisons, scopes):
+        for name, each in zip(comparisons, line.comparisons, strict=True):
+            where = [line.label, length_label(line.length), *([] if contrast else [points(each.baseline)])]
+            cell = Text(_cell(each, contrast), style=_STYLES[each.claim])
+            first, last = each is line.comparisons[0], each is line.comparisons[-1]
+            table.add_row(*(Text(part if first else "") for part in where), Text(name), cell, end_section=last)
     return table
 
 

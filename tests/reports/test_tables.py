@@ -72,6 +72,19 @@ def test_terminal_shows_baseline_candidate_and_interval_and_takes_names_literall
     assert "\x1b" not in text
 
 
+def test_many_methods_stand_below_each_other_with_their_whole_names() -> None:
+    names = [f"retmask(detection_trials=10, top_k={number})" for number in range(6)]
+    columns = {name: [comparison(length=512), comparison(scope="category", category="rag", delta=0.2)] for name in names}
+    for contrast in (False, True):
+        text = printed(columns, contrast=contrast)
+        rows = [line for line in text.splitlines() if "top_k=" in line]
+        assert [name for line in rows for name in names if name in line] == 2 * names
+        assert sum("overall" in line for line in rows) == 1
+        assert sum("+20.0" in line for line in rows) == 6
+        assert "difference [interval]" in text
+    assert "retmask(detection_trials=10, top_k=5)" in printed(dict(list(columns.items())[5:]))
+
+
 def test_a_contrast_has_no_baseline_column(found: MethodComparisons) -> None:
     text = printed(found.contrasts, contrast=True)
     assert "baseline" not in text
