@@ -74,7 +74,7 @@ MAY_LOAD = {
     "retmask/training/encoded_pairs.py": {"torch", "transformers"},
     "retmask/pairs/hf_sampler.py": {"torch", "transformers"},
     "retmask/pairs/disagreement.py": {"torch", "transformers"},
-    "retmask/training/train.py": {"transformers", "datasets", "accelerate"},
+    "retmask/training/train.py": {"torch", "transformers", "datasets", "accelerate"},
     "retmask/training/trainers.py": {"torch", "transformers", "trl", "datasets", "peft"},
 }
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
