@@ -117,7 +117,7 @@ def below(pid: int) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_children_and_folders_too(tmp_path: Path, number: signal.Signals) -> None:
     process = start("wait", tmp_path)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 180
     while len(started := below(process.pid)) < 2 or not (tmp_path / "ready").exists():
         assert time.monotonic() < limit
         time.sleep(0.02)
