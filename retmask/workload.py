@@ -3,14 +3,14 @@
 from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from harness.api import Model, Work
 from harness.models.files import tokenizer_files
 from harness.models.footprint import ModelShape
 from retmask.heads.detectors import COPY, find_detector
 from retmask.heads.masks import HEADS, LAYERS
-from retmask.options import AUTO, DISAGREEMENT
+from retmask.options import AUTO, DISAGREEMENT, Options
 from retmask.pairs.contexts import CONTEXT
 from retmask.pairs.instructions import SELF, first_round
 from retmask.pairs.pairing import read_pairs
@@ -18,9 +18,6 @@ from retmask.pairs.prompts import GENERATED
 from retmask.pairs.prompts import rows as rows_of
 from retmask.stages import check_count, check_instructions, prompts_source
 from retmask.training.launch import SFT, micro_batch
-
-if TYPE_CHECKING:
-    from retmask.options import Options
 
 #: Tokens of an instruction in its chat template: the paper's mean is 63, and a template adds some thirty.
 _PROMPT_TOKENS: Final = 96
@@ -44,7 +41,7 @@ _MASKS_TRIED: Final = 10
 _MASK: Final = ("heads", "top_k", "threshold", "contrast", "strength", "components", "detection", "detector")
 
 
-def masking(method: str, options: "Options", model: Model, *, drawn: bool = True) -> list[Work]:
+def masking(method: str, options: Options, model: Model, *, drawn: bool = True) -> list[Work]:
     """Plan a method that masks heads: detection, both sides of the pairs, the training, and detection again, in this order.
 
     Without ``drawn``, every training seed has the same mask, and so the same rejected answers.
@@ -63,7 +60,7 @@ def masking(method: str, options: "Options", model: Model, *, drawn: bool = True
     return [*_chosen_heads(options, model), *_growing(options), first, *rest, *after]
 
 
-def contrasting(method: str, options: "Options", model: Model, *, drawn: bool = False) -> list[Work]:
+def contrasting(method: str, options: Options, model: Model, *, drawn: bool = False) -> list[Work]:
     """Plan a method whose rejected answers are anyone's: both sides of the pairs, and the training. ``drawn`` as above.
 
     Another model's answers count as if the run's own wrote them: memory and time are bounds where that one is smaller.
@@ -80,7 +77,7 @@ def contrasting(method: str, options: "Options", model: Model, *, drawn: bool = 
     ]
 
 
-def chosen_alone(options: "Options", model: Model) -> list[Work]:
+def chosen_alone(options: Options, model: Model) -> list[Work]:
     """Plan a method that trains on the chosen answers alone."""
     if options.pairs_from:
         return [_training(options)]
@@ -88,7 +85,7 @@ def chosen_alone(options: "Options", model: Model) -> list[Work]:
     return [*_writing(options), _sampling("chosen", options, shared=True), _training(options)]
 
 
-def _chosen_heads(options: "Options", model: Model) -> list[Work]:
+def _chosen_heads(options: Options, model: Model) -> list[Work]:
     """Detection, and the audit that chooses how many heads are masked, if one does: other trials, read again under every mask."""
     detection = _detection(options, model)
     if options.heads != AUTO:
@@ -106,7 +103,7 @@ def _chosen_heads(options: "Options", model: Model) -> list[Work]:
     return [detection, audit]
 
 
-def _weighing(options: "Options", *, shared: bool) -> list[Work]:
+def _weighing(options: Options, *, shared: bool) -> list[Work]:
     """Both answers of every pair read by the intact and by the masked model, where tokens are weighted by how far these disagree."""
     if options.token_weights != DISAGREEMENT:
         return []
@@ -115,7 +112,7 @@ def _weighing(options: "Options", *, shared: bool) -> list[Work]:
     return [Work("weights", prompts=rows, prefill_tokens=tokens, shared=shared, inputs=_told(options, "prompts", "context", *_MASK))]
 
 
-def _growing(options: "Options") -> list[Work]:
+def _growing(options: Options) -> list[Work]:
     """Answers by which the size of a mask is chosen, if it is: those of the intact model, and of as many masks as a search may try."""
     if not options.contrast:
         return []
@@ -137,7 +134,7 @@ def _growing(options: "Options") -> list[Work]:
     return [replace(_sampling("contrast", few, shared=True), inputs=inputs)]
 
 
-def _source(model: Model, options: "Options") -> str:
+def _source(model: Model, options: Options) -> str:
     """Where instructions come from; of a model without a tokenizer, of which only the configuration is there, from itself.
 
     HarnessError if they are not there.
@@ -148,7 +145,7 @@ def _source(model: Model, options: "Options") -> str:
     return source
 
 
-def _writing(options: "Options") -> list[Work]:
+def _writing(options: Options) -> list[Work]:
     """Instructions that the model writes itself, and the spare ones; none from any other source."""
     if options.prompts_from not in (SELF, CONTEXT):
         return []
@@ -169,7 +166,7 @@ def _writing(options: "Options") -> list[Work]:
     ]
 
 
-def _detection(options: "Options", model: Model) -> Work:
+def _detection(options: Options, model: Model) -> Work:
     """Reading every trial, and what the measuring of heads or of other components takes beside it."""
     trials, read = options.detection_trials * len(options.detection_lengths), options.detection_trials * sum(options.detection_lengths)
     work = Work(
@@ -200,7 +197,7 @@ def _forced(detector: str, model: Model) -> int | None:
     return None if count is None else int(count(shape.layers * shape.heads))
 
 
-def _answering(work: Work, options: "Options") -> Work:
+def _answering(work: Work, options: Options) -> Work:
     """As if no answer were guessed and all had to be written, in batches."""
     rows = max(1, _BATCH_TOKENS // max(options.detection_lengths))
     return replace(
@@ -210,7 +207,7 @@ def _answering(work: Work, options: "Options") -> Work:
     )
 
 
-def _sampling(step: str, options: "Options", *more: str, shared: bool) -> Work:
+def _sampling(step: str, options: Options, *more: str, shared: bool) -> Work:
     """Answers to every instruction; ``more`` are options that they depend on beside the sampler's own."""
     answers = _prompts(options) * options.n
     prompt = _prompt_tokens(options)
@@ -229,7 +226,7 @@ def _sampling(step: str, options: "Options", *more: str, shared: bool) -> Work:
     )
 
 
-def _training(options: "Options") -> Work:
+def _training(options: Options) -> Work:
     alone = options.loss == SFT
     prompt = _prompt_tokens(options)
     sequence = min(options.max_length, prompt + options.max_new_tokens)
@@ -250,13 +247,13 @@ def _training(options: "Options") -> Work:
     )
 
 
-def _told(options: "Options", *names: str) -> str:
+def _told(options: Options, *names: str) -> str:
     """The options of these names, or that begin with one and a line, by which two variants' shared steps are told apart."""
     chosen = {key: value for key, value in asdict(options).items() if key in names or key.partition("_")[0] in names}
     return repr(sorted(chosen.items()))
 
 
-def _prompt_tokens(options: "Options") -> int:
+def _prompt_tokens(options: Options) -> int:
     """Tokens of an instruction, about. The generated ones can be looked at."""
     if options.prompts_from != GENERATED or options.pairs_from:
         return _PROMPT_TOKENS + (options.context_tokens if options.prompts_from == CONTEXT else 0)
@@ -266,7 +263,7 @@ def _prompt_tokens(options: "Options") -> int:
     return sum(map(len, sample)) // (len(sample) * _CHARACTERS) + 8
 
 
-def _prompts(options: "Options") -> int:
+def _prompts(options: Options) -> int:
     """At most so many instructions. All of a file are counted; how many a data set on the Hub has is not known here."""
     if options.prompts or not Path(options.prompts_from).exists():
         return options.prompts
